@@ -1,0 +1,1 @@
+//! The page, the JSON API, events, metrics, ping: all of it read-only.

@@ -1,0 +1,120 @@
+//! Smooth weighted round robin: each server gets its share, spread as evenly as the weights allow.
+
+/// A round has at most this many turns; larger weights are scaled down to fit, none of them to nothing.
+const TURNS_MAX: u64 = 4_096;
+
+/// One whole round, worked out once when a table is compiled: the turn of each server by index.
+///
+/// With the round written down, a choice is one atomic addition, whichever worker asks; the workers share one
+/// round, so that three requests on three connections meet three servers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Schedule {
+    turns: Box<[u32]>,
+}
+
+impl Schedule {
+    /// The round for these weights. A weight of 0 gets no turn.
+    pub fn new(weights: &[u32]) -> Self {
+        let weights = scaled(weights);
+        let total: i64 = weights.iter().sum();
+        let mut credit = vec![0_i64; weights.len()];
+        let mut turns = Vec::with_capacity(usize::try_from(total).unwrap_or(0));
+        // nginx's smooth algorithm: everyone earns its weight, the richest is served and pays the total.
+        for _ in 0..total {
+            for (credit, weight) in credit.iter_mut().zip(&weights) {
+                *credit += weight;
+            }
+            let mut richest = 0;
+            for (index, value) in credit.iter().enumerate() {
+                if *value > credit[richest] {
+                    richest = index;
+                }
+            }
+            credit[richest] -= total;
+            turns.push(u32::try_from(richest).expect("a backend has fewer than 2^32 servers"));
+        }
+        Self { turns: turns.into() }
+    }
+
+    /// The servers in the order of a round that begins at `turn`: each index may come more than once.
+    pub fn from(&self, turn: usize) -> impl Iterator<Item = usize> + '_ {
+        let start = turn % self.turns.len().max(1);
+        let (before, after) = self.turns.split_at(start);
+        after.iter().chain(before).map(|&index| index as usize)
+    }
+
+    /// How many turns a round has.
+    pub fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Whether nobody has a turn.
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+}
+
+/// The weights divided by their common divisor, and scaled down where a round would be too long.
+fn scaled(weights: &[u32]) -> Vec<i64> {
+    let divisor = u64::from(weights.iter().copied().fold(0, greatest_common_divisor).max(1));
+    let total: u64 = weights.iter().map(|&w| u64::from(w) / divisor).sum();
+    let scale = |weight: u32| {
+        let weight = u64::from(weight) / divisor;
+        match total > TURNS_MAX && weight > 0 {
+            true => (weight * TURNS_MAX / total).max(1),
+            false => weight,
+        }
+    };
+    weights.iter().map(|&w| i64::try_from(scale(w)).unwrap_or(i64::MAX)).collect()
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(weights: &[u32], expected: &[usize]) {
+        assert_eq!(Schedule::new(weights).from(0).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn spreads_the_turns() {
+        check(&[1, 1, 1], &[0, 1, 2]);
+        check(&[5, 5], &[0, 1]);
+        check(&[5, 1, 1], &[0, 0, 1, 0, 2, 0, 0]);
+        check(&[1, 0], &[0]);
+        check(&[0, 0], &[]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn begins_anywhere() {
+        let schedule = Schedule::new(&[1, 1, 1]);
+        assert_eq!(schedule.from(4).collect::<Vec<_>>(), [1, 2, 0]);
+        assert_eq!(Schedule::new(&[]).from(7).count(), 0);
+    }
+
+    #[test]
+    fn a_huge_weight_leaves_a_turn_for_the_small_one() {
+        let schedule = Schedule::new(&[u32::MAX, 1]);
+        assert!(schedule.len() <= 4_097);
+        assert_eq!(schedule.from(0).filter(|&index| index == 1).count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn everyone_gets_exactly_its_share(weights in prop::collection::vec(0_u32..20, 0..12)) {
+            let schedule = Schedule::new(&weights);
+            let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+            for (index, weight) in weights.iter().enumerate() {
+                let turns = schedule.from(3).filter(|&turn| turn == index).count();
+                prop_assert_eq!(turns, (weight / divisor) as usize);
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A rule, a chain and the backend it leads to.
+
+use crate::middleware::Middleware;
+use crate::model::{BackendId, FrontendId, Origin};
+use crate::rules::Rule;
+
+/// Which requests go to which backend, and what is done to them on the way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Frontend {
+    /// The entry points it serves; empty means the default ones.
+    pub entrypoints: Vec<String>,
+    /// Which requests it takes.
+    pub rule: Rule,
+    /// Larger goes first. Unset: the length of the rule's text, as in Traefik 1.7
+    /// (server_configuration.go, `buildServerRoute`).
+    pub priority: Option<i64>,
+    /// What is done to a request on its way, in order.
+    pub chain: Vec<Middleware>,
+    /// Whether the server sees the client's `Host` (the default) or its own address.
+    pub pass_host_header: bool,
+    /// Where its requests go.
+    pub backend: BackendId,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Older is smaller; see `Service::age_order`.
+    pub age_order: Option<i64>,
+    /// The frontend that had this rule before and keeps it. Such a frontend is shown, and gets no request.
+    pub shadowed_by: Option<FrontendId>,
+}
+
+impl Frontend {
+    /// The priority in force.
+    pub fn effective_priority(&self) -> i64 {
+        let by_length = i64::try_from(self.rule.text().len()).unwrap_or(i64::MAX);
+        self.priority.filter(|&p| p != 0).unwrap_or(by_length)
+    }
+}

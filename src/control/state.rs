@@ -1,0 +1,192 @@
+//! One coherent view of everything, for the page, the API, `explain` and the metrics. They read only this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::explain::{self, Explanation};
+use crate::live::Live;
+use crate::model::{Instance, ProviderName, Service, Snapshot};
+use crate::settings::{Defaults, Settings};
+use crate::table::{Published, Table};
+
+/// What the whole process shares: written by the control loop, read by the admin side.
+pub struct State {
+    /// What was fixed at start.
+    pub settings: Arc<Settings>,
+    /// The table in force, for the workers.
+    pub published: Published,
+    /// What is measured.
+    pub live: Arc<Live>,
+    /// When the process started.
+    pub started: SystemTime,
+    view: ArcSwap<View>,
+    changes: watch::Sender<u64>,
+    phase: AtomicU8,
+}
+
+/// What was true at one moment: the table with its config and problems, and the sources it was made from.
+#[derive(Clone, Default)]
+pub struct View {
+    /// Grows with every change of anything in here.
+    pub serial: u64,
+    /// The table in force.
+    pub table: Arc<Table>,
+    /// What each provider said last, and how it is doing.
+    pub sources: BTreeMap<ProviderName, Source>,
+}
+
+/// One provider's last word.
+#[derive(Clone)]
+pub struct Source {
+    /// The last snapshot; none before the first answer. It stays in force when the provider goes away.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// How its labels are read.
+    pub defaults: Arc<Defaults>,
+    /// How it is doing.
+    pub status: ProviderStatus,
+}
+
+/// How a provider is doing.
+#[derive(Clone, Debug)]
+pub struct ProviderStatus {
+    /// Whom we ask: `unix:///var/run/docker.sock`, a URL. Never a secret.
+    pub endpoint: String,
+    /// When it last answered.
+    pub last_answer: Option<(Instant, SystemTime)>,
+    /// Why its last answer did not come, while it does not: the routes are stale then.
+    pub error: Option<String>,
+    /// How many times it answered.
+    pub answers: u64,
+    /// How many times it did not.
+    pub failures: u64,
+    /// How long the last answer took to become routes, from the news to the swap.
+    pub last_change: Option<Duration>,
+}
+
+impl ProviderStatus {
+    /// The status of a provider that was not asked yet.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            last_answer: None,
+            error: None,
+            answers: 0,
+            failures: 0,
+            last_change: None,
+        }
+    }
+
+    /// How old its last answer is.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.last_answer.map(|(at, _)| now.saturating_duration_since(at))
+    }
+
+    /// Whether the routes in force may no longer be true.
+    pub fn is_stale(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+/// The life of the process, as `/ping` tells it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Ports are bound; no provider has answered yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to stop: what is under way finishes.
+    Draining,
+}
+
+impl State {
+    /// The state of a process that starts now, before any provider answered.
+    pub fn new(settings: Arc<Settings>, view: View) -> Self {
+        Self {
+            settings,
+            published: Published::default(),
+            live: Arc::default(),
+            started: SystemTime::now(),
+            view: ArcSwap::from_pointee(view),
+            changes: watch::Sender::new(0),
+            phase: AtomicU8::new(Phase::Starting as u8),
+        }
+    }
+
+    /// What is true now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Puts a view into force, its table too, and tells those who watch. Only the control loop calls this.
+    pub fn publish(&self, mut view: View) {
+        view.serial = self.view.load().serial + 1;
+        let serial = view.serial;
+        self.published.publish(Arc::clone(&view.table));
+        self.view.store(Arc::new(view));
+        self.changes.send_replace(serial);
+    }
+
+    /// Resolves at each change of the view; the value is its serial.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Where in its life the process is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Moves on to another phase. Nothing comes back from draining.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+    }
+}
+
+impl View {
+    /// Every service that any provider spoke of, with its source.
+    pub fn services(&self) -> impl Iterator<Item = (ProviderName, &Source, &Arc<Service>)> {
+        self.sources.iter().flat_map(|(&provider, source)| {
+            let services = source.snapshot.iter().flat_map(|snapshot| &snapshot.services);
+            services.map(move |service| (provider, source, service))
+        })
+    }
+    /// Why each container is, or is not, routed: all of them, in the providers' order.
+    pub fn explain_all(&self) -> impl Iterator<Item = Explanation> {
+        self.services().flat_map(|(provider, source, service)| {
+            explain::service(provider, &source.defaults, service, &self.table)
+        })
+    }
+
+    /// Why this container is, or is not, routed. `name` is a container's name, the beginning of its id (12
+    /// characters at least), a service's name, or `service.stack`.
+    pub fn explain(&self, name: &str) -> Vec<Explanation> {
+        let is_meant = |service: &Service| {
+            let full = service.stack.as_ref().map(|stack| format!("{}.{stack}", service.name));
+            service.name == name
+                || full.as_deref() == Some(name)
+                || service.instances.iter().any(|instance| is_named(instance, name))
+        };
+        let meant = self.services().filter(|(_, _, service)| is_meant(service));
+        meant
+            .flat_map(|(provider, source, service)| {
+                explain::service(provider, &source.defaults, service, &self.table)
+            })
+            .collect()
+    }
+}
+
+/// A short id is what `docker ps` prints.
+const SHORT_ID_LEN: usize = 12;
+
+fn is_named(instance: &Instance, name: &str) -> bool {
+    instance.name == name || (name.len() >= SHORT_ID_LEN && instance.id.starts_with(name))
+}

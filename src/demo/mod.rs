@@ -1,0 +1,1 @@
+//! What we ship to try Herder with: a test service, and a metadata service to find it by.

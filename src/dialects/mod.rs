@@ -1,0 +1,1 @@
+//! Labels → `Fragment`: one file per label language.

@@ -1,0 +1,235 @@
+//! Counters of one server, backend, frontend, and of the whole proxy. Atomics only: no request waits here.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// How long a server that refused a connection is passed over while others are there, in milliseconds.
+const REST_AFTER_REFUSAL_MS: u64 = 1_000;
+
+/// One answer moves the failure ratio by an eighth of the distance: about twenty answers to forget an outage.
+const FAILURE_SHIFT: u32 = 3;
+
+/// One server's load and luck.
+#[derive(Debug, Default)]
+pub struct ServerLive {
+    requests: AtomicU64,
+    failures: AtomicU64,
+    active: AtomicI64,
+    resting_until_ms: AtomicU64,
+    /// Moving failure ratio, in 1/65536.
+    failure_ratio: AtomicU32,
+}
+
+impl ServerLive {
+    /// A request was sent to it.
+    pub fn begin(&self) {
+        self.requests.fetch_add(1, Relaxed);
+        self.active.fetch_add(1, Relaxed);
+    }
+
+    /// A request ended, well or not. A failure is a connection that broke or a 5xx answer.
+    pub fn end(&self, failed: bool) {
+        self.active.fetch_sub(1, Relaxed);
+        if failed {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        let target: u32 = if failed { 65_536 } else { 0 };
+        // Two workers may overwrite one another here; a lost sample does not matter to a moving mean.
+        let old = self.failure_ratio.load(Relaxed);
+        let new = (old - (old >> FAILURE_SHIFT)).saturating_add(target >> FAILURE_SHIFT);
+        self.failure_ratio.store(new.min(65_536), Relaxed);
+    }
+
+    /// It refused a connection: leave it alone for a moment. `now_ms` is the proxy's monotonic clock.
+    pub fn refused(&self, now_ms: u64) {
+        self.resting_until_ms.store(now_ms + REST_AFTER_REFUSAL_MS, Relaxed);
+    }
+
+    /// Whether it refused a connection a moment ago.
+    pub fn is_resting(&self, now_ms: u64) -> bool {
+        self.resting_until_ms.load(Relaxed) > now_ms
+    }
+
+    /// Requests sent since it appeared.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Connections that broke and 5xx answers since it appeared.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Requests under way.
+    pub fn active(&self) -> u64 {
+        u64::try_from(self.active.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// The moving failure ratio, 0.0 to 1.0.
+    pub fn failure_ratio(&self) -> f64 {
+        f64::from(self.failure_ratio.load(Relaxed)) / 65_536.0
+    }
+}
+
+/// A backend's place in its round.
+#[derive(Debug, Default)]
+pub struct BackendLive {
+    turn: AtomicUsize,
+}
+
+impl BackendLive {
+    /// The next turn; it wraps around.
+    pub fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Relaxed)
+    }
+}
+
+/// Answers by the first digit of their status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatusClass {
+    /// 1xx (101 included).
+    Informational,
+    /// 2xx.
+    Success,
+    /// 3xx.
+    Redirection,
+    /// 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+}
+
+impl StatusClass {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+    ];
+
+    /// The class of a status code; what is out of range counts as a server error.
+    pub fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+
+    /// `2xx`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+        }
+    }
+}
+
+/// One frontend's answers.
+#[derive(Debug, Default)]
+pub struct FrontendLive {
+    by_class: [AtomicU64; 5],
+}
+
+impl FrontendLive {
+    /// An answer went out.
+    pub fn answered(&self, status: u16) {
+        self.by_class[StatusClass::of(status) as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Answers of one class since the frontend appeared.
+    pub fn answers(&self, class: StatusClass) -> u64 {
+        self.by_class[class as usize].load(Relaxed)
+    }
+
+    /// All answers since the frontend appeared.
+    pub fn requests(&self) -> u64 {
+        StatusClass::ALL.iter().map(|&class| self.answers(class)).sum()
+    }
+}
+
+/// The whole proxy, requests without a frontend included.
+#[derive(Debug, Default)]
+pub struct Totals {
+    answers: FrontendLive,
+    open_connections: AtomicI64,
+    refused_connections: AtomicU64,
+}
+
+impl Totals {
+    /// An answer went out, from a server or from Herder itself.
+    pub fn answered(&self, status: u16) {
+        self.answers.answered(status);
+    }
+
+    /// Answers of one class since the start.
+    pub fn answers(&self, class: StatusClass) -> u64 {
+        self.answers.answers(class)
+    }
+
+    /// All answers since the start.
+    pub fn requests(&self) -> u64 {
+        self.answers.requests()
+    }
+
+    /// A client connected.
+    pub fn connection_opened(&self) {
+        self.open_connections.fetch_add(1, Relaxed);
+    }
+
+    /// A client's connection ended.
+    pub fn connection_closed(&self) {
+        self.open_connections.fetch_sub(1, Relaxed);
+    }
+
+    /// A client was turned away because the limit on connections was reached.
+    pub fn connection_refused(&self) {
+        self.refused_connections.fetch_add(1, Relaxed);
+    }
+
+    /// Client connections open now.
+    pub fn open_connections(&self) -> u64 {
+        u64::try_from(self.open_connections.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Clients turned away since the start.
+    pub fn refused_connections(&self) -> u64 {
+        self.refused_connections.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_ratio_follows_the_answers() {
+        let server = ServerLive::default();
+        for _ in 0..40 {
+            server.begin();
+            server.end(true);
+        }
+        assert!(server.failure_ratio() > 0.9);
+        for _ in 0..40 {
+            server.begin();
+            server.end(false);
+        }
+        assert!(server.failure_ratio() < 0.1);
+        assert_eq!((server.requests(), server.failures(), server.active()), (80, 40, 0));
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_after_a_moment() {
+        let server = ServerLive::default();
+        assert!(!server.is_resting(0));
+        server.refused(5_000);
+        assert!(server.is_resting(5_999));
+        assert!(!server.is_resting(6_000));
+    }
+}

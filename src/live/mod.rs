@@ -1,0 +1,87 @@
+//! How the servers are doing: state that outlives every table.
+//!
+//! A server that stays in its backend keeps its counters, its load and its rest after a refusal across every
+//! swap, because all of it is kept by identity and handed to each new table. What no table holds is forgotten.
+
+mod counters;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+pub use counters::{BackendLive, FrontendLive, ServerLive, StatusClass, Totals};
+
+use crate::config::Scheme;
+use crate::model::{BackendId, FrontendId};
+
+/// What makes a server the same server: its backend, how it is spoken to, and where.
+pub type ServerKey = (BackendId, Scheme, SocketAddr);
+
+/// Everything measured, by identity.
+#[derive(Default)]
+pub struct Live {
+    servers: Mutex<HashMap<ServerKey, Weak<ServerLive>>>,
+    backends: Mutex<HashMap<BackendId, Weak<BackendLive>>>,
+    frontends: Mutex<HashMap<FrontendId, Weak<FrontendLive>>>,
+    /// The whole proxy's counters.
+    pub totals: Totals,
+}
+
+impl Live {
+    /// The state of this server: the one it had, or a fresh one.
+    pub fn server(&self, key: ServerKey) -> Arc<ServerLive> {
+        intern(&self.servers, key)
+    }
+
+    /// The state of this backend: the one it had, or a fresh one.
+    pub fn backend(&self, id: &BackendId) -> Arc<BackendLive> {
+        intern(&self.backends, id.clone())
+    }
+
+    /// The state of this frontend: the one it had, or a fresh one.
+    pub fn frontend(&self, id: &FrontendId) -> Arc<FrontendLive> {
+        intern(&self.frontends, id.clone())
+    }
+
+    /// Forgets what no table holds any more. Called after a table was let go.
+    pub fn sweep(&self) {
+        lock(&self.servers).retain(|_, state| state.strong_count() > 0);
+        lock(&self.backends).retain(|_, state| state.strong_count() > 0);
+        lock(&self.frontends).retain(|_, state| state.strong_count() > 0);
+    }
+}
+
+/// These locks are taken while a table is compiled, never while a request is served.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn intern<K: Eq + std::hash::Hash, T: Default>(map: &Mutex<HashMap<K, Weak<T>>>, key: K) -> Arc<T> {
+    let mut map = lock(map);
+    let slot = map.entry(key).or_default();
+    slot.upgrade().unwrap_or_else(|| {
+        let fresh = Arc::new(T::default());
+        *slot = Arc::downgrade(&fresh);
+        fresh
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProviderName;
+
+    #[test]
+    fn what_stays_keeps_its_state_and_what_left_is_forgotten() {
+        let live = Live::default();
+        let id = BackendId::new(ProviderName::Docker, "web");
+        let key = (id, Scheme::Http, "10.0.0.1:80".parse().expect("an address"));
+        let first = live.server(key.clone());
+        first.begin();
+        assert!(Arc::ptr_eq(&first, &live.server(key.clone())));
+        drop(first);
+        live.sweep();
+        assert!(lock(&live.servers).is_empty());
+        assert_eq!(live.server(key).active(), 0);
+    }
+}

@@ -1,0 +1,2 @@
+//! The `herder` program.
+fn main() {}

@@ -1,0 +1,80 @@
+//! Names that cannot be taken for one another.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Which provider a thing came from; also the key of Traefik 1.7's `/api/providers`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ProviderName {
+    /// The Docker Engine API.
+    Docker,
+    /// The Rancher 1.x metadata service.
+    Rancher,
+}
+
+impl ProviderName {
+    /// The name in routes, logs, metrics and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Rancher => "rancher",
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for ProviderName {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "docker" => Ok(Self::Docker),
+            "rancher" => Ok(Self::Rancher),
+            _ => Err(()),
+        }
+    }
+}
+
+macro_rules! provider_scoped {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name {
+            /// Where it came from: two providers may use one name without meeting.
+            pub provider: ProviderName,
+            /// The name within that provider.
+            pub name: Arc<str>,
+        }
+
+        impl $name {
+            /// Puts a provider and a name together.
+            pub fn new(provider: ProviderName, name: impl Into<Arc<str>>) -> Self {
+                Self { provider, name: name.into() }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}/{}", self.provider, self.name)
+            }
+        }
+    };
+}
+
+provider_scoped! {
+    /// Names a frontend: `docker/frontend-Host-web-shop-local`.
+    FrontendId
+}
+
+provider_scoped! {
+    /// Names a backend: `rancher/backend-web-test-proxy-test`.
+    BackendId
+}
+
+/// Names a server within its backend.
+pub type ServerName = Arc<str>;

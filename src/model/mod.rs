@@ -1,0 +1,13 @@
+//! What we were told: nouns without behaviour, shared by every room above.
+
+mod exchange;
+mod ids;
+mod origin;
+mod problem;
+mod service;
+
+pub use exchange::{Exchange, Head, comparable_host};
+pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
+pub use origin::Origin;
+pub use problem::{Problem, Severity};
+pub use service::{Address, Health, Instance, Kind, Labels, Service, Snapshot, State};

@@ -1,0 +1,107 @@
+//! What an orchestrator says about its services, word for word.
+//!
+//! Docker and Rancher speak differently; a provider turns both into these nouns and decides nothing.
+//! Whether an instance is served is decided later, where the reason can be told.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Labels as written, keys as written.
+pub type Labels = BTreeMap<String, String>;
+
+/// Everything one orchestrator said at one moment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Snapshot {
+    /// The services, in the order of their ids. Shared, since a refresh mostly finds the same ones.
+    pub services: Vec<Arc<Service>>,
+    /// What the provider itself has to say: an entry it could not read, a choice it had to make.
+    pub problems: Vec<crate::model::Problem>,
+}
+
+/// One service: a Rancher service with its containers, or one Docker container.
+///
+/// Docker's replicas arrive as services of one name and stack with one instance each, because each container
+/// has labels of its own; the plan puts them together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// What the orchestrator calls it for good: a container id, a Rancher uuid.
+    pub id: Arc<str>,
+    /// `web-test` in `web-test.proxy-test.local`.
+    pub name: String,
+    /// `proxy-test` in `web-test.proxy-test.local`; a bare container has none.
+    pub stack: Option<String>,
+    /// As written by their owner.
+    pub labels: Labels,
+    /// The replicas, in the orchestrator's order.
+    pub instances: Vec<Instance>,
+    /// What sort of service it is.
+    pub kind: Kind,
+    /// The service's own state, where the orchestrator has one (Rancher).
+    pub state: Option<String>,
+    /// Whether somebody checks the health of its instances.
+    pub health_checked: bool,
+    /// Older is smaller: Docker's creation time in nanoseconds, Rancher's `create_index`. Decides between two
+    /// that claim one rule.
+    pub age_order: Option<i64>,
+}
+
+/// What sort of service it is. Only Rancher has more than one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Containers.
+    Containers,
+    /// Addresses outside (Rancher's `externalService`).
+    External,
+    /// Anything else, by the orchestrator's name for it: `loadBalancerService`, `dnsService` …
+    Other(String),
+}
+
+/// One replica.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instance {
+    /// A container id or uuid.
+    pub id: Arc<str>,
+    /// The container's name, without Docker's leading slash.
+    pub name: String,
+    /// Where it may be reached, one entry a network, in the order of the networks' names.
+    pub addresses: Vec<Address>,
+    /// TCP ports the image or container exposes, ascending, each once.
+    pub exposed_ports: Vec<u16>,
+    /// Whether it runs.
+    pub state: State,
+    /// What its health check says; none where nobody checks.
+    pub health: Option<Health>,
+}
+
+/// One address of an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Address {
+    /// The network's name; Rancher has one only and does not name it.
+    pub network: Option<String>,
+    /// The address in it.
+    pub ip: IpAddr,
+    /// Whether Herder's own container is in this network too.
+    pub shared: bool,
+}
+
+/// Whether an instance runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It was told to stop, and still runs: what is in flight finishes, nothing new goes there.
+    Stopping,
+    /// It does not run, or not yet, or not now: `created`, `exited`, `paused`, `restarting` …, the
+    /// orchestrator's own word.
+    Down(String),
+}
+
+/// What a health check says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Health {
+    /// It passes.
+    Healthy,
+    /// It does not, or not yet; the orchestrator's own word: `unhealthy`, `starting`, `initializing` …
+    Failing(String),
+}

@@ -1,0 +1,1 @@
+//! Fragments → `Config`: names, conflicts.

@@ -1,0 +1,1 @@
+//! The Rancher 1.x metadata service.

@@ -1,0 +1,1 @@
+//! The data plane: accepts, looks up, picks, sends, answers.

@@ -1,0 +1,150 @@
+//! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
+
+mod listen;
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use listen::Listen;
+
+/// Everything fixed at start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Where requests come in: the entry point `http`.
+    pub http: Listen,
+    /// Where the admin page and the API are; none switches them off.
+    pub admin: Option<Listen>,
+    /// How often everything is asked anew, at the latest.
+    pub refresh: Refresh,
+    /// Settings of the Docker provider, where it is used.
+    pub docker: Option<DockerSettings>,
+    /// Settings of the Rancher provider, where it is used.
+    pub rancher: Option<RancherSettings>,
+    /// The proxy's limits and time-outs.
+    pub limits: Limits,
+    /// Clients whose own `X-Forwarded-*` headers are believed.
+    pub trusted_ips: Vec<IpNet>,
+    /// Whether the certificates of servers spoken to over https are left unchecked.
+    pub insecure_skip_verify: bool,
+    /// After a stop signal: how long requests under way may take before they are cut off.
+    pub grace: Duration,
+    /// How many workers carry requests; one per core unless set.
+    pub workers: usize,
+}
+
+/// The one entry point there is so far.
+pub const HTTP_ENTRYPOINT: &str = "http";
+
+/// How often everything is asked anew.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refresh {
+    /// After this time.
+    Every(Duration),
+    /// At the times of this cron expression with seconds, in UTC; checked when it was read.
+    Cron(String),
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self::Every(Duration::from_secs(60))
+    }
+}
+
+/// How labels are read where they leave something open.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Defaults {
+    /// The domain of services without `traefik.domain`; none: their host has no domain part.
+    pub domain: Option<String>,
+    /// Whether services without `traefik.enable` are routed (Traefik 1.7: `exposedByDefault`, true).
+    pub exposed_by_default: bool,
+    /// Whether an instance without a health check gets requests (Docker: yes, Rancher: no).
+    pub serve_unchecked: bool,
+    /// The host of a service, as a handlebars template over `service`, `stack`, `domain`.
+    pub host_template: String,
+}
+
+/// The host template unless another is set. A part that is empty vanishes together with its dot.
+pub const HOST_TEMPLATE: &str = "{{service}}.{{stack}}.{{domain}}";
+
+/// Settings of the Docker provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DockerSettings {
+    /// `unix:///var/run/docker.sock`, `tcp://host:2375`; with `tls`, `tcp://host:2376`.
+    pub endpoint: String,
+    /// Certificates for a daemon that speaks TLS.
+    pub tls: Option<DockerTls>,
+    /// The network to reach containers by, where no label names one.
+    pub network: Option<String>,
+    /// How labels are read.
+    pub defaults: Defaults,
+}
+
+/// Certificate files for a Docker daemon that speaks TLS, in PEM.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DockerTls {
+    /// The authority that signed the daemon's certificate.
+    pub ca: std::path::PathBuf,
+    /// Our certificate.
+    pub cert: std::path::PathBuf,
+    /// Its key.
+    pub key: std::path::PathBuf,
+}
+
+/// Settings of the Rancher metadata provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RancherSettings {
+    /// `http://rancher-metadata.rancher.internal`, without version and path.
+    pub url: String,
+    /// The API version: `2016-07-29`, `latest` …
+    pub version: String,
+    /// Whether to wait for changes (long poll) besides the refresh.
+    pub long_poll: bool,
+    /// How labels are read.
+    pub defaults: Defaults,
+}
+
+/// The proxy's bounds. Each has a name in the docs (`docs/limits.md`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Client connections open at once; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// A request head, in bytes.
+    pub head_bytes_max: usize,
+    /// Header lines of one head.
+    pub header_lines_max: usize,
+    /// From a connection's first byte (or the last answer) to the end of a request head.
+    pub head_timeout: Duration,
+    /// A kept-alive client connection without a request.
+    pub idle_timeout: Duration,
+    /// The longest pause between two pieces of a body, in either direction.
+    pub body_timeout: Duration,
+    /// For a connection to a server.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the server's answer.
+    pub response_timeout: Duration,
+    /// Kept-alive connections to one server, for each worker.
+    pub upstream_idle_max: usize,
+    /// How long a kept-alive connection to a server may idle.
+    pub upstream_idle_timeout: Duration,
+    /// How many servers one request may try.
+    pub attempts_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            head_bytes_max: 64 * 1024,
+            header_lines_max: 100,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(180),
+            body_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(60),
+            upstream_idle_max: 256,
+            upstream_idle_timeout: Duration::from_secs(60),
+            attempts_max: 3,
+        }
+    }
+}

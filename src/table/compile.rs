@@ -1,0 +1,83 @@
+//! From what is asked for to what runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Table;
+use super::index::Index;
+use super::running::{Route, RunningBackend, RunningServer};
+use crate::balance::{Schedule, sticky};
+use crate::config::{Backend, Config};
+use crate::live::Live;
+use crate::model::{BackendId, Problem};
+
+/// Makes a table. Servers, backends and frontends that were there before keep their state in `live`.
+///
+/// `default_entrypoints` serve the frontends that name none.
+///
+/// # Panics
+/// When a frontend's backend is not in the config: the plan puts every one there.
+pub fn compile(
+    revision: u64,
+    config: Arc<Config>,
+    problems: Arc<[Problem]>,
+    live: &Live,
+    default_entrypoints: &[String],
+) -> Table {
+    let backends: BTreeMap<&BackendId, Arc<RunningBackend>> = config
+        .backends
+        .iter()
+        .map(|(id, b)| (id, Arc::new(running_backend(id, b, live))))
+        .collect();
+    let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
+    let mut routes: Vec<Arc<Route>> = serving
+        .map(|(id, frontend)| {
+            let entrypoints = match frontend.entrypoints.is_empty() {
+                true => default_entrypoints.to_vec(),
+                false => frontend.entrypoints.clone(),
+            };
+            let backend = backends.get(&frontend.backend);
+            Arc::new(Route {
+                id: id.clone(),
+                entrypoints,
+                rule: frontend.rule.clone(),
+                priority: frontend.effective_priority(),
+                chain: frontend.chain.clone(),
+                pass_host_header: frontend.pass_host_header,
+                backend: Arc::clone(backend.expect("the plan gives every frontend its backend")),
+                live: live.frontend(id),
+            })
+        })
+        .collect();
+    // Equal priorities: the names decide, so that equal configs compile alike.
+    routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id)));
+    let index = Index::new(&routes);
+    Table { revision, config, problems, routes: routes.into(), index }
+}
+
+fn running_backend(id: &BackendId, backend: &Backend, live: &Live) -> RunningBackend {
+    let servers = backend.servers.iter().map(|(name, server)| {
+        let key = (id.clone(), server.scheme, server.addr);
+        RunningServer {
+            name: Arc::clone(name),
+            scheme: server.scheme,
+            addr: server.addr,
+            weight: server.weight,
+            cookie_value: match backend.sticky {
+                Some(_) => sticky::value(&key).into(),
+                None => Box::default(),
+            },
+            live: live.server(key),
+        }
+    });
+    let servers: Box<[RunningServer]> = servers.collect();
+    let weights: Vec<u32> = servers.iter().map(|server| server.weight).collect();
+    RunningBackend {
+        id: id.clone(),
+        method: backend.method,
+        sticky: backend.sticky.clone(),
+        servers,
+        schedule: Schedule::new(&weights),
+        live: live.backend(id),
+    }
+}

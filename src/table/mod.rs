@@ -1,0 +1,53 @@
+//! Where does this request go? The running form of a config: one immutable value, one swap.
+
+mod compile;
+mod index;
+pub mod plain;
+mod published;
+mod running;
+
+use std::sync::Arc;
+
+pub use compile::compile;
+pub use published::{Published, Reader};
+pub use running::{Route, RunningBackend, RunningServer, Tried};
+
+use crate::config::Config;
+use crate::model::{Exchange, Problem};
+
+/// Routes with the config and the problems they were made from, so that page and routes never disagree.
+pub struct Table {
+    /// Counts the tables of this process; 0 is the empty one before the first.
+    pub revision: u64,
+    /// What was asked for.
+    pub config: Arc<Config>,
+    /// What was wrong with it.
+    pub problems: Arc<[Problem]>,
+    routes: Arc<[Arc<Route>]>,
+    index: index::Index,
+}
+
+impl Table {
+    /// The route that takes this request: of all that match, the one of the highest priority.
+    pub fn lookup(&self, exchange: &Exchange<'_>) -> Option<&Arc<Route>> {
+        let found = self.index.lookup(&self.routes, exchange);
+        debug_assert_eq!(
+            found.map(|route| &route.id),
+            plain::lookup(&self.routes, exchange).map(|route| &route.id),
+            "the index and the plain matcher agree"
+        );
+        found
+    }
+
+    /// All routes, in the order in which they are asked.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+}
+
+impl Default for Table {
+    /// The empty table before the first: nobody is known.
+    fn default() -> Self {
+        compile(0, Arc::default(), Arc::default(), &crate::live::Live::default(), &[])
+    }
+}

@@ -1,0 +1,131 @@
+//! What a table is made of: routes, and backends whose servers know how they are doing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::balance::{Moment, Schedule, draw, sticky};
+use crate::config::{Method, Scheme, Sticky};
+use crate::live::{BackendLive, FrontendLive, ServerLive};
+use crate::middleware::Middleware;
+use crate::model::{BackendId, Exchange, FrontendId, ServerName};
+use crate::rules::Rule;
+
+/// A frontend as it runs.
+#[derive(Debug)]
+pub struct Route {
+    /// The frontend's name.
+    pub id: FrontendId,
+    /// The entry points it serves; never empty.
+    pub entrypoints: Vec<String>,
+    /// Which requests it takes.
+    pub rule: Rule,
+    /// Larger goes first.
+    pub priority: i64,
+    /// What is done to a request on its way.
+    pub chain: Vec<Middleware>,
+    /// Whether the server sees the client's `Host`.
+    pub pass_host_header: bool,
+    /// Where its requests go.
+    pub backend: Arc<RunningBackend>,
+    /// Its counters.
+    pub live: Arc<FrontendLive>,
+}
+
+impl Route {
+    /// Whether it takes this request, its priority aside.
+    pub fn takes(&self, exchange: &Exchange<'_>) -> bool {
+        self.entrypoints.iter().any(|name| name == exchange.entrypoint)
+            && self.rule.matches(exchange)
+    }
+}
+
+/// A backend as it runs.
+#[derive(Debug)]
+pub struct RunningBackend {
+    pub(super) id: BackendId,
+    pub(super) method: Method,
+    pub(super) sticky: Option<Sticky>,
+    pub(super) servers: Box<[RunningServer]>,
+    pub(super) schedule: Schedule,
+    pub(super) live: Arc<BackendLive>,
+}
+
+/// A server as it runs.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Its name within the backend.
+    pub name: ServerName,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// Its share.
+    pub weight: u32,
+    /// What the sticky cookie calls it.
+    pub cookie_value: Box<str>,
+    /// Its load and luck, kept across tables.
+    pub live: Arc<ServerLive>,
+}
+
+/// The servers a request has tried in vain, so that it does not try one twice.
+#[derive(Clone, Debug, Default)]
+pub struct Tried(Vec<usize>);
+
+impl RunningBackend {
+    /// The backend's name.
+    pub fn id(&self) -> &BackendId {
+        &self.id
+    }
+
+    /// The servers that may get requests.
+    pub fn servers(&self) -> &[RunningServer] {
+        &self.servers
+    }
+
+    /// The sticky cookie's settings, where there is one.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// The next server for this request, noted in `tried` so that asking again gives another one.
+    ///
+    /// The server of the sticky cookie comes first. Servers that refused a connection a moment ago come last:
+    /// when everybody did, one of them is better than nobody. Returns none when all were tried, or none is
+    /// there.
+    pub fn pick(
+        &self,
+        exchange: &Exchange<'_>,
+        moment: Moment,
+        tried: &mut Tried,
+    ) -> Option<&RunningServer> {
+        let is_fresh = |index: &usize| !tried.0.contains(index);
+        let is_rested = |index: &usize| !self.servers[*index].live.is_resting(moment.now_ms);
+        let index = self
+            .wanted_by_cookie(exchange)
+            .filter(|index| is_fresh(index) && is_rested(index))
+            .or_else(|| self.balanced(moment, |index| is_fresh(index) && is_rested(index)))
+            .or_else(|| self.balanced(moment, is_fresh))?;
+        tried.0.push(index);
+        Some(&self.servers[index])
+    }
+
+    /// The server that this client's cookie asks for.
+    fn wanted_by_cookie(&self, exchange: &Exchange<'_>) -> Option<usize> {
+        let sticky = self.sticky.as_ref()?;
+        let wanted = sticky::find(exchange.head.header("cookie")?, &sticky.cookie)?;
+        self.servers.iter().position(|server| *server.cookie_value == *wanted)
+    }
+
+    fn balanced(&self, moment: Moment, is_allowed: impl Fn(&usize) -> bool) -> Option<usize> {
+        match self.method {
+            Method::Wrr => self.schedule.from(self.live.next_turn()).find(is_allowed),
+            Method::Drr => {
+                let allowed_weight = |(index, server): (usize, &RunningServer)| {
+                    let weight = if is_allowed(&index) { server.weight } else { 0 };
+                    (weight, server.live.failure_ratio())
+                };
+                draw(self.servers.iter().enumerate().map(allowed_weight), moment.random)
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The catalog entry, the compose files, the image.

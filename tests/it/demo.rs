@@ -1,0 +1,1 @@
+//! `herder demo`, the first minute of a newcomer.

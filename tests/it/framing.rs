@@ -1,0 +1,1 @@
+//! Message boundaries, byte by byte, on raw sockets.

@@ -1,0 +1,1 @@
+//! The `herder` program as a process.

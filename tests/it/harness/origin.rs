@@ -1,0 +1,1 @@
+//! A server that does what a test tells it.

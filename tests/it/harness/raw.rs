@@ -1,0 +1,1 @@
+//! A client that sends bytes as they are.

@@ -1,0 +1,1 @@
+//! An item uses what stands below it, never what stands above.

@@ -1,0 +1,17 @@
+//! The integration tests: one binary, linked once.
+
+mod harness;
+
+mod admin;
+mod browser;
+mod catalog;
+mod cli;
+mod demo;
+mod docker;
+mod docs;
+mod framing;
+mod layers;
+mod proxy;
+mod rancher;
+mod routing;
+mod swap;

@@ -1,0 +1,1 @@
+//! The Rancher metadata service, well and ill.

@@ -1,0 +1,1 @@
+//! Tables swapped under load.
