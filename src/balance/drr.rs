@@ -43,7 +43,7 @@ mod tests {
         let mut counts = vec![0; servers.len()];
         let step = u64::MAX / 1_000;
         for i in 0..1_000 {
-            counts[draw(servers.iter().copied(), i * step).expect("somebody")] += 1;
+            counts[draw(servers.iter().copied(), i * step + step / 2).expect("somebody")] += 1;
         }
         counts
     }
