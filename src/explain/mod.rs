@@ -1,30 +1,9 @@
 //! Why is this container routed, or not? Which frontend takes this URL, and why not another?
 
 use crate::model::{FrontendId, Problem, ProviderName, Service};
+pub use crate::model::{Outcome, Step};
 use crate::settings::Defaults;
 use crate::table::Table;
-
-/// One step on the way from a label to a route.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Step {
-    /// Whether the way goes on.
-    pub outcome: Outcome,
-    /// What was looked at: `traefik.enable`, `health`, `address` …
-    pub what: String,
-    /// What was found, and what follows: a sentence.
-    pub why: String,
-}
-
-/// Whether the way goes on after a step.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// It does.
-    Pass,
-    /// It does, with something its owner may like to know.
-    Note,
-    /// It ends here.
-    Stop,
-}
 
 /// Why a container is, or is not, routed.
 #[derive(Clone, Debug, Eq, PartialEq)]

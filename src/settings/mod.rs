@@ -1,11 +1,13 @@
 //! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
 
+mod host_template;
 mod listen;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 
 /// Everything fixed at start.
@@ -60,12 +62,11 @@ pub struct Defaults {
     pub exposed_by_default: bool,
     /// Whether an instance without a health check gets requests (Docker: yes, Rancher: no).
     pub serve_unchecked: bool,
-    /// The host of a service, as a handlebars template over `service`, `stack`, `domain`.
-    pub host_template: String,
+    /// The host of a service.
+    pub host_template: HostTemplate,
+    /// The network to reach containers by, where no label names one (Docker).
+    pub network: Option<String>,
 }
-
-/// The host template unless another is set. A part that is empty vanishes together with its dot.
-pub const HOST_TEMPLATE: &str = "{{service}}.{{stack}}.{{domain}}";
 
 /// Settings of the Docker provider.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,8 +75,6 @@ pub struct DockerSettings {
     pub endpoint: String,
     /// Certificates for a daemon that speaks TLS.
     pub tls: Option<DockerTls>,
-    /// The network to reach containers by, where no label names one.
-    pub network: Option<String>,
     /// How labels are read.
     pub defaults: Defaults,
 }

@@ -1,0 +1,150 @@
+//! The labels of the community catalog's Traefik on Rancher, whose sidekick wrote `rules.toml`.
+//!
+//! Witness: rancher-traefik's `traefik.tmpl`. Its host pattern and its hosts stand in one rule without a mark
+//! between them, which Traefik cannot read; here each gets a frontend of its own, for the same backend.
+
+use super::Reading;
+use super::reader::{Enabled, Reader, full_name};
+use super::servers::Wish;
+use crate::config::{Frontend, Method};
+use crate::middleware::{Middleware, StripPrefix};
+use crate::model::{BackendId, FrontendId, Kind, Outcome, Problem};
+use crate::rules::{HostPattern, Matcher, Rule};
+
+/// The dialect's own defaults.
+const PORT: u16 = 80;
+const WEIGHT: u32 = 5;
+const PRIORITY: i64 = 5;
+
+/// Reads a service: a frontend for its hosts, one for its host patterns, one backend.
+pub(super) fn read(mut reader: Reader<'_>) -> Reading {
+    let enabled = reader.enabled(false);
+    if enabled == Enabled::No {
+        return reader.finish();
+    }
+    let is_closed = reader.report_other_labels();
+    let name = full_name(reader.service).replacen('.', "__", 1);
+    let backend = BackendId::new(reader.provider, name.as_str());
+    let (paths, chain) = paths(&mut reader);
+    let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());
+    let patterns = Some(patterns(&mut reader)).filter(|patterns| !patterns.is_empty());
+    let priority = reader
+        .number("traefik.priority", 1, i64::MAX)
+        .or_else(|| reader.number("traefik.frontend.priority", 1, i64::MAX))
+        .unwrap_or(PRIORITY);
+    let template = Frontend {
+        entrypoints: Vec::new(),
+        rule: Rule::new("", Vec::new()),
+        priority: Some(priority),
+        chain,
+        pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
+        backend: backend.clone(),
+        origin: reader.origin.clone(),
+        age_order: reader.service.age_order,
+        shadowed_by: None,
+    };
+    let wanted = [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];
+    for (suffix, matcher) in wanted {
+        let Some(matcher) = matcher else { continue };
+        let matchers: Vec<Matcher> = [matcher].into_iter().chain(paths.iter().cloned()).collect();
+        let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
+        let rule = Rule::new(text.join(";"), matchers);
+        let id = FrontendId::new(reader.provider, format!("{name}{suffix}"));
+        reader.frontend(id, Frontend { rule, ..template.clone() });
+    }
+
+    let wish = Wish {
+        scheme: reader.scheme(),
+        weight: reader.weight(WEIGHT),
+        port: reader.port(Some(PORT)),
+        name_prefix: "",
+    };
+    let mut servers = reader.servers(wish);
+    if is_closed || !has_servers(&mut reader) {
+        servers.clear();
+    }
+    let method = reader.method(Method::Drr);
+    let sticky = reader.sticky(&name);
+    reader.backend(backend, method, sticky, servers);
+    reader.finish()
+}
+
+/// This dialect serves containers and addresses outside; other kinds keep an empty backend.
+fn has_servers(reader: &mut Reader<'_>) -> bool {
+    if let Kind::Other(kind) = &reader.service.kind {
+        reader.step(Outcome::Stop, "kind", || format!("A {kind} has no servers in this dialect."));
+        return false;
+    }
+    true
+}
+
+/// Service and stack (or the stack alone) and each alias at each domain, and the whole names.
+fn hosts(reader: &mut Reader<'_>, enabled: Enabled) -> Vec<String> {
+    let domains = reader.domains();
+    let stack = reader.service.stack.as_deref().unwrap_or_default();
+    let mut hosts = match enabled {
+        Enabled::Stack => reader.hosts(stack, "", &domains),
+        _ => reader.hosts(&reader.service.name, stack, &domains),
+    };
+    for alias in reader.list("traefik.alias") {
+        hosts.extend(domains.iter().filter_map(|domain| {
+            let name =
+                if domain.is_empty() { alias.to_owned() } else { format!("{alias}.{domain}") };
+            reader.host(Ok(name), "traefik.alias")
+        }));
+    }
+    for name in reader.list("traefik.alias.fqdn") {
+        hosts.extend(reader.host(Ok(name.to_owned()), "traefik.alias.fqdn"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    hosts.retain(|host| seen.insert(host.clone()));
+    hosts
+}
+
+fn patterns(reader: &mut Reader<'_>) -> Vec<HostPattern> {
+    let key = "traefik.domain.regexp";
+    let mut patterns = Vec::new();
+    for text in reader.list(key) {
+        match HostPattern::parse(text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(why) => {
+                let what = format!("{key} \"{text}\" cannot be read: {why}; it is left out.");
+                reader.problem(Problem::error(&reader.origin.label(key), what));
+            }
+        }
+    }
+    patterns
+}
+
+/// The path terms, and what is taken off the path.
+fn paths(reader: &mut Reader<'_>) -> (Vec<Matcher>, Vec<Middleware>) {
+    let mut matchers = Vec::new();
+    let mut stripped = Vec::new();
+    let terms = [
+        ("traefik.path", Matcher::Path as fn(Vec<String>) -> Matcher),
+        ("traefik.path.strip", Matcher::Path),
+        ("traefik.path.prefix", Matcher::PathPrefix),
+        ("traefik.path.prefix.strip", Matcher::PathPrefix),
+    ];
+    for (key, matcher) in terms {
+        let paths: Vec<String> = reader.list(key).into_iter().map(str::to_lowercase).collect();
+        let (good, bad): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.starts_with('/'));
+        for path in bad {
+            let what = format!("{key} \"{path}\" does not begin with a slash; it is left out.");
+            let problem = Problem::error(&reader.origin.label(key), what);
+            reader.problem(problem.hint(format!("Did you mean /{path}?")));
+        }
+        if key.ends_with("strip") {
+            stripped.extend(good.iter().cloned());
+        }
+        // A term whose paths are all unreadable matches nothing, rather than everything.
+        if reader.label(key).is_some() {
+            matchers.push(matcher(good));
+        }
+    }
+    let chain = match stripped.is_empty() {
+        true => Vec::new(),
+        false => vec![Middleware::StripPrefix(StripPrefix { prefixes: stripped })],
+    };
+    (matchers, chain)
+}

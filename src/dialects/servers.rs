@@ -1,0 +1,301 @@
+//! Which instances of a service become servers, and by which address and port.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::reader::Reader;
+use crate::config::{Scheme, Server};
+use crate::model::{
+    Address, Health, Instance, Kind, Origin, Outcome, Problem, Scope, ServerName, State,
+};
+
+/// How a dialect fills in what its labels leave open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) scheme: Scheme,
+    pub(super) weight: u32,
+    pub(super) port: Port,
+    /// What the names of its servers begin with.
+    pub(super) name_prefix: &'static str,
+}
+
+/// Where the port comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Port {
+    /// The label, or this dialect's own default.
+    Given(u16),
+    /// Of each container, the lowest port it exposes.
+    Exposed,
+    /// The label cannot be read: nobody is served by guessing.
+    Unreadable,
+}
+
+/// The states of a Rancher service that is being taken down, or is. In every other one its containers' own
+/// state and health decide: Traefik 1.7 lets all go during a rollback or the end of an upgrade, when they serve.
+const STATES_OUT: &[&str] = &[
+    "deactivating",
+    "erroring",
+    "error",
+    "inactive",
+    "purged",
+    "purging",
+    "removed",
+    "removing",
+    "updating-inactive",
+];
+
+impl Reader<'_> {
+    /// The port label, or how to find the port without it.
+    pub(super) fn port(&mut self, fallback: Option<u16>) -> Port {
+        let key = "traefik.port";
+        let Some(value) = self.label(key) else {
+            return fallback.map_or(Port::Exposed, Port::Given);
+        };
+        match value.parse::<u16>() {
+            Ok(port) if port > 0 => {
+                self.step(Outcome::Pass, key, || format!("Its servers listen on {port}."));
+                Port::Given(port)
+            }
+            _ => {
+                let what = format!("{key} \"{value}\" is not a port; its servers are left out.");
+                let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+                let hint = match digits.parse::<u16>() {
+                    Ok(port) if port > 0 => format!("Did you mean {port}?"),
+                    _ => "Write a number from 1 to 65535.".to_owned(),
+                };
+                self.step(Outcome::Stop, key, || format!("{what} {hint}"));
+                self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
+                Port::Unreadable
+            }
+        }
+    }
+
+    /// The servers: every instance that runs, is healthy, and can be reached.
+    pub(super) fn servers(&mut self, wish: Wish) -> BTreeMap<ServerName, Server> {
+        let mut servers = BTreeMap::new();
+        if !self.service_state_serves() {
+            return servers;
+        }
+        for (place, instance) in self.service.instances.iter().enumerate() {
+            let scope = Scope::Instance(place);
+            if !self.may_serve(scope, instance) {
+                continue;
+            }
+            let origin = Origin::new(self.provider, instance.name.as_str());
+            let Some(ip) = self.address(scope, instance, &origin) else { continue };
+            let Some(port) = self.server_port(scope, instance, &origin, wish.port) else {
+                continue;
+            };
+            let server = Server {
+                scheme: wish.scheme,
+                addr: SocketAddr::new(ip, port),
+                weight: wish.weight,
+                origin,
+            };
+            self.trace.step(scope, Outcome::Pass, "server", || {
+                format!("It is served at {} with weight {}.", server.url(), server.weight)
+            });
+            servers.insert(free_name(&servers, wish.name_prefix, &instance.name), server);
+        }
+        servers
+    }
+
+    fn service_state_serves(&mut self) -> bool {
+        let state = self.service.state.as_deref().unwrap_or_default();
+        let serves = !STATES_OUT.contains(&state);
+        if !serves {
+            self.step(Outcome::Stop, "state", || format!("The service is {state}, not active."));
+        }
+        serves
+    }
+
+    fn may_serve(&mut self, scope: Scope, instance: &Instance) -> bool {
+        let stop = |trace: &mut crate::model::Trace, what: &str, why: String| {
+            trace.step(scope, Outcome::Stop, what, || why);
+            false
+        };
+        match &instance.state {
+            State::Running => {
+                self.trace.step(scope, Outcome::Pass, "state", || "It runs.".to_owned());
+            }
+            State::Stopping => {
+                let why =
+                    "It was told to stop: what is under way finishes, nothing new goes there.";
+                return stop(self.trace, "state", why.to_owned());
+            }
+            State::Down(word) => {
+                let why = format!("It does not run: the orchestrator says \"{word}\".");
+                return stop(self.trace, "state", why);
+            }
+        }
+        match &instance.health {
+            Some(Health::Healthy) => {
+                self.trace.step(scope, Outcome::Pass, "health", || "It is healthy.".to_owned());
+                true
+            }
+            Some(Health::Failing(word)) => {
+                let why =
+                    format!("Its health check says \"{word}\"; only healthy ones are served.");
+                stop(self.trace, "health", why)
+            }
+            None if self.service.kind == Kind::External && !self.service.health_checked => {
+                self.trace.step(scope, Outcome::Pass, "health", || {
+                    "It is an address outside, whose health nobody checks.".to_owned()
+                });
+                true
+            }
+            None if self.defaults.serve_unchecked => {
+                self.trace.step(scope, Outcome::Pass, "health", || {
+                    "It has no health check, and is served while it runs.".to_owned()
+                });
+                true
+            }
+            None => {
+                let why = "It has no health check, so nobody knows that it is healthy. Give it one, \
+                           or serve such services all the same (serveUnchecked).";
+                stop(self.trace, "health", why.to_owned())
+            }
+        }
+    }
+
+    /// The port of one server.
+    fn server_port(
+        &mut self,
+        scope: Scope,
+        instance: &Instance,
+        origin: &Origin,
+        port: Port,
+    ) -> Option<u16> {
+        match (port, instance.exposed_ports.as_slice()) {
+            (Port::Given(port), _) => Some(port),
+            (Port::Unreadable, _) => None,
+            (Port::Exposed, []) => {
+                let what = "It exposes no TCP port and has no traefik.port; it is left out.";
+                self.trace.step(scope, Outcome::Stop, "traefik.port", || what.to_owned());
+                let problem = Problem::error(&origin.label("traefik.port"), what);
+                self.problem(
+                    problem.hint("Add the label traefik.port with the port it listens on."),
+                );
+                None
+            }
+            (Port::Exposed, [port]) => {
+                self.trace.step(scope, Outcome::Pass, "traefik.port", || {
+                    format!("There is no label; the only port it exposes is {port}.")
+                });
+                Some(*port)
+            }
+            (Port::Exposed, [port, others @ ..]) => {
+                let list: Vec<String> = others.iter().map(ToString::to_string).collect();
+                let list = list.join(", ");
+                let what = format!("It exposes {port} and {list}; the lowest, {port}, is taken.");
+                self.trace.step(scope, Outcome::Note, "traefik.port", || what.clone());
+                let problem = Problem::note(&origin.label("traefik.port"), what);
+                self.problem(problem.hint("Add the label traefik.port to choose."));
+                Some(*port)
+            }
+        }
+    }
+
+    /// The address of one server: by the network that is named, else one we share, else the only one, else the
+    /// first by name.
+    fn address(&mut self, scope: Scope, instance: &Instance, origin: &Origin) -> Option<IpAddr> {
+        let key = "traefik.docker.network";
+        let wanted = self.label(key).or(self.defaults.network.as_deref());
+        let addresses = instance.addresses.as_slice();
+        let by_name = |name: &str| addresses.iter().find(|a| self.is_network(a, name));
+        if let Some(found) = wanted.and_then(by_name) {
+            let network = network_name(found);
+            self.trace.step(scope, Outcome::Pass, "network", || {
+                format!("{} in network {network}, the one that is named.", found.ip)
+            });
+            return Some(found.ip);
+        }
+        let shared: Vec<&Address> = addresses.iter().filter(|a| a.shared).collect();
+        let (chosen, reason) = match (shared.as_slice(), addresses) {
+            (_, []) => {
+                let why = "It has no address: it is in no network that we can reach.";
+                self.trace.step(scope, Outcome::Stop, "network", || why.to_owned());
+                let problem = Problem::error(origin, format!("{why} It is left out."));
+                self.problem(problem.hint("Put it into a network."));
+                return None;
+            }
+            ([only], _) => (*only, Reason::Shared),
+            ([first, ..], _) => (*first, Reason::FirstShared),
+            ([], [only]) => (only, Reason::Only),
+            ([], [first, ..]) => (first, Reason::First),
+        };
+        self.explain_address(scope, origin, chosen, wanted, reason);
+        Some(chosen.ip)
+    }
+
+    /// `front` names the network `front`, and `shop_front` of the container's own project.
+    fn is_network(&self, address: &Address, name: &str) -> bool {
+        let Some(network) = address.network.as_deref() else { return false };
+        let prefixed = || self.service.stack.as_ref().map(|stack| format!("{stack}_{name}"));
+        network == name || prefixed().as_deref() == Some(network)
+    }
+
+    fn explain_address(
+        &mut self,
+        scope: Scope,
+        origin: &Origin,
+        chosen: &Address,
+        wanted: Option<&str>,
+        reason: Reason,
+    ) {
+        let (ip, network) = (chosen.ip, network_name(chosen));
+        let why = match reason {
+            Reason::Shared => format!("{ip} in network {network}, which Herder shares with it."),
+            Reason::FirstShared => {
+                format!("{ip} in network {network}, the first by name that Herder shares with it.")
+            }
+            Reason::Only => format!("{ip} in network {network}, its only one."),
+            Reason::First => format!("{ip} in network {network}, the first by name of several."),
+        };
+        let label = origin.label("traefik.docker.network");
+        let hint = "Name the network with traefik.docker.network.";
+        let problem = match (wanted, reason) {
+            (Some(wanted), _) => {
+                let what = format!("It is not in the network \"{wanted}\"; {why}");
+                Some(Problem::warning(&label, what).hint(hint))
+            }
+            (None, Reason::First) => {
+                Some(Problem::note(&label, format!("It is in several networks; {why}")).hint(hint))
+            }
+            (None, _) => None,
+        };
+        let outcome = if problem.is_some() { Outcome::Note } else { Outcome::Pass };
+        self.trace.step(scope, outcome, "network", || match &problem {
+            Some(problem) => problem.message.clone(),
+            None => why,
+        });
+        if let Some(problem) = problem {
+            self.problem(problem);
+        }
+    }
+}
+
+/// Why an address was chosen.
+#[derive(Clone, Copy)]
+enum Reason {
+    Shared,
+    FirstShared,
+    Only,
+    First,
+}
+
+fn network_name(address: &Address) -> &str {
+    address.network.as_deref().unwrap_or("managed")
+}
+
+/// `PREFIX` and the container's name; a number after it where two are called alike.
+fn free_name(taken: &BTreeMap<ServerName, Server>, prefix: &str, container: &str) -> ServerName {
+    let name: ServerName = format!("{prefix}{container}").into();
+    if !taken.contains_key(&name) {
+        return name;
+    }
+    let numbered = (2..).map(|n| Arc::from(format!("{name}-{n}")));
+    let mut free = numbered.filter(|name| !taken.contains_key(name));
+    free.next().expect("there are more numbers than servers")
+}
