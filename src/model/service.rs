@@ -83,6 +83,9 @@ pub struct Address {
     pub ip: IpAddr,
     /// Whether Herder's own container is in this network too.
     pub shared: bool,
+    /// None: the instance's own ports are open at this address. Some: only these are, each as the instance's
+    /// port and the port it is published as at this address (a Docker daemon on another host).
+    pub published: Option<Vec<(u16, u16)>>,
 }
 
 /// Whether an instance runs.
