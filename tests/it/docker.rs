@@ -1,1 +1,341 @@
 //! A real Docker engine.
+//!
+//! Other tests run containers on the same engine at the same time: each looks at its own only.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use herder::model::{Health, Instance, Service, Snapshot, State};
+use herder::providers::docker::{Docker, answers};
+use herder::providers::{Depth, Provider};
+use herder::settings::{Defaults, DockerSettings, HOST_TEMPLATE};
+use tokio::time::timeout;
+
+use crate::harness::docker::{Container, Network, SOCKET, Socket, docker, herder_image, unique};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn settings(endpoint: &str) -> DockerSettings {
+    DockerSettings {
+        endpoint: endpoint.to_owned(),
+        tls: None,
+        network: None,
+        defaults: Defaults {
+            domain: None,
+            exposed_by_default: true,
+            serve_unchecked: true,
+            host_template: HOST_TEMPLATE.to_owned(),
+        },
+    }
+}
+
+/// The provider under test, and what it said last.
+struct Watch {
+    docker: Docker,
+    last: Snapshot,
+}
+
+impl Watch {
+    async fn start() -> Self {
+        Self::start_at(&format!("unix://{SOCKET}")).await
+    }
+
+    async fn start_at(endpoint: &str) -> Self {
+        let mut docker = Docker::new(&settings(endpoint)).expect("an endpoint");
+        let last = docker.fetch(Depth::Everything).await.expect("the engine answers");
+        Self { docker, last }
+    }
+
+    fn service(&self, id: &str) -> Option<&Arc<Service>> {
+        self.last.services.iter().find(|service| *service.id == *id)
+    }
+
+    #[track_caller]
+    fn of(&self, container: &Container) -> &Service {
+        self.service(&container.id).expect("the container is known")
+    }
+
+    #[track_caller]
+    fn instance(&self, container: &Container) -> &Instance {
+        &self.of(container).instances[0]
+    }
+
+    /// Follows the news until this is so. Only what events bring is asked.
+    async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let follow = async {
+            while !is_so(self) {
+                self.docker.changed().await.expect("the events go on");
+                self.last = self.docker.fetch(Depth::News).await.expect("the engine answers");
+            }
+        };
+        let came = timeout(PATIENCE, follow).await;
+        assert!(came.is_ok(), "waited in vain until {what}");
+    }
+
+    async fn until_state(&mut self, container: &Container, state: &State) {
+        let is_so = |watch: &Self| {
+            watch.service(&container.id).is_some_and(|s| s.instances[0].state == *state)
+        };
+        self.until(&format!("{} is {state:?}", container.name), is_so).await;
+    }
+
+    async fn until_health(&mut self, container: &Container, health: &Health) {
+        let is_so = |watch: &Self| {
+            let service = watch.service(&container.id);
+            service.is_some_and(|s| s.instances[0].health.as_ref() == Some(health))
+        };
+        self.until(&format!("{} is {health:?}", container.name), is_so).await;
+    }
+}
+
+fn down(word: &str) -> State {
+    State::Down(word.to_owned())
+}
+
+fn networks(instance: &Instance) -> Vec<(&str, IpAddr)> {
+    let named = |a: &herder::model::Address| a.network.as_deref().map(str::to_owned);
+    assert!(instance.addresses.iter().all(|a| named(a).is_some()));
+    instance.addresses.iter().map(|a| (a.network.as_deref().unwrap_or(""), a.ip)).collect()
+}
+
+#[track_caller]
+fn ip_in(container: &Container, network: &str) -> IpAddr {
+    let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+    container.inspect(&format).parse().expect("an address")
+}
+
+#[tokio::test]
+async fn the_engine_says_its_version() {
+    let version = answers(&settings(&format!("unix://{SOCKET}"))).await.expect("it answers");
+    assert_eq!(version, docker(["version", "--format", "{{.Server.Version}}"]));
+}
+
+#[tokio::test]
+async fn a_missing_socket_says_what_may_be_wrong() {
+    let missing = format!("unix:///run/{}.sock", unique("none"));
+    let error = answers(&settings(&missing)).await.expect_err("nobody there").to_string();
+    assert!(error.contains(&missing) && error.contains("no such socket"), "{error}");
+}
+
+#[tokio::test]
+async fn a_compose_container_has_the_name_of_its_service() {
+    let labels = [
+        "--label=com.docker.compose.project=my_App",
+        "--label=com.docker.compose.service=Web_One",
+        "--label=traefik.port=8080",
+        "--expose=8080",
+        "--expose=53/udp",
+    ];
+    let container = Container::stubborn("compose", &labels);
+    let watch = Watch::start().await;
+    let service = watch.of(&container);
+    assert_eq!((service.name.as_str(), service.stack.as_deref()), ("Web_One", Some("my_App")));
+    assert_eq!(service.labels["traefik.port"], "8080");
+    assert!(!service.health_checked && service.age_order.is_some());
+    let instance = &service.instances[0];
+    assert_eq!(instance.name, container.name);
+    assert_eq!(instance.exposed_ports, [8080]);
+    assert_eq!((&instance.state, &instance.health), (&State::Running, &None));
+    assert_eq!(networks(instance), [("bridge", ip_in(&container, "bridge"))]);
+    assert!(!instance.addresses[0].shared, "this test runs on the host");
+}
+
+#[tokio::test]
+async fn a_bare_container_comes_renames_and_goes() {
+    let mut watch = Watch::start().await;
+    let container = Container::stubborn("bare", &[]);
+    watch.until_state(&container, &State::Running).await;
+    assert_eq!(watch.of(&container).name, container.name);
+    assert_eq!(watch.of(&container).stack, None);
+    let other = unique("renamed");
+    docker(["rename", &container.name, &other]);
+    watch.until("it has its new name", |w| w.of(&container).name == other).await;
+    container.tell("rm", &["--force"]);
+    watch.until("it is gone", |w| w.service(&container.id).is_none()).await;
+}
+
+#[tokio::test]
+async fn an_unchanged_container_stays_the_same_one() {
+    let still = Container::stubborn("still", &[]);
+    let mut watch = Watch::start().await;
+    let before = Arc::clone(watch.service(&still.id).expect("known"));
+    let other = Container::stubborn("other", &[]);
+    watch.until_state(&other, &State::Running).await;
+    watch.last = watch.docker.fetch(Depth::Everything).await.expect("the engine answers");
+    assert!(Arc::ptr_eq(&before, watch.service(&still.id).expect("known")));
+}
+
+#[tokio::test]
+async fn two_networks_are_two_addresses_in_the_order_of_names() {
+    let (one, two) = (Network::create("b"), Network::create("a"));
+    let container = Container::stubborn("two", &["--network", &one.name]);
+    let mut watch = Watch::start().await;
+    assert_eq!(networks(watch.instance(&container)).len(), 1);
+    two.connect(&container);
+    watch.until("it has two", |w| w.instance(&container).addresses.len() == 2).await;
+    let expected = [
+        (two.name.as_str(), ip_in(&container, &two.name)),
+        (one.name.as_str(), ip_in(&container, &one.name)),
+    ];
+    assert_eq!(networks(watch.instance(&container)), expected);
+    one.disconnect(&container);
+    watch.until("it has one", |w| w.instance(&container).addresses.len() == 1).await;
+    assert_eq!(networks(watch.instance(&container))[0].0, two.name);
+}
+
+#[tokio::test]
+async fn no_network_the_hosts_and_another_containers() {
+    let none = Container::stubborn("none", &["--network", "none"]);
+    let host = Container::stubborn("host", &["--network", "host", "--expose", "18090"]);
+    let other = Container::stubborn("other", &[]);
+    let joined =
+        Container::stubborn("joined", &["--network", &format!("container:{}", other.name)]);
+    let watch = Watch::start().await;
+    assert_eq!(watch.instance(&none).addresses, []);
+    assert_eq!(networks(watch.instance(&host)), [("host", [127, 0, 0, 1].into())]);
+    assert_eq!(watch.instance(&host).exposed_ports, [18090]);
+    let bridge = [("bridge", ip_in(&other, "bridge"))];
+    assert_eq!(networks(watch.instance(&joined)), bridge);
+}
+
+#[tokio::test]
+async fn a_paused_and_a_stopped_container_are_known_and_down() {
+    let container = Container::stubborn("paused", &["--label", "traefik.port=80"]);
+    let mut watch = Watch::start().await;
+    container.tell("pause", &[]);
+    watch.until_state(&container, &down("paused")).await;
+    container.tell("unpause", &[]);
+    watch.until_state(&container, &State::Running).await;
+    container.tell("kill", &[]);
+    watch.until_state(&container, &down("exited")).await;
+    let anew = Watch::start().await;
+    assert_eq!(anew.instance(&container).state, down("exited"));
+    assert_eq!(anew.of(&container).labels["traefik.port"], "80");
+    container.tell("start", &[]);
+    watch.until_state(&container, &State::Running).await;
+}
+
+#[tokio::test]
+async fn a_container_that_only_was_created_is_down() {
+    let name = unique("created");
+    let id = docker(["create", "--name", &name, herder_image(), "version"]);
+    let container = Container { id, name };
+    let watch = Watch::start().await;
+    assert_eq!(watch.instance(&container).state, down("created"));
+}
+
+#[tokio::test]
+async fn a_one_off_run_is_no_replica() {
+    let labels =
+        ["--label=com.docker.compose.service=web", "--label=com.docker.compose.oneoff=True"];
+    let container = Container::stubborn("oneoff", &labels);
+    let watch = Watch::start().await;
+    assert_eq!(watch.instance(&container).state, down("one-off run"));
+}
+
+#[tokio::test]
+async fn health_goes_from_starting_to_healthy_to_unhealthy_and_back() {
+    let mut watch = Watch::start().await;
+    let check = ["--health-cmd=test -e /ok", "--health-interval=1s", "--health-retries=1"];
+    let container =
+        Container::stubborn("health", &[&check[..], &["--health-start-period=1h"]].concat());
+    watch.until_health(&container, &Health::Failing("starting".to_owned())).await;
+    assert!(watch.of(&container).health_checked);
+    container.exec(&["touch", "/ok"]);
+    watch.until_health(&container, &Health::Healthy).await;
+    container.exec(&["rm", "/ok"]);
+    watch.until_health(&container, &Health::Failing("unhealthy".to_owned())).await;
+    container.exec(&["touch", "/ok"]);
+    watch.until_health(&container, &Health::Healthy).await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_is_stopping_long_before_it_ends() {
+    let container = Container::stubborn("stopping", &[]);
+    let mut watch = Watch::start().await;
+    let mut stop = container.tell_later("stop", &["--time", "300"]);
+    watch.until_state(&container, &State::Stopping).await;
+    assert_eq!(container.inspect("{{.State.Status}}"), "running");
+    // The engine goes on saying "running": neither a refresh nor a new start of ours believes it.
+    watch.last = watch.docker.fetch(Depth::Everything).await.expect("the engine answers");
+    assert_eq!(watch.instance(&container).state, State::Stopping);
+    let mut anew = Watch::start().await;
+    anew.until_state(&container, &State::Stopping).await;
+    container.tell("kill", &[]);
+    watch.until_state(&container, &down("exited")).await;
+    stop.wait().expect("docker stop ends with the container");
+    container.tell("start", &[]);
+    watch.until_state(&container, &State::Running).await;
+}
+
+#[tokio::test]
+async fn a_signal_that_is_not_its_stop_signal_changes_nothing() {
+    let loud = ["sh", "-c", "trap : HUP USR1; while :; do sleep 1; done"];
+    let image = crate::harness::docker::shell_image();
+    let container = Container::run("signal", image, &["--stop-signal", "SIGUSR1"], &loud);
+    let mut watch = Watch::start().await;
+    container.tell("kill", &["--signal", "HUP"]);
+    // Something later that is seen tells that the signal was seen too, since events come in order.
+    let later = unique("later");
+    docker(["rename", &container.name, &later]);
+    watch.until("the later event was seen", |w| w.of(&container).name == later).await;
+    assert_eq!(watch.instance(&container).state, State::Running);
+    container.tell("kill", &["--signal", "USR1"]);
+    watch.until_state(&container, &State::Stopping).await;
+}
+
+#[tokio::test]
+async fn a_restart_ends_in_running() {
+    let container = Container::stubborn("restart", &[]);
+    let mut watch = Watch::start().await;
+    let mut restart = container.tell_later("restart", &["--time", "1"]);
+    watch.until_state(&container, &State::Stopping).await;
+    restart.wait().expect("docker restart ends");
+    watch.until_state(&container, &State::Running).await;
+}
+
+#[tokio::test]
+async fn waiting_can_be_given_up_without_losing_news() {
+    let mut watch = Watch::start().await;
+    let container = Container::stubborn("patient", &[]);
+    let is_known = |watch: &Watch| watch.service(&container.id).is_some();
+    let follow = async {
+        while !is_known(&watch) {
+            // Dropped after one look, again and again.
+            let look = futures_util::poll!(Box::pin(watch.docker.changed()));
+            if look.is_ready() {
+                watch.last = watch.docker.fetch(Depth::News).await.expect("the engine answers");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, follow).await.expect("the container is seen");
+}
+
+#[tokio::test]
+async fn a_socket_taken_away_and_given_back() {
+    let mut socket = Socket::open();
+    let mut watch = Watch::start_at(&socket.endpoint()).await;
+    socket.take_away().await;
+    let lost = timeout(PATIENCE, async {
+        loop {
+            // Events of other tests may have come before the end.
+            match watch.docker.changed().await {
+                Ok(()) if watch.docker.fetch(Depth::News).await.is_ok() => {}
+                Ok(()) => break,
+                Err(_) => break,
+            }
+        }
+    });
+    lost.await.expect("the loss is noticed");
+    let error = watch.docker.fetch(Depth::Everything).await.expect_err("nobody there").to_string();
+    assert!(error.contains("no such socket"), "{error}");
+    let container = Container::stubborn("meanwhile", &[]);
+    socket.give_back();
+    watch.last = watch.docker.fetch(Depth::News).await.expect("the engine answers again");
+    assert_eq!(watch.instance(&container).state, State::Running);
+    container.tell("pause", &[]);
+    watch.until_state(&container, &down("paused")).await;
+}

@@ -1,1 +1,273 @@
 //! Images, containers and networks on the real engine, removed when a test ends.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use tokio::io::copy_bidirectional;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+/// Where the engine listens.
+pub(crate) const SOCKET: &str = "/var/run/docker.sock";
+
+/// Runs the Docker command line.
+///
+/// # Panics
+/// When it fails, with what it said.
+#[track_caller]
+pub(crate) fn docker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> String {
+    let mut command = Command::new("docker");
+    command.args(args);
+    let output = command.output().expect("these tests need the docker command and its daemon");
+    text_of(&command, &output)
+}
+
+#[track_caller]
+fn text_of(command: &Command, output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A name no other test, and no other run, uses: `herder-test-web-1a2b-0`.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let since =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "herder-test-{name}-{:x}-{:x}-{count}",
+        std::process::id(),
+        since.as_micros() & 0xff_ffff
+    )
+}
+
+/// An image with nothing but our own program, which has to be static for that. Built once for each binary.
+pub(crate) fn herder_image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let binary = Path::new(env!("CARGO_BIN_EXE_herder"));
+        assert!(
+            is_static(binary),
+            "{} needs the system's libraries and cannot run in an empty image; run the tests with \
+             RUSTFLAGS=\"-C target-feature=+crt-static\" and --target x86_64-unknown-linux-gnu",
+            binary.display()
+        );
+        let lines = "FROM scratch\nCOPY herder /herder\nENTRYPOINT [\"/herder\"]\n";
+        image("herder", lines, &[(binary, "herder")])
+    })
+}
+
+/// An image with a shell, for containers that must not end, or fail their check, when told.
+pub(crate) fn shell_image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let binary = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
+        let binary = binary.into_iter().find(|path| is_static(path));
+        let binary = binary.expect("these tests need busybox (apt-get install busybox-static)");
+        let lines = "FROM scratch\nCOPY busybox /bin/busybox\nENV PATH=/bin\n\
+                     RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+        image("shell", lines, &[(binary, "busybox")])
+    })
+}
+
+/// Builds an image unless this very one is there. The tag tells its contents, so an old one is never taken for
+/// it; the lock keeps the processes of one run from building it twice.
+fn image(name: &str, dockerfile: &str, files: &[(&Path, &str)]) -> String {
+    let mut digest = Sha256::new_with_prefix(dockerfile);
+    for (path, _) in files {
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .expect("a file to put in");
+        digest.update(&bytes);
+    }
+    let digest: String = digest.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let tag = format!("herder-test-{name}:{digest}");
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let lock = File::create(scratch.join(format!("image-{name}.lock"))).expect("a lock file");
+    lock.lock().expect("the lock");
+    if docker(["images", "--quiet", &tag]).is_empty() {
+        let folder = scratch.join(format!("image-{name}"));
+        fs::create_dir_all(&folder).expect("a folder to build in");
+        for (path, target) in files {
+            fs::copy(path, folder.join(target)).expect("a copy");
+        }
+        fs::write(folder.join("Dockerfile"), dockerfile).expect("a Dockerfile");
+        let mut build = Command::new("docker");
+        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--tag", &tag]).arg(&folder);
+        let output = build.output().expect("docker build");
+        text_of(&build, &output);
+    }
+    tag
+}
+
+/// A program that names no interpreter (ELF program header `PT_INTERP`) needs nothing beside itself.
+fn is_static(path: &Path) -> bool {
+    let Ok(bytes) = fs::read(path) else { return false };
+    let half = |at: usize| {
+        bytes.get(at..at + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])))
+    };
+    let Some(start) = bytes.get(32..40).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes)
+    else {
+        return false;
+    };
+    let start = usize::try_from(start).expect("a program fits into memory");
+    let (size, count) = (half(54), half(56));
+    let is_interpreter =
+        |n: usize| bytes.get(start + n * size..).is_some_and(|h| h.starts_with(&[3, 0, 0, 0]));
+    bytes.starts_with(b"\x7fELF") && !(0..count).any(is_interpreter)
+}
+
+/// A container; removed by force when this is dropped.
+pub(crate) struct Container {
+    /// The whole id.
+    pub(crate) id: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Container {
+    /// `docker run --detach`, with these options before and this command after the image.
+    #[track_caller]
+    pub(crate) fn run(name: &str, image: &str, options: &[&str], command: &[&str]) -> Self {
+        let name = unique(name);
+        let start = ["run", "--detach", "--name", &name];
+        let args = start.into_iter().chain(options.iter().copied()).chain([image]);
+        let id = docker(args.chain(command.iter().copied()));
+        Self { id, name }
+    }
+
+    /// One that stays up, and does not end at SIGTERM: process 1 has no default handler.
+    #[track_caller]
+    pub(crate) fn stubborn(name: &str, options: &[&str]) -> Self {
+        Self::run(name, shell_image(), options, &["sleep", "1000"])
+    }
+
+    /// `docker VERB [OPTIONS] CONTAINER`: stop, kill, pause, restart …
+    #[track_caller]
+    pub(crate) fn tell(&self, verb: &str, options: &[&str]) {
+        docker([verb].into_iter().chain(options.iter().copied()).chain([self.id.as_str()]));
+    }
+
+    /// The same without waiting for it to be done.
+    pub(crate) fn tell_later(&self, verb: &str, options: &[&str]) -> std::process::Child {
+        let mut command = Command::new("docker");
+        command.arg(verb).args(options).arg(&self.id);
+        command.stdout(std::process::Stdio::null()).spawn().expect("docker")
+    }
+
+    /// Runs a command in it.
+    #[track_caller]
+    pub(crate) fn exec(&self, command: &[&str]) -> String {
+        docker(["exec", &self.id].into_iter().chain(command.iter().copied()))
+    }
+
+    /// What `docker inspect --format` says.
+    #[track_caller]
+    pub(crate) fn inspect(&self, format: &str) -> String {
+        docker(["inspect", "--format", format, &self.id])
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It may be gone already, which is as well.
+        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.id]).output();
+    }
+}
+
+/// A network; removed when this is dropped, which has to be after its containers.
+pub(crate) struct Network {
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Network {
+    /// A bridge.
+    #[track_caller]
+    pub(crate) fn create(name: &str) -> Self {
+        let name = unique(name);
+        docker(["network", "create", &name]);
+        Self { name }
+    }
+
+    /// Puts a container into it.
+    #[track_caller]
+    pub(crate) fn connect(&self, container: &Container) {
+        docker(["network", "connect", &self.name, &container.id]);
+    }
+
+    /// Takes a container out of it.
+    #[track_caller]
+    pub(crate) fn disconnect(&self, container: &Container) {
+        docker(["network", "disconnect", &self.name, &container.id]);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["network", "rm", &self.name]).output();
+    }
+}
+
+/// The engine's socket under a path of our own, which can be taken away and given back.
+pub(crate) struct Socket {
+    folder: tempfile::TempDir,
+    open: Option<JoinSet<()>>,
+}
+
+impl Socket {
+    /// A path that leads to the engine.
+    pub(crate) fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut socket = Self { folder, open: None };
+        socket.give_back();
+        socket
+    }
+
+    /// `unix:///…`
+    pub(crate) fn endpoint(&self) -> String {
+        format!("unix://{}", self.path().display())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// Ends every connection and removes the socket, as a daemon that stops does.
+    pub(crate) async fn take_away(&mut self) {
+        if let Some(mut tasks) = self.open.take() {
+            tasks.shutdown().await;
+        }
+        fs::remove_file(self.path()).expect("the socket was there");
+    }
+
+    /// Puts the socket back.
+    pub(crate) fn give_back(&mut self) {
+        let listener = UnixListener::bind(self.path()).expect("a socket");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward(listener));
+        self.open = Some(tasks);
+    }
+}
+
+/// The connections live in this future: dropping it ends them all.
+async fn forward(listener: UnixListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut near, _) = listener.accept().await.expect("a connection");
+        connections.spawn(async move {
+            let mut far = UnixStream::connect(SOCKET).await.expect("the engine's socket");
+            // Either side may leave in the middle: that is what this is for.
+            let _ = copy_bidirectional(&mut near, &mut far).await;
+        });
+    }
+}
