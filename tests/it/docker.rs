@@ -9,10 +9,13 @@ use std::time::Duration;
 use herder::model::{Health, Instance, Service, Snapshot, State};
 use herder::providers::docker::{Docker, answers};
 use herder::providers::{Depth, Provider};
-use herder::settings::{Defaults, DockerSettings, HOST_TEMPLATE};
+use herder::settings::{Defaults, DockerSettings, DockerTls, HOST_TEMPLATE};
 use tokio::time::timeout;
 
-use crate::harness::docker::{Container, Network, SOCKET, Socket, docker, herder_image, unique};
+use crate::harness::docker::{
+    Certificates, Container, Network, Port, SOCKET, Socket, docker, herder_image, shell_image,
+    unique,
+};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -273,8 +276,7 @@ async fn told_to_stop_it_is_stopping_long_before_it_ends() {
 #[tokio::test]
 async fn a_signal_that_is_not_its_stop_signal_changes_nothing() {
     let loud = ["sh", "-c", "trap : HUP USR1; while :; do sleep 1; done"];
-    let image = crate::harness::docker::shell_image();
-    let container = Container::run("signal", image, &["--stop-signal", "SIGUSR1"], &loud);
+    let container = Container::run("signal", shell_image(), &["--stop-signal", "SIGUSR1"], &loud);
     let mut watch = Watch::start().await;
     container.tell("kill", &["--signal", "HUP"]);
     // Something later that is seen tells that the signal was seen too, since events come in order.
@@ -338,4 +340,101 @@ async fn a_socket_taken_away_and_given_back() {
     assert_eq!(watch.instance(&container).state, State::Running);
     container.tell("pause", &[]);
     watch.until_state(&container, &down("paused")).await;
+}
+
+#[tokio::test]
+async fn it_leaves_no_connection_behind() {
+    let socket = Socket::open();
+    let watch = Watch::start_at(&socket.endpoint()).await;
+    let open = async |count: usize| {
+        let wait = async {
+            while socket.connections() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.is_ok()
+    };
+    assert!(open(1).await, "the events keep one connection, and nothing else does");
+    drop(watch);
+    assert!(open(0).await, "the events' connection ends with the provider");
+}
+
+#[tokio::test]
+async fn the_engine_over_tcp_on_this_host() {
+    let port = Port::open(None).await;
+    let container = Container::stubborn("tcp", &["--publish", "127.0.0.1::8080"]);
+    let mut watch = Watch::start_at(&format!("tcp://127.0.0.1:{}", port.number)).await;
+    let addresses = &watch.instance(&container).addresses;
+    assert_eq!(addresses[0].ip, ip_in(&container, "bridge"), "bridges are at hand on the host");
+    container.tell("pause", &[]);
+    watch.until_state(&container, &down("paused")).await;
+}
+
+#[tokio::test]
+async fn the_engine_behind_tls_wants_our_certificate_and_shows_its_own() {
+    let (right, wrong) = (Certificates::make(), Certificates::make());
+    let port = Port::open(Some(right.acceptor())).await;
+    let mut settings = settings(&format!("tcp://127.0.0.1:{}", port.number));
+    let mut asked = async |ca: &Certificates, own: &Certificates| {
+        let (cert, key) = (own.file("client.pem"), own.file("client.key"));
+        settings.tls = Some(DockerTls { ca: ca.file("ca.pem"), cert, key });
+        answers(&settings).await.map_err(|error| error.to_string())
+    };
+    let version = docker(["version", "--format", "{{.Server.Version}}"]);
+    assert_eq!(asked(&right, &right).await, Ok(version));
+    let stranger = asked(&wrong, &right).await.expect_err("another authority");
+    assert!(stranger.contains("TLS"), "{stranger}");
+    asked(&right, &wrong).await.expect_err("a certificate nobody knows");
+}
+
+/// Set in the container that the next test starts: the id of the container to look at, and of one on the host's
+/// network.
+const INSIDE: &str = "HERDER_TEST_INSIDE";
+
+/// This test program runs itself in a container, and says there what it sees.
+#[tokio::test]
+async fn in_a_container_it_knows_its_own_networks_and_the_way_to_the_host() {
+    if let Ok(ids) = std::env::var(INSIDE) {
+        return say_addresses(&ids).await;
+    }
+    let (ours, theirs) = (Network::create("ours"), Network::create("theirs"));
+    let target = Container::stubborn("target", &["--network", &ours.name]);
+    theirs.connect(&target);
+    let host = Container::stubborn("onhost", &["--network", "host"]);
+    let program = std::env::current_exe().expect("a test is a program");
+    let said = docker([
+        "run",
+        "--rm",
+        // Not the id, which a host name is otherwise.
+        "--hostname=balancer",
+        &format!("--network={}", ours.name),
+        &format!("--env={INSIDE}={},{}", target.id, host.id),
+        &format!("--volume={}:/it:ro", program.display()),
+        &format!("--volume={SOCKET}:{SOCKET}"),
+        "--entrypoint=/it",
+        herder_image(),
+        "--exact",
+        "--nocapture",
+        "docker::in_a_container_it_knows_its_own_networks_and_the_way_to_the_host",
+    ]);
+    let gateway = format!("{{{{(index .NetworkSettings.Networks \"{}\").Gateway}}}}", ours.name);
+    for line in [
+        format!("{} {} shared=true", ours.name, ip_in(&target, &ours.name)),
+        format!("{} {} shared=false", theirs.name, ip_in(&target, &theirs.name)),
+        format!("host {} shared=false", target.inspect(&gateway)),
+    ] {
+        assert!(said.lines().any(|said| said.ends_with(&line)), "{line:?} is not in:\n{said}");
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the test outside reads it")]
+async fn say_addresses(ids: &str) {
+    let watch = Watch::start().await;
+    for id in ids.split(',') {
+        let service = watch.service(id).expect("the container is known");
+        for address in &service.instances[0].addresses {
+            let network = address.network.as_deref().unwrap_or("-");
+            println!("{network} {} shared={}", address.ip, address.shared);
+        }
+    }
 }

@@ -108,8 +108,8 @@ struct Inner {
     target: Target,
     /// The daemon's clock as its last answer told it, in seconds since 1970; 0 before the first.
     clock_s: AtomicI64,
-    /// The address of the last connection.
-    peer: Mutex<Option<IpAddr>>,
+    /// The other end of the last connection, where that was another machine.
+    remote: Mutex<Option<IpAddr>>,
 }
 
 enum Target {
@@ -133,14 +133,14 @@ impl Transport {
         let target = target(&endpoint, settings.tls.as_ref());
         let target =
             target.map_err(|reason| Error::Unreachable { endpoint: endpoint.clone(), reason })?;
-        let inner = Inner { endpoint, target, clock_s: AtomicI64::new(0), peer: Mutex::new(None) };
+        let inner =
+            Inner { endpoint, target, clock_s: AtomicI64::new(0), remote: Mutex::new(None) };
         Ok(Self(Arc::new(inner)))
     }
 
     /// The daemon's address, where it is asked over the network and is not on this host.
     pub(super) fn remote_host(&self) -> Option<IpAddr> {
-        let peer = *self.0.peer.lock().unwrap_or_else(PoisonError::into_inner);
-        peer.filter(|ip| !ip.is_loopback())
+        *self.0.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The daemon's clock as its last answer told it, in seconds since 1970; ours before that.
@@ -307,8 +307,10 @@ impl Transport {
         let stream = TcpStream::connect((bare, port)).await?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive.with_retries(2))?;
-        let peer = stream.peer_addr()?.ip().to_canonical();
-        *self.0.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
+        let (near, far) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+        // A machine that speaks to itself does so from the very address it speaks to.
+        let remote = Some(far.to_canonical()).filter(|ip| near != far && !ip.is_loopback());
+        *self.0.remote.lock().unwrap_or_else(PoisonError::into_inner) = remote;
         Ok(stream)
     }
 

@@ -5,14 +5,19 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use sha2::{Digest, Sha256};
 use tokio::io::copy_bidirectional;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Where the engine listens.
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
@@ -242,6 +247,15 @@ impl Socket {
         self.folder.path().join("docker.sock")
     }
 
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        let all = fs::read_to_string("/proc/net/unix").expect("the kernel's list of sockets");
+        let path = self.path();
+        let ours = all.lines().filter(|line| line.ends_with(path.to_str().expect("plain text")));
+        // The one that listens is in the list too.
+        ours.count().saturating_sub(1)
+    }
+
     /// Ends every connection and removes the socket, as a daemon that stops does.
     pub(crate) async fn take_away(&mut self) {
         if let Some(mut tasks) = self.open.take() {
@@ -256,6 +270,89 @@ impl Socket {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward(listener));
         self.open = Some(tasks);
+    }
+}
+
+/// The engine on a TCP port of this host, in clear or behind TLS that wants the client's certificate.
+pub(crate) struct Port {
+    /// The port.
+    pub(crate) number: u16,
+    _tasks: JoinSet<()>,
+}
+
+impl Port {
+    /// A port that leads to the engine.
+    pub(crate) async fn open(tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let number = listener.local_addr().expect("an address").port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (near, _) = listener.accept().await.expect("a connection");
+                connections.spawn(serve(near, tls.clone()));
+            }
+        });
+        Self { number, _tasks: tasks }
+    }
+}
+
+async fn serve(mut near: TcpStream, tls: Option<TlsAcceptor>) {
+    let mut far = UnixStream::connect(SOCKET).await.expect("the engine's socket");
+    match tls {
+        None => drop(copy_bidirectional(&mut near, &mut far).await),
+        Some(tls) => {
+            // A client without the right certificate is turned away here.
+            let Ok(mut near) = tls.accept(near).await else { return };
+            drop(copy_bidirectional(&mut near, &mut far).await);
+        }
+    }
+}
+
+/// An authority, and certificates it signed: what `docker --tlsverify` wants on both sides.
+pub(crate) struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    /// Made by the `openssl` command, for 127.0.0.1.
+    pub(crate) fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "set -e; q='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+            openssl req -x509 $q -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
+            for who in server client; do
+                openssl req $q -subj /CN=$who -keyout $who.key -out $who.csr
+                echo subjectAltName=IP:127.0.0.1 > ext
+                openssl x509 -req -in $who.csr -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial \
+                    -extfile ext -out $who.pem
+            done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(folder.path());
+        let output = command.output().expect("a shell with the openssl command");
+        text_of(&command, &output);
+        Self { folder }
+    }
+
+    /// One of `ca.pem`, `client.pem`, `client.key`, `server.pem`, `server.key`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The server's side.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let read = |name| CertificateDer::from_pem_file(self.file(name)).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(read("ca.pem")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let key = PrivateKeyDer::from_pem_file(self.file("server.key")).expect("a key");
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the versions of the provider")
+            .with_client_cert_verifier(verifier.build().expect("a verifier"))
+            .with_single_cert(vec![read("server.pem")], key)
+            .expect("a certificate and its key");
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 
