@@ -1,1 +1,3 @@
 //! What we ship to try Herder with: a test service, and a metadata service to find it by.
+
+pub mod web_test;

@@ -1,0 +1,180 @@
+//! `herder healthcheck`: is a running instance well? For `HEALTHCHECK` in an image without a shell.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::settings::Listen;
+
+/// Asks a running Herder's /ping, and ends with 0 when it answers 200, else with 1.
+///
+/// It looks for the admin side where the same settings and variables put it. With `--url` it asks any
+/// HTTP address instead, so that images without a shell can check other services too.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The admin side's address; none given: the catalog's variable, then the default.
+    #[arg(long, value_name = "ADDRESS", env = "HERDER_ADMIN")]
+    #[arg(
+        help = "The admin side's address, as it was given to `herder run` [default: :8000, or the port in TRAEFIK_ADMIN_PORT]"
+    )]
+    pub admin: Option<String>,
+    /// Ask this address instead: `http://HOST:PORT/PATH`
+    #[arg(long)]
+    pub url: Option<String>,
+    /// How long to wait for an answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub timeout: u64,
+}
+
+/// The variable of the catalog entry that says where the admin side is, where `HERDER_ADMIN` does not.
+const CATALOG_ADMIN_PORT: &str = "TRAEFIK_ADMIN_PORT";
+
+/// Where the admin side is unless something else is said.
+const ADMIN_DEFAULT: &str = ":8000";
+/// What stands for "no admin side".
+const ADMIN_OFF: &str = "off";
+
+/// Asks once, says in one line how it went.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let limit = Duration::from_secs(args.timeout);
+    let result = match target(&args) {
+        Ok(url) => timeout(limit, ask(&url))
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", limit.as_secs())))
+            .with_context(|| url.to_string())
+            .map(|status| (url, status)),
+        Err(e) => Err(e),
+    };
+    let (line, code) = match result {
+        Ok((url, status)) if status == StatusCode::OK => {
+            (format!("healthy: {url} answered {status}"), ExitCode::SUCCESS)
+        }
+        Ok((url, status)) => (format!("unhealthy: {url} answered {status}"), ExitCode::FAILURE),
+        Err(e) => (format!("unhealthy: {e:#}"), ExitCode::FAILURE),
+    };
+    // On standard output, since that is what `docker inspect` keeps of a health check.
+    writeln!(std::io::stdout(), "{line}").context("cannot write")?;
+    Ok(code)
+}
+
+/// Which address to ask.
+fn target(args: &Args) -> anyhow::Result<Uri> {
+    if let Some(url) = &args.url {
+        let uri: Uri = url.parse().with_context(|| format!("--url {url} is not a URL"))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            bail!("--url {url} is not one to ask: write http://HOST:PORT/PATH");
+        }
+        return Ok(uri);
+    }
+    let from_catalog = || std::env::var(CATALOG_ADMIN_PORT).ok().filter(|port| !port.is_empty());
+    let text = args.admin.clone().or_else(from_catalog).unwrap_or_else(|| ADMIN_DEFAULT.to_owned());
+    if text == ADMIN_OFF {
+        bail!(
+            "the admin side is switched off, so nobody answers /ping; give another address with --url"
+        );
+    }
+    let admin = text.parse::<Listen>().map_err(|e| anyhow::anyhow!("the admin address {e}"))?;
+    let addr = SocketAddr::new(reachable(admin.ip), admin.port);
+    Ok(format!("http://{addr}/ping").parse()?)
+}
+
+/// Where something that listens on `ip` is reached from the same host.
+fn reachable(ip: Option<IpAddr>) -> IpAddr {
+    match ip {
+        None => Ipv4Addr::LOCALHOST.into(),
+        Some(ip) if !ip.is_unspecified() => ip,
+        Some(IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
+        Some(IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// One GET on a connection of its own. Only the status is read: hyper bounds the head by itself, and the body
+/// goes when the connection does.
+async fn ask(url: &Uri) -> anyhow::Result<StatusCode> {
+    let host = url.host().context("the URL names no host")?;
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((name, url.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let authority = url.authority().map_or(host, |authority| authority.as_str());
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(path)
+        .header(http::header::HOST, authority)
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    // A task of its own, which ends with its sender; what ends it early comes back through the sender.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::web_test::WebTest;
+
+    fn args(admin: Option<&str>, url: Option<&str>) -> Args {
+        Args { admin: admin.map(Into::into), url: url.map(Into::into), timeout: 3 }
+    }
+
+    #[track_caller]
+    fn check(args: &Args, expected: &str) {
+        assert_eq!(target(args).expect("an address").to_string(), expected);
+    }
+
+    #[track_caller]
+    fn check_refused(args: &Args, expected: &str) {
+        let error = format!("{:#}", target(args).expect_err("refused"));
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn asks_where_the_admin_side_is() {
+        check(&args(Some(":8000"), None), "http://127.0.0.1:8000/ping");
+        check(&args(Some("9000"), None), "http://127.0.0.1:9000/ping");
+        check(&args(Some("0.0.0.0:9000"), None), "http://127.0.0.1:9000/ping");
+        check(&args(Some("[::]:9000"), None), "http://[::1]:9000/ping");
+        check(&args(Some("10.0.0.1:9000"), None), "http://10.0.0.1:9000/ping");
+        check(&args(Some("off"), Some("http://web:8080/health?x")), "http://web:8080/health?x");
+    }
+
+    #[test]
+    fn says_why_it_cannot_ask() {
+        check_refused(&args(Some("80a"), None), "write :8080 or");
+        check_refused(&args(Some("off"), None), "switched off");
+        check_refused(&args(None, Some("https://a/")), "write http://HOST");
+        check_refused(&args(None, Some("/health")), "write http://HOST");
+        check_refused(&args(None, Some("http://a b/")), "is not a URL");
+    }
+
+    #[tokio::test]
+    async fn tells_well_from_unwell() {
+        let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), "web").expect("bound");
+        let url = format!("http://{}/health", web.local_addr());
+        let switch = web.health_switch();
+        tokio::spawn(web.run(std::future::pending()));
+        let args = args(None, Some(&url));
+        assert_eq!(run(args.clone()).await.expect("printed"), ExitCode::SUCCESS);
+        switch.set_failing(true);
+        assert_eq!(run(args).await.expect("printed"), ExitCode::FAILURE);
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_unhealthy_in_time() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let url = format!("http://{}/", silent.local_addr().expect("an address"));
+        let args = Args { timeout: 1, ..args(None, Some(&url)) };
+        assert_eq!(run(args).await.expect("printed"), ExitCode::FAILURE);
+    }
+}
