@@ -1,0 +1,33 @@
+# Builds Herder as one static binary and ships it with nothing else.
+#
+#   docker build -t herder .
+#
+# It takes BuildKit, the default builder since Docker 23. Without a registry at hand, `scripts/image` builds the same last stage from a binary built outside.
+
+FROM rust:1.95.0-bookworm AS build
+ARG HERDER_COMMIT=unknown
+ARG TARGETARCH
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    case "${TARGETARCH:-$(uname -m)}" in \
+        amd64|x86_64)  target=x86_64-unknown-linux-gnu ;; \
+        arm64|aarch64) target=aarch64-unknown-linux-gnu ;; \
+        *) echo "no build for ${TARGETARCH}" >&2; exit 1 ;; \
+    esac \
+    && rustup target add "$target" \
+    && HERDER_COMMIT="$HERDER_COMMIT" RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build --release --locked --bin herder --target "$target" \
+    && cp "target/$target/release/herder" /herder
+
+FROM scratch
+COPY --from=build /herder /herder
+LABEL org.opencontainers.image.title="Herder" \
+      org.opencontainers.image.description="An active load balancer for Docker and Rancher" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+# Reading the Docker socket takes its group too (docs/docker-socket.md): --group-add "$(stat -c %g /var/run/docker.sock)"
+USER 10001:10001
+EXPOSE 8080 8000
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["/herder", "healthcheck"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/herder"]
