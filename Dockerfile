@@ -2,15 +2,15 @@
 #
 #   docker build -t herder .
 #
-# It takes BuildKit, the default builder since Docker 23. Without a registry at hand, `scripts/image` builds the same last stage from a binary built outside.
+# Any builder will do, BuildKit or the classic one. Where no registry can be reached, `scripts/image` builds the
+# same last stage from a binary built outside.
 
 FROM rust:1.95.0-bookworm AS build
 ARG HERDER_COMMIT=unknown
 ARG TARGETARCH
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    case "${TARGETARCH:-$(uname -m)}" in \
+RUN case "${TARGETARCH:-$(uname -m)}" in \
         amd64|x86_64)  target=x86_64-unknown-linux-gnu ;; \
         arm64|aarch64) target=aarch64-unknown-linux-gnu ;; \
         *) echo "no build for ${TARGETARCH}" >&2; exit 1 ;; \
