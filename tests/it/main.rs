@@ -11,6 +11,7 @@ mod docker;
 mod docs;
 mod framing;
 mod layers;
+mod licences;
 mod proxy;
 mod rancher;
 mod routing;
