@@ -1,1 +1,148 @@
 //! Every example of the README and the docs.
+//!
+//! A block of shell says in a comment right above it where it runs:
+//!
+//! | `<!-- run: … -->` | |
+//! | --- | --- |
+//! | `yes` | as it stands, with `herder` in the path |
+//! | `demo-start` | starts the demo |
+//! | `demo` | while the demo runs |
+//! | `web-test` | while `herder web-test` runs |
+//! | `docker`, `docker-example`, `docker-running` | with a Docker daemon, and the quickstart up |
+//! | `no` | needs what a test cannot have: Rancher, a registry, a shell's own folders |
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use herder::demo::web_test::WebTest;
+use herder::settings::Limits;
+use regex::Regex;
+
+/// The README and every file of `docs/`, with its text.
+fn pages() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("docs");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let paths = docs.chain([root.join("README.md"), root.join("catalog/herder/0/README.md")]);
+    let pages: BTreeMap<_, _> =
+        paths.map(|path| (path.clone(), fs::read_to_string(&path).expect("a page"))).collect();
+    assert!(pages.len() > 2, "only {:?}", pages.keys());
+    pages
+}
+
+/// The shell blocks of one kind, in order.
+fn blocks(kind: &str) -> Vec<String> {
+    let block = Regex::new(r"(?s)<!-- run: ([\w-]+) -->\n```sh\n(.*?)```").expect("a pattern");
+    let pages = pages();
+    let all = pages.values().flat_map(|page| block.captures_iter(page));
+    all.filter(|found| &found[1] == kind).map(|found| found[2].to_owned()).collect()
+}
+
+/// Runs a block as a reader would, and gives what it printed.
+#[track_caller]
+fn run(block: &str) -> String {
+    let herder = Path::new(env!("CARGO_BIN_EXE_herder"));
+    let path = std::env::var("PATH").expect("PATH");
+    let path = format!("{}:{path}", herder.parent().expect("a folder").display());
+    let output = Command::new("sh").args(["-euc", block]).env("PATH", path).output().expect("sh");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{block}\n{stderr}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn every_shell_block_says_where_it_runs() {
+    let known = [
+        "yes",
+        "no",
+        "demo-start",
+        "demo",
+        "web-test",
+        "docker",
+        "docker-example",
+        "docker-running",
+    ];
+    let marked: usize = known.iter().map(|kind| blocks(kind).len()).sum();
+    let written: usize = pages().values().map(|page| page.matches("```sh\n").count()).sum();
+    assert_eq!(marked, written, "a shell block without a comment, or with one that is not known");
+}
+
+#[test]
+fn examples_that_need_nothing_run_as_they_stand() {
+    let blocks = blocks("yes");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        run(&block);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_service_is_switched_as_the_page_says() {
+    let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), "docs").expect("bound");
+    let here = web.local_addr().to_string();
+    tokio::spawn(web.run(std::future::pending()));
+    let blocks = blocks("web-test");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let printed = run(&block.replace("127.0.0.1:8080", &here));
+        let expected =
+            "OK\n/health of docs fails from now on\n/health of docs passes from now on\n";
+        assert_eq!(printed, expected);
+    }
+}
+
+#[test]
+fn links_lead_to_files_that_are_there() {
+    let link = Regex::new(r##"(?:\]\(|src=")([^)"#]+)"##).expect("a pattern");
+    for (path, page) in pages() {
+        for found in link.captures_iter(&page) {
+            let to = &found[1];
+            let is_there = to.starts_with("http") || path.with_file_name(to).exists();
+            assert!(is_there, "{}: {to} leads nowhere", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_limits_are_those_of_the_code() {
+    // Taken apart, so that a new one does not compile before it is written down.
+    let Limits {
+        connections_max,
+        head_bytes_max,
+        header_lines_max,
+        head_timeout,
+        idle_timeout,
+        body_timeout,
+        connect_timeout,
+        response_timeout,
+        upstream_idle_max,
+        upstream_idle_timeout,
+        attempts_max,
+    } = Limits::default();
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
+    let count = |n: usize| match n / 1000 {
+        0 => n.to_string(),
+        thousands => format!("{thousands},{:03}", n % 1000),
+    };
+    let expected = [
+        ("connections_max", count(connections_max)),
+        ("head_bytes_max", format!("{} KiB", head_bytes_max / 1024)),
+        ("header_lines_max", count(header_lines_max)),
+        ("head_timeout", seconds(head_timeout)),
+        ("idle_timeout", seconds(idle_timeout)),
+        ("body_timeout", seconds(body_timeout)),
+        ("connect_timeout", seconds(connect_timeout)),
+        ("response_timeout", seconds(response_timeout)),
+        ("upstream_idle_max", count(upstream_idle_max)),
+        ("upstream_idle_timeout", seconds(upstream_idle_timeout)),
+        ("attempts_max", count(attempts_max)),
+    ];
+    let row = Regex::new(r"(?m)^\| `(\w+)` \| ([^|]+) \|").expect("a pattern");
+    let page = include_str!("../../docs/limits.md");
+    let written: Vec<(String, String)> =
+        row.captures_iter(page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    assert_eq!(written, expected.map(|(name, value)| (name.to_owned(), value)));
+}
