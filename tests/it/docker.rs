@@ -9,7 +9,7 @@ use std::time::Duration;
 use herder::model::{Health, Instance, Service, Snapshot, State};
 use herder::providers::docker::{Docker, answers};
 use herder::providers::{Depth, Provider};
-use herder::settings::{Defaults, DockerSettings, DockerTls, HOST_TEMPLATE};
+use herder::settings::{Defaults, DockerSettings, DockerTls, HostTemplate};
 use tokio::time::timeout;
 
 use crate::harness::docker::{
@@ -24,12 +24,12 @@ fn settings(endpoint: &str) -> DockerSettings {
     DockerSettings {
         endpoint: endpoint.to_owned(),
         tls: None,
-        network: None,
         defaults: Defaults {
             domain: None,
             exposed_by_default: true,
             serve_unchecked: true,
-            host_template: HOST_TEMPLATE.to_owned(),
+            host_template: HostTemplate::default(),
+            network: None,
         },
     }
 }

@@ -547,19 +547,19 @@ impl Docker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Defaults, HOST_TEMPLATE};
+    use crate::settings::{Defaults, HostTemplate};
     use parse::Status;
 
     pub(super) fn settings(endpoint: &str) -> DockerSettings {
         DockerSettings {
             endpoint: endpoint.to_owned(),
             tls: None,
-            network: None,
             defaults: Defaults {
                 domain: None,
                 exposed_by_default: true,
                 serve_unchecked: true,
-                host_template: HOST_TEMPLATE.to_owned(),
+                host_template: HostTemplate::default(),
+                network: None,
             },
         }
     }
