@@ -40,7 +40,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
         backend: backend.clone(),
         origin: reader.origin.clone(),
-        age_order: reader.service.age_order,
+        age_order: reader.age_order(),
         shadowed_by: None,
     };
     let wanted = [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];

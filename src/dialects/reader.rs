@@ -7,7 +7,7 @@ use crate::dialects::Reading;
 use crate::dialects::labels::{Known, Support, known};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, ServerName, Service,
-    Trace,
+    Severity, State, Trace,
 };
 use crate::rules::v1;
 use crate::settings::{Defaults, HostParts};
@@ -133,6 +133,29 @@ impl<'a> Reader<'a> {
         };
         self.step(outcome, key, || format!("\"{value}\": it is {word}."));
         enabled
+    }
+
+    /// How old it counts when two claim one rule. What does not run has no seniority: a container that was
+    /// replaced and not removed must not keep its rule from the one that runs.
+    pub(super) fn age_order(&self) -> Option<i64> {
+        self.service.age_order.filter(|_| !self.is_down())
+    }
+
+    /// Whether it has instances, and none of them runs.
+    pub(super) fn is_down(&self) -> bool {
+        let instances = &self.service.instances;
+        !instances.is_empty() && instances.iter().all(|i| matches!(i.state, State::Down(_)))
+    }
+
+    /// Whether its owner labelled it for us at all.
+    pub(super) fn is_labelled(&self) -> bool {
+        self.service.labels.keys().any(|key| key.starts_with("traefik."))
+    }
+
+    /// An error for the owner of a label; where nobody labelled anything, there is nothing to mend.
+    pub(super) fn left_out(&self, origin: &Origin, what: impl Into<String>) -> Problem {
+        let severity = if self.is_labelled() { Severity::Error } else { Severity::Note };
+        Problem::new(severity, origin, what)
     }
 
     /// The domains of a service: its label's list, else the provider's, else one that is empty.

@@ -1,7 +1,7 @@
 //! Which instances of a service become servers, and by which address and port.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::reader::Reader;
@@ -83,13 +83,18 @@ impl Reader<'_> {
                 continue;
             }
             let origin = Origin::new(self.provider, instance.name.as_str());
-            let Some(ip) = self.address(scope, instance, &origin) else { continue };
+            let Some(address) = self.address(scope, instance, &origin) else {
+                continue;
+            };
             let Some(port) = self.server_port(scope, instance, &origin, wish.port) else {
+                continue;
+            };
+            let Some(port) = self.reachable_port(scope, address, port, &origin) else {
                 continue;
             };
             let server = Server {
                 scheme: wish.scheme,
-                addr: SocketAddr::new(ip, port),
+                addr: SocketAddr::new(address.ip, port),
                 weight: wish.weight,
                 origin,
             };
@@ -173,7 +178,7 @@ impl Reader<'_> {
             (Port::Exposed, []) => {
                 let what = "It exposes no TCP port and has no traefik.port; it is left out.";
                 self.trace.step(scope, Outcome::Stop, "traefik.port", || what.to_owned());
-                let problem = Problem::error(&origin.label("traefik.port"), what);
+                let problem = self.left_out(&origin.label("traefik.port"), what);
                 self.problem(
                     problem.hint("Add the label traefik.port with the port it listens on."),
                 );
@@ -197,9 +202,40 @@ impl Reader<'_> {
         }
     }
 
+    /// The port as seen from here: on another machine only what is published there can be reached.
+    fn reachable_port(
+        &mut self,
+        scope: Scope,
+        address: &Address,
+        port: u16,
+        origin: &Origin,
+    ) -> Option<u16> {
+        let Some(published) = &address.published else { return Some(port) };
+        let found =
+            published.iter().find(|(inside, _)| *inside == port).map(|(_, outside)| *outside);
+        match found {
+            Some(outside) => self.trace.step(scope, Outcome::Pass, "published port", || {
+                format!("Its port {port} is published as {outside}.")
+            }),
+            None => {
+                let what = format!(
+                    "It runs on another machine, where its port {port} is not published; it is left out."
+                );
+                self.trace.step(scope, Outcome::Stop, "published port", || what.clone());
+                self.problem(Problem::error(origin, what).hint("Publish the port."));
+            }
+        }
+        found
+    }
+
     /// The address of one server: by the network that is named, else one we share, else the only one, else the
     /// first by name.
-    fn address(&mut self, scope: Scope, instance: &Instance, origin: &Origin) -> Option<IpAddr> {
+    fn address<'i>(
+        &mut self,
+        scope: Scope,
+        instance: &'i Instance,
+        origin: &Origin,
+    ) -> Option<&'i Address> {
         let key = "traefik.docker.network";
         let wanted = self.label(key).or(self.defaults.network.as_deref());
         let addresses = instance.addresses.as_slice();
@@ -209,14 +245,14 @@ impl Reader<'_> {
             self.trace.step(scope, Outcome::Pass, "network", || {
                 format!("{} in network {network}, the one that is named.", found.ip)
             });
-            return Some(found.ip);
+            return Some(found);
         }
         let shared: Vec<&Address> = addresses.iter().filter(|a| a.shared).collect();
         let (chosen, reason) = match (shared.as_slice(), addresses) {
             (_, []) => {
                 let why = "It has no address: it is in no network that we can reach.";
                 self.trace.step(scope, Outcome::Stop, "network", || why.to_owned());
-                let problem = Problem::error(origin, format!("{why} It is left out."));
+                let problem = self.left_out(origin, format!("{why} It is left out."));
                 self.problem(problem.hint("Put it into a network."));
                 return None;
             }
@@ -226,7 +262,7 @@ impl Reader<'_> {
             ([], [first, ..]) => (first, Reason::First),
         };
         self.explain_address(scope, origin, chosen, wanted, reason);
-        Some(chosen.ip)
+        Some(chosen)
     }
 
     /// `front` names the network `front`, and `shop_front` of the container's own project.

@@ -12,6 +12,12 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if reader.enabled(reader.defaults.exposed_by_default) == Enabled::No {
         return reader.finish();
     }
+    if reader.is_down() && !reader.is_labelled() {
+        reader.step(Outcome::Stop, "state", || {
+            "It does not run, and no label says that it should be known all the same.".to_owned()
+        });
+        return reader.finish();
+    }
     let is_closed = reader.report_other_labels();
     let Some(v1::Reading { rule, chain }) = rule(&mut reader) else {
         return reader.finish();
@@ -28,7 +34,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
         backend: backend.clone(),
         origin: reader.origin.clone(),
-        age_order: reader.service.age_order,
+        age_order: reader.age_order(),
         shadowed_by: None,
         rule,
     };

@@ -1,1 +1,246 @@
-//! Fragments → `Config`: names, conflicts.
+//! Fragments → `Config`: names settled among all services, and who keeps a rule that two of them claim.
+//!
+//! The order in which services are merged decides every conflict: the provider's order first, then age, then id.
+//! What was in force before comes before all of it: the older *route* stays, even while its containers are
+//! replaced by younger ones.
+
+mod claims;
+
+use std::collections::BTreeMap;
+
+use crate::config::{Backend, Config, Fragment, Frontend};
+use crate::dialects::{self, Reading};
+use crate::model::{BackendId, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
+use crate::settings::Defaults;
+
+/// One provider's last word, and how its labels are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Who said it.
+    pub provider: ProviderName,
+    /// What was said.
+    pub snapshot: &'a Snapshot,
+    /// How labels are read where they leave something open.
+    pub defaults: &'a Defaults,
+}
+
+/// Plans once for everything that is known. `previous` is the config in force: it says who had a rule before.
+///
+/// Problems come back sorted, the worst first, each once.
+pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
+    let mut config = Config::default();
+    let mut problems = Vec::new();
+    for input in inputs {
+        problems.extend(input.snapshot.problems.iter().cloned());
+        for service in by_age(&input.snapshot.services) {
+            let Reading { fragment, problems: found } =
+                dialects::read(input.provider, service, input.defaults, &mut Trace::off());
+            problems.extend(found);
+            merge(&mut config, fragment, &mut problems);
+        }
+    }
+    claims::settle(&mut config, previous, &mut problems);
+    problems.sort();
+    problems.dedup();
+    (config, problems)
+}
+
+fn by_age(services: &[std::sync::Arc<Service>]) -> Vec<&Service> {
+    let mut services: Vec<&Service> = services.iter().map(AsRef::as_ref).collect();
+    // Unknown age counts as the youngest.
+    services.sort_by_key(|service| (service.age_order.unwrap_or(i64::MAX), service.id.clone()));
+    services
+}
+
+/// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
+fn merge(config: &mut Config, fragment: Fragment, problems: &mut Vec<Problem>) {
+    for (id, backend) in fragment.backends {
+        merge_backend(&mut config.backends, id, backend, problems);
+    }
+    for (id, frontend) in fragment.frontends {
+        merge_frontend(&mut config.frontends, id, frontend, problems);
+    }
+}
+
+fn merge_backend(
+    backends: &mut BTreeMap<BackendId, Backend>,
+    id: BackendId,
+    backend: Backend,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(older) = backends.get_mut(&id) else {
+        backends.insert(id, backend);
+        return;
+    };
+    if (older.method, &older.sticky) != (backend.method, &backend.sticky) {
+        let what = format!(
+            "It asks for other balancing in backend {} than the older {}, whose wish stands.",
+            id.name, older.origin
+        );
+        let problem = Problem::warning(&backend.origin, what);
+        problems.push(problem.hint("Give all containers of a backend the same labels."));
+    }
+    for (name, server) in backend.servers {
+        let mut free = name.clone();
+        let mut number = 2;
+        while older.servers.contains_key(&free) {
+            free = format!("{name}-{number}").into();
+            number += 1;
+        }
+        older.servers.insert(free, server);
+    }
+}
+
+fn merge_frontend(
+    frontends: &mut BTreeMap<FrontendId, Frontend>,
+    id: FrontendId,
+    frontend: Frontend,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(older) = frontends.get(&id) else {
+        frontends.insert(id, frontend);
+        return;
+    };
+    if older.backend != frontend.backend {
+        // Another service: both are shown, and the claims say who keeps the rule.
+        let name = format!("{}-{}", id.name, frontend.backend.name);
+        frontends.entry(FrontendId::new(id.provider, name)).or_insert(frontend);
+        return;
+    }
+    let wishes = |f: &Frontend| (f.priority, f.chain.clone(), f.pass_host_header);
+    if wishes(older) != wishes(&frontend) {
+        let what = format!(
+            "It asks for other settings in frontend {} than the older {}, whose wish stands.",
+            id.name, older.origin
+        );
+        let problem = Problem::warning(&frontend.origin, what);
+        problems.push(problem.hint("Give all containers of a service the same labels."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::model::{Address, Instance, Kind, Severity, State};
+
+    fn defaults() -> Defaults {
+        Defaults {
+            domain: Some("local".to_owned()),
+            exposed_by_default: true,
+            serve_unchecked: true,
+            host_template: crate::settings::HostTemplate::default(),
+            network: None,
+        }
+    }
+
+    fn container(name: &str, stack: &str, age: i64, labels: &[(&str, &str)]) -> Arc<Service> {
+        let ip = format!("10.0.0.{age}").parse().expect("an address");
+        let instance = Instance {
+            id: format!("{stack}-{name}-{age}").into(),
+            name: format!("{stack}_{name}_{age}"),
+            addresses: vec![Address { network: None, ip, shared: false, published: None }],
+            exposed_ports: vec![80],
+            state: State::Running,
+            health: None,
+        };
+        Arc::new(Service {
+            id: instance.id.clone(),
+            name: name.to_owned(),
+            stack: Some(stack.to_owned()),
+            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            instances: vec![instance],
+            kind: Kind::Containers,
+            state: None,
+            health_checked: false,
+            age_order: Some(age),
+        })
+    }
+
+    fn planned(services: Vec<Arc<Service>>, previous: &Config) -> (Config, Vec<Problem>) {
+        let snapshot = Snapshot { services, problems: Vec::new() };
+        let defaults = defaults();
+        let provider = ProviderName::Docker;
+        plan(&[Input { provider, snapshot: &snapshot, defaults: &defaults }], previous)
+    }
+
+    /// `frontend -> backend(servers)`, with `by` where it lost its rule.
+    fn drawn(config: &Config) -> Vec<String> {
+        let line = |(id, frontend): (&FrontendId, &Frontend)| {
+            let servers = config.backends[&frontend.backend].servers.len();
+            let lost = match &frontend.shadowed_by {
+                Some(winner) => format!(" by {}", winner.name),
+                None => String::new(),
+            };
+            format!("{} {} {servers}{lost}", id.name, frontend.rule.text())
+        };
+        config.frontends.iter().map(line).collect()
+    }
+
+    #[test]
+    fn replicas_become_one_backend() {
+        let services = vec![container("web", "shop", 2, &[]), container("web", "shop", 1, &[])];
+        let (config, problems) = planned(services, &Config::default());
+        assert_eq!(drawn(&config), ["frontend-Host-web-shop-local Host:web.shop.local 2"]);
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn replicas_that_differ_are_a_problem() {
+        let wrr = ("traefik.backend.loadbalancer.method", "drr");
+        let services = vec![container("web", "shop", 2, &[wrr]), container("web", "shop", 1, &[])];
+        let (config, problems) = planned(services, &Config::default());
+        assert_eq!(drawn(&config), ["frontend-Host-web-shop-local Host:web.shop.local 2"]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn of_two_that_claim_a_rule_the_older_keeps_it() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let services = vec![container("b", "s", 2, &[rule]), container("a", "s", 1, &[rule])];
+        let (config, problems) = planned(services, &Config::default());
+        assert_eq!(
+            drawn(&config),
+            [
+                "frontend-Host-x-local Host:x.local 1",
+                "frontend-Host-x-local-backend-b-s Host:x.local 1 by frontend-Host-x-local"
+            ]
+        );
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].severity, Severity::Error);
+        assert!(problems[0].message.contains("x.local"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn the_older_route_stays_while_its_containers_are_replaced() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let first = vec![container("a", "s", 1, &[rule]), container("b", "s", 2, &[rule])];
+        let (before, _) = planned(first, &Config::default());
+        let renewed = vec![container("a", "s", 3, &[rule]), container("b", "s", 2, &[rule])];
+        let (after, _) = planned(renewed, &before);
+        let winner = after.frontends.values().find(|f| f.shadowed_by.is_none()).expect("one wins");
+        assert_eq!(&*winner.backend.name, "backend-a-s");
+    }
+
+    #[test]
+    fn a_host_of_several_goes_alone() {
+        let a = ("traefik.frontend.rule", "Host:x.local");
+        let b = ("traefik.frontend.rule", "Host:x.local,y.local");
+        let services = vec![container("a", "s", 1, &[a]), container("b", "s", 2, &[b])];
+        let (config, problems) = planned(services, &Config::default());
+        let rules: Vec<&str> = config.frontends.values().map(|f| f.rule.text()).collect();
+        assert_eq!(rules, ["Host:x.local", "Host:y.local"]);
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn other_priorities_are_no_conflict() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let high = ("traefik.frontend.priority", "100");
+        let services = vec![container("a", "s", 1, &[rule]), container("b", "s", 2, &[rule, high])];
+        let (config, problems) = planned(services, &Config::default());
+        assert!(config.frontends.values().all(|f| f.shadowed_by.is_none()));
+        assert_eq!(problems, []);
+    }
+}

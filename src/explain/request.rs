@@ -1,0 +1,112 @@
+//! Which frontend takes a request, and why the others do not.
+
+use std::sync::Arc;
+
+use crate::model::{Exchange, FrontendId};
+use crate::table::{Route, Table, plain};
+
+/// More losers than this tell nobody anything.
+const LOSERS_MAX: usize = 20;
+
+/// Which frontend takes a request, and why the others do not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RouteTest {
+    /// The host as it is compared.
+    pub host: String,
+    /// The path as it is compared.
+    pub path: String,
+    /// Who takes it.
+    pub winner: Option<FrontendId>,
+    /// One sentence: who answers it, and what the client gets.
+    pub verdict: String,
+    /// The servers that could get it: their names and addresses.
+    pub servers: Vec<(String, String)>,
+    /// The frontends that came close, and why each lost: a sentence. At most 20.
+    pub losers: Vec<(FrontendId, String)>,
+}
+
+/// Says who takes a request for this host and path (each as a client would send it, without the query).
+pub fn request(table: &Table, entrypoint: &str, host: &str, path: &str) -> RouteTest {
+    let exchange = Exchange::new(entrypoint, host, path, &());
+    let winner = plain::lookup(table.routes(), &exchange);
+    let servers = winner.iter().flat_map(|route| route.backend.servers());
+    let servers =
+        servers.map(|s| (s.name.to_string(), format!("{}://{}", s.scheme.as_str(), s.addr)));
+    RouteTest {
+        host: exchange.host.to_string(),
+        path: path.to_owned(),
+        winner: winner.map(|route| route.id.clone()),
+        verdict: verdict(winner),
+        servers: servers.collect(),
+        losers: losers(table, &exchange, winner),
+    }
+}
+
+fn verdict(winner: Option<&Arc<Route>>) -> String {
+    let Some(route) = winner else {
+        return "No frontend takes it: the client gets 404.".to_owned();
+    };
+    let count = route.backend.servers().len();
+    let answer = match count {
+        0 => "has no healthy server: the client gets 503".to_owned(),
+        1 => "has one server".to_owned(),
+        _ => format!("has {count} servers"),
+    };
+    let (id, backend) = (&route.id.name, &route.backend.id().name);
+    let chain: Vec<String> = route.chain.iter().map(|step| step.describe()).collect();
+    let chain = match chain.is_empty() {
+        true => String::new(),
+        false => format!(", after {}", chain.join(", ")),
+    };
+    format!("{id} takes it{chain}; its backend {backend} {answer}.")
+}
+
+/// Those whose rule matches but who were asked later, then those for whom a single term was wrong.
+fn losers(
+    table: &Table,
+    exchange: &Exchange<'_>,
+    winner: Option<&Arc<Route>>,
+) -> Vec<(FrontendId, String)> {
+    let others = table.routes().iter().filter(|route| winner.is_none_or(|w| w.id != route.id));
+    let mut losers: Vec<(usize, FrontendId, String)> =
+        others.filter_map(|route| lost(route, exchange, winner)).collect();
+    losers.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    losers.into_iter().take(LOSERS_MAX).map(|(_, id, why)| (id, why)).collect()
+}
+
+/// How far off a route is, and why it lost; none for those that have nothing to do with the request.
+fn lost(
+    route: &Route,
+    exchange: &Exchange<'_>,
+    winner: Option<&Arc<Route>>,
+) -> Option<(usize, FrontendId, String)> {
+    let id = route.id.clone();
+    if route.takes(exchange) {
+        let first = winner?;
+        let why = format!(
+            "It matches too, with priority {}; {} has {} and goes first.",
+            route.priority, first.id.name, first.priority
+        );
+        return Some((0, id, why));
+    }
+    if !route.entrypoints.iter().any(|name| name == exchange.entrypoint) {
+        return None;
+    }
+    let wrong: Vec<_> =
+        route.rule.matchers().iter().filter(|term| !term.matches(exchange)).collect();
+    let is_near = |host: &String| {
+        strsim::damerau_levenshtein(host, &exchange.host) <= NEAR_LETTERS
+            || host.split('.').next() == exchange.host.split('.').next()
+    };
+    let is_host_near = || route.rule.hosts().is_some_and(|hosts| hosts.iter().any(is_near));
+    let distance = match wrong.as_slice() {
+        [_] if route.rule.matchers().len() > 1 => 1,
+        _ if is_host_near() => 2,
+        _ => return None,
+    };
+    let terms: Vec<String> = wrong.iter().map(|term| term.describe()).collect();
+    Some((distance, id, format!("{} does not match.", terms.join(" and "))))
+}
+
+/// Hosts that differ by at most this many letters were perhaps meant.
+const NEAR_LETTERS: usize = 3;

@@ -1,0 +1,99 @@
+//! Who keeps a rule that two services claim: the one that had it, else the older one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Config, Frontend};
+use crate::model::{BackendId, FrontendId, Problem};
+use crate::rules::{Matcher, Rule};
+
+/// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
+/// points and wish for priority.
+type Claim = (Option<String>, String, Vec<String>, Option<i64>);
+
+/// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest.
+pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) {
+    let owners = owners(previous);
+    let mut order: Vec<FrontendId> = config.frontends.keys().cloned().collect();
+    order.sort_by_cached_key(|id| {
+        let frontend = &config.frontends[id];
+        let had_it = claims(frontend).iter().any(|c| owners.get(c) == Some(&frontend.backend));
+        // Which provider goes first is the order of their names: any fixed order will do.
+        let age = frontend.age_order;
+        (age.is_none(), !had_it, id.provider, age, id.name.clone())
+    });
+    let mut taken: BTreeMap<Claim, FrontendId> = BTreeMap::new();
+    for id in order {
+        let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
+        settle_one(&id, frontend, &mut taken, problems);
+    }
+}
+
+fn settle_one(
+    id: &FrontendId,
+    frontend: &mut Frontend,
+    taken: &mut BTreeMap<Claim, FrontendId>,
+    problems: &mut Vec<Problem>,
+) {
+    let (lost, kept): (Vec<Claim>, Vec<Claim>) =
+        claims(frontend).into_iter().partition(|claim| taken.contains_key(claim));
+    if let Some(first) = lost.first() {
+        let winner = taken[first].clone();
+        let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.0.clone()).collect();
+        problems.push(conflict(frontend, &winner, &hosts, kept.is_empty()));
+        if kept.is_empty() {
+            frontend.shadowed_by = Some(winner);
+            return;
+        }
+        frontend.rule = without(&frontend.rule, &hosts);
+    }
+    taken.extend(kept.into_iter().map(|claim| (claim, id.clone())));
+}
+
+fn conflict(
+    frontend: &Frontend,
+    winner: &FrontendId,
+    hosts: &BTreeSet<String>,
+    is_all: bool,
+) -> Problem {
+    let claimed = match hosts.is_empty() {
+        true => frontend.rule.text().to_owned(),
+        false => hosts.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    let rest = if is_all { "This one gets no request." } else { "This one keeps its other hosts." };
+    let what = format!("{claimed} belongs to the older {winner} already, which keeps it. {rest}");
+    let hint = "Give one of them another host, or a priority if one is to go first.";
+    Problem::error(&frontend.origin, what).hint(hint)
+}
+
+/// Who had which claim in the config in force.
+fn owners(previous: &Config) -> BTreeMap<Claim, BackendId> {
+    let winners = previous.frontends.values().filter(|f| f.shadowed_by.is_none());
+    winners.flat_map(|f| claims(f).into_iter().map(|c| (c, f.backend.clone()))).collect()
+}
+
+fn claims(frontend: &Frontend) -> Vec<Claim> {
+    let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
+    let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
+    let mut others: Vec<String> = others.map(Matcher::describe).collect();
+    others.sort();
+    let claim = |host: Option<&String>| {
+        (host.cloned(), others.join(";"), frontend.entrypoints.clone(), frontend.priority)
+    };
+    match frontend.rule.hosts() {
+        Some(hosts) => hosts.iter().map(|host| claim(Some(host))).collect(),
+        None => vec![claim(None)],
+    }
+}
+
+/// The rule without these hosts.
+fn without(rule: &Rule, hosts: &BTreeSet<String>) -> Rule {
+    let matchers = rule.matchers().iter().map(|matcher| match matcher {
+        Matcher::Host(own) => {
+            Matcher::Host(own.iter().filter(|host| !hosts.contains(*host)).cloned().collect())
+        }
+        other => other.clone(),
+    });
+    let matchers: Vec<Matcher> = matchers.collect();
+    let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
+    Rule::new(text.join(";"), matchers)
+}
