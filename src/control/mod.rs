@@ -1,5 +1,10 @@
 //! The loop: supervise providers, plan, compile, publish.
 
+mod event_loop;
+pub mod schedule;
 mod state;
+mod supervise;
 
+pub use event_loop::{Control, Event};
 pub use state::{Phase, ProviderStatus, Source, State, View};
+pub use supervise::{Refreshes, supervise};

@@ -1,14 +1,18 @@
 //! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
 
+mod catalog;
 mod host_template;
 mod listen;
+mod typed;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use catalog::fill_in;
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
+pub use typed::{Admin, Typed, duration};
 
 /// Everything fixed at start.
 #[derive(Clone, Debug, Eq, PartialEq)]

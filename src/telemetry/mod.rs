@@ -1,1 +1,64 @@
-//! Logs.
+//! Logs: to standard error, as text or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// What is logged: error, warn, info, debug, trace; or by module: `info,herder::providers=debug`
+    #[arg(
+        long = "log.level",
+        env = "HERDER_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info",
+        value_parser = level,
+        help_heading = "Logs"
+    )]
+    pub level: String,
+    /// How log lines look
+    #[arg(
+        long = "log.format",
+        env = "HERDER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        value_enum,
+        help_heading = "Logs"
+    )]
+    pub format: Format,
+}
+
+/// Starts logging, once in a process. Standard output is left to what a command prints.
+pub fn start(args: &LogArgs) {
+    let filter = EnvFilter::try_new(&args.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second call in one process (tests do so) leaves the first in force.
+    let _ = match args.format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+fn level(text: &str) -> Result<String, String> {
+    let wrong =
+        |why: &dyn std::fmt::Display| format!("{why}; write error, warn, info, debug or trace");
+    match EnvFilter::try_new(text) {
+        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err(wrong(&"it is empty")),
+        Err(error) => Err(wrong(&error)),
+    }
+}

@@ -1,0 +1,210 @@
+//! One task that knows all that can happen, and does it in batches: plan once, compile once, publish once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::{Phase, ProviderStatus, Source, State, View};
+use crate::config::Config;
+use crate::model::{Problem, ProviderName, Severity, Snapshot};
+use crate::plan::{Input, plan};
+use crate::settings::{Defaults, HTTP_ENTRYPOINT};
+use crate::table::{Table, compile};
+
+/// All that can happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A provider answered.
+    Snapshot {
+        /// Who.
+        provider: ProviderName,
+        /// What it said.
+        snapshot: Snapshot,
+        /// When it was known that there is news.
+        since: Instant,
+    },
+    /// A provider could not be asked.
+    Lost {
+        /// Who.
+        provider: ProviderName,
+        /// Why.
+        error: String,
+        /// When it is asked again, about.
+        retry_in: Duration,
+    },
+}
+
+/// Events that wait while the loop is at work; more make the providers wait.
+const EVENTS_MAX: usize = 64;
+
+/// How long to wait for what comes together with the first event of a batch.
+const QUIET: Duration = Duration::from_millis(2);
+
+/// The control loop, and what it remembers between two batches.
+pub struct Control {
+    state: Arc<State>,
+    sources: BTreeMap<ProviderName, Source>,
+    revision: u64,
+}
+
+impl Control {
+    /// A loop for these providers: each with whom it asks, and how its labels are read.
+    pub fn new(
+        state: Arc<State>,
+        providers: impl IntoIterator<Item = (ProviderName, String, Defaults)>,
+    ) -> Self {
+        let source = |(name, endpoint, defaults): (ProviderName, String, Defaults)| {
+            let status = ProviderStatus::new(endpoint);
+            (name, Source { snapshot: None, defaults: Arc::new(defaults), status })
+        };
+        Self { state, sources: providers.into_iter().map(source).collect(), revision: 0 }
+    }
+
+    /// The queue for what happens, and its other end for [`Control::run`].
+    pub fn queue() -> (mpsc::Sender<Event>, mpsc::Receiver<Event>) {
+        mpsc::channel(EVENTS_MAX)
+    }
+
+    /// Works until every sender is gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        self.publish_status();
+        let mut batch = Vec::new();
+        while events.recv_many(&mut batch, EVENTS_MAX).await > 0 {
+            tokio::time::sleep(QUIET).await;
+            while let Ok(event) = events.try_recv() {
+                batch.push(event);
+                if batch.len() > 2 * EVENTS_MAX {
+                    break;
+                }
+            }
+            self.work(batch.drain(..));
+        }
+    }
+
+    /// Takes in what happened, and publishes what follows. Plain work, without waiting.
+    pub fn work(&mut self, batch: impl Iterator<Item = Event>) {
+        let mut earliest: Option<Instant> = None;
+        for event in batch {
+            if let Some(since) = self.take_in(event) {
+                earliest = Some(earliest.map_or(since, |earliest| earliest.min(since)));
+            }
+        }
+        match earliest {
+            Some(since) => self.plan_and_publish(since),
+            None => self.publish_status(),
+        }
+    }
+
+    /// Returns when the news came, where the routes may have to change.
+    fn take_in(&mut self, event: Event) -> Option<Instant> {
+        match event {
+            Event::Snapshot { provider, snapshot, since } => {
+                let source = self.sources.get_mut(&provider)?;
+                source.status.answers += 1;
+                source.status.last_answer = Some((Instant::now(), SystemTime::now()));
+                if source.status.error.take().is_some() {
+                    info!(%provider, "the provider answers again");
+                }
+                self.state.enter(Phase::Ready);
+                let is_known = source.snapshot.as_deref() == Some(&snapshot);
+                if is_known {
+                    return None;
+                }
+                source.snapshot = Some(Arc::new(snapshot));
+                Some(since)
+            }
+            Event::Lost { provider, error, retry_in } => {
+                let source = self.sources.get_mut(&provider)?;
+                source.status.failures += 1;
+                let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                // Once is news, the same again is not.
+                if source.status.error.as_ref() == Some(&error) {
+                    debug!(%provider, error, retry_in_ms, "still no answer");
+                } else {
+                    warn!(%provider, error, retry_in_ms, "the provider is lost; its routes stay");
+                }
+                source.status.error = Some(error);
+                None
+            }
+        }
+    }
+
+    fn plan_and_publish(&mut self, since: Instant) {
+        let before = self.state.view();
+        let inputs = self.sources.iter().filter_map(|(&provider, source)| {
+            let snapshot = source.snapshot.as_deref()?;
+            Some(Input { provider, snapshot, defaults: &source.defaults })
+        });
+        let inputs: Vec<Input<'_>> = inputs.collect();
+        let (config, problems) = plan(&inputs, &before.table.config);
+        let is_same = config == *before.table.config && *problems == *before.table.problems;
+        if is_same {
+            self.publish_status();
+            return;
+        }
+        self.revision += 1;
+        let live = &self.state.live;
+        let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
+        let table = compile(self.revision, Arc::new(config), problems.into(), live, &entrypoints);
+        let took = since.elapsed();
+        for source in self.sources.values_mut() {
+            source.status.last_change = Some(took);
+        }
+        let table = Arc::new(table);
+        self.publish(Arc::clone(&table));
+        report(&before.table, &table, took);
+        drop(before);
+        self.state.live.sweep();
+    }
+
+    fn publish_status(&self) {
+        self.publish(Arc::clone(&self.state.view().table));
+    }
+
+    fn publish(&self, table: Arc<Table>) {
+        let view = View { serial: 0, table, sources: self.sources.clone() };
+        self.state.publish(view);
+    }
+}
+
+/// Tells the log what came and went.
+fn report(before: &Table, after: &Table, took: Duration) {
+    let servers = |config: &Config| -> BTreeSet<String> {
+        let backends = config.backends.iter();
+        let names = backends.flat_map(|(id, backend)| {
+            backend.servers.values().map(move |server| format!("{id} {}", server.url()))
+        });
+        names.collect()
+    };
+    let (old, new) = (servers(&before.config), servers(&after.config));
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    info!(
+        revision = after.revision,
+        frontends = after.config.frontends.len(),
+        servers = new.len(),
+        added = new.difference(&old).count(),
+        removed = old.difference(&new).count(),
+        took_ms,
+        "published routes"
+    );
+    for server in new.difference(&old).take(LINES_MAX) {
+        debug!(server, "server added");
+    }
+    for server in old.difference(&new).take(LINES_MAX) {
+        debug!(server, "server removed");
+    }
+    let known: BTreeSet<&Problem> = before.problems.iter().collect();
+    let fresh = after.problems.iter().filter(|problem| !known.contains(problem));
+    for problem in fresh.take(LINES_MAX) {
+        match problem.severity {
+            Severity::Error | Severity::Warning => warn!(problem = %problem, "problem"),
+            Severity::Note => debug!(problem = %problem, "note"),
+        }
+    }
+}
+
+/// One change writes at most this many lines of each sort; the page has them all.
+const LINES_MAX: usize = 100;

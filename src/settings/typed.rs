@@ -1,0 +1,360 @@
+//! Settings as typed: flags and `HERDER_…` variables, each optional, so that what was not said can still come
+//! from the catalog's variables or the default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{
+    Defaults, DockerSettings, DockerTls, HostTemplate, Limits, Listen, RancherSettings, Refresh,
+    Settings,
+};
+
+/// What `run`, `check` and `explain` take.
+///
+/// A flag goes before a `HERDER_` variable, that before one of the catalog entry, that before the default.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Typed {
+    /// Where requests come in: `:8080`, `127.0.0.1:8080` [default: :8080]
+    #[arg(long, env = "HERDER_HTTP", value_name = "ADDRESS", help_heading = "Ports")]
+    pub http: Option<Listen>,
+    /// Where the admin page, the API and /ping are; `off` for nowhere [default: :8000]
+    #[arg(long, env = "HERDER_ADMIN", value_name = "ADDRESS", help_heading = "Ports")]
+    pub admin: Option<Admin>,
+    /// Everything is asked anew after this time at the latest: `60s`, `5m`, or a cron expression with seconds, in UTC [default: 60s]
+    #[arg(long, env = "HERDER_REFRESH", value_name = "TIME", help_heading = "Discovery")]
+    pub refresh: Option<Refresh>,
+    /// The host of a service, a handlebars template [default: {{service}}.{{stack}}.{{domain}}]
+    #[arg(
+        long = "hostTemplate",
+        env = "HERDER_HOSTTEMPLATE",
+        value_name = "TEMPLATE",
+        help_heading = "Discovery"
+    )]
+    pub host_template: Option<HostTemplate>,
+
+    /// Use Docker [default: yes where its socket answers and no provider is named]
+    #[arg(long, env = "HERDER_DOCKER", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
+    pub docker: Option<bool>,
+    /// The daemon: `unix:///PATH`, `tcp://HOST:PORT` [default: unix:///var/run/docker.sock]
+    #[arg(
+        long = "docker.endpoint",
+        env = "HERDER_DOCKER_ENDPOINT",
+        value_name = "URL",
+        help_heading = "Docker"
+    )]
+    pub docker_endpoint: Option<String>,
+    /// The domain of containers without traefik.domain [default: none]
+    #[arg(
+        long = "docker.domain",
+        env = "HERDER_DOCKER_DOMAIN",
+        value_name = "DOMAIN",
+        help_heading = "Docker"
+    )]
+    pub docker_domain: Option<String>,
+    /// Whether containers without traefik.enable are routed [default: true]
+    #[arg(long = "docker.exposedByDefault", env = "HERDER_DOCKER_EXPOSEDBYDEFAULT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
+    pub docker_exposed_by_default: Option<bool>,
+    /// Whether containers without HEALTHCHECK are routed while they run [default: true]
+    #[arg(long = "docker.serveUnchecked", env = "HERDER_DOCKER_SERVEUNCHECKED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
+    pub docker_serve_unchecked: Option<bool>,
+    /// The network to reach containers by, where no label names one [default: one that Herder shares]
+    #[arg(
+        long = "docker.network",
+        env = "HERDER_DOCKER_NETWORK",
+        value_name = "NAME",
+        help_heading = "Docker"
+    )]
+    pub docker_network: Option<String>,
+    /// For a daemon that speaks TLS: the authority that signed its certificate, in PEM
+    #[arg(
+        long = "docker.tls.ca",
+        env = "HERDER_DOCKER_TLS_CA",
+        value_name = "FILE",
+        help_heading = "Docker"
+    )]
+    pub docker_tls_ca: Option<PathBuf>,
+    /// For a daemon that speaks TLS: our certificate, in PEM
+    #[arg(
+        long = "docker.tls.cert",
+        env = "HERDER_DOCKER_TLS_CERT",
+        value_name = "FILE",
+        help_heading = "Docker"
+    )]
+    pub docker_tls_cert: Option<PathBuf>,
+    /// For a daemon that speaks TLS: the key of our certificate, in PEM
+    #[arg(
+        long = "docker.tls.key",
+        env = "HERDER_DOCKER_TLS_KEY",
+        value_name = "FILE",
+        help_heading = "Docker"
+    )]
+    pub docker_tls_key: Option<PathBuf>,
+
+    /// Use Rancher's metadata [default: yes where it answers and no provider is named]
+    #[arg(long, env = "HERDER_RANCHER", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher: Option<bool>,
+    /// The domain of services without traefik.domain [default: none]
+    #[arg(
+        long = "rancher.domain",
+        env = "HERDER_RANCHER_DOMAIN",
+        value_name = "DOMAIN",
+        help_heading = "Rancher"
+    )]
+    pub rancher_domain: Option<String>,
+    /// Whether services without traefik.enable are routed [default: true]
+    #[arg(long = "rancher.exposedByDefault", env = "HERDER_RANCHER_EXPOSEDBYDEFAULT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher_exposed_by_default: Option<bool>,
+    /// Whether containers without a health check are routed while they run [default: false]
+    #[arg(long = "rancher.serveUnchecked", env = "HERDER_RANCHER_SERVEUNCHECKED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher_serve_unchecked: Option<bool>,
+    /// The metadata service, without version and path [default: http://rancher-metadata.rancher.internal]
+    #[arg(
+        long = "rancher.metadata.url",
+        env = "HERDER_RANCHER_METADATA_URL",
+        value_name = "URL",
+        help_heading = "Rancher"
+    )]
+    pub rancher_metadata_url: Option<String>,
+    /// The version of its API [default: 2016-07-29]
+    #[arg(
+        long = "rancher.metadata.version",
+        env = "HERDER_RANCHER_METADATA_VERSION",
+        value_name = "VERSION",
+        help_heading = "Rancher"
+    )]
+    pub rancher_metadata_version: Option<String>,
+    /// Do not wait for changes, ask at each refresh only [default: false]
+    #[arg(long = "rancher.metadata.intervalPoll", env = "HERDER_RANCHER_METADATA_INTERVALPOLL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher_interval_poll: Option<bool>,
+
+    /// Clients whose own X-Forwarded-* headers are believed, a comma-separated list of addresses or networks [default: none]
+    #[arg(long = "forwardedHeaders.trustedIPs", env = "HERDER_FORWARDEDHEADERS_TRUSTEDIPS", value_name = "CIDR", value_delimiter = ',', value_parser = network, help_heading = "Requests")]
+    pub trusted_ips: Option<Vec<IpNet>>,
+    /// Leave the certificates of servers spoken to over https unchecked [default: false]
+    #[arg(long = "insecureSkipVerify", env = "HERDER_INSECURESKIPVERIFY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
+    pub insecure_skip_verify: Option<bool>,
+    /// After a stop signal: how long requests under way may take [default: 10s]
+    #[arg(long = "lifeCycle.graceTimeOut", env = "HERDER_LIFECYCLE_GRACETIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    pub grace: Option<Duration>,
+    /// Client connections open at once [default: 20000]
+    #[arg(long = "limits.connections", env = "HERDER_LIMITS_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Requests")]
+    pub connections_max: Option<u32>,
+    /// For a connection to a server [default: 3s]
+    #[arg(long = "forwardingTimeouts.dialTimeout", env = "HERDER_FORWARDINGTIMEOUTS_DIALTIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    pub connect_timeout: Option<Duration>,
+    /// From the end of a request to the head of the server's answer [default: 60s]
+    #[arg(long = "forwardingTimeouts.responseHeaderTimeout", env = "HERDER_FORWARDINGTIMEOUTS_RESPONSEHEADERTIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    pub response_timeout: Option<Duration>,
+    /// A kept-alive client connection without a request [default: 180s]
+    #[arg(long = "respondingTimeouts.idleTimeout", env = "HERDER_RESPONDINGTIMEOUTS_IDLETIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    pub idle_timeout: Option<Duration>,
+    /// How many workers carry requests [default: one per core]
+    #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
+    pub workers: Option<u16>,
+}
+
+/// Where the admin side is, or that it is nowhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admin {
+    /// Here.
+    At(Listen),
+    /// Nowhere.
+    Off,
+}
+
+impl std::str::FromStr for Admin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|why| format!("{why}, or off")),
+        }
+    }
+}
+
+impl Typed {
+    /// Which providers were named: none means that those which answer are used.
+    pub fn names_a_provider(&self) -> bool {
+        self.docker == Some(true) || self.rancher == Some(true)
+    }
+
+    /// The settings as meant. Both providers are described; who is not used is taken out by the caller, who can
+    /// ask which of them answer.
+    ///
+    /// # Errors
+    /// A sentence that says which settings do not fit together.
+    pub fn meant(&self) -> Result<Settings, String> {
+        let usual = Limits::default();
+        let limits = Limits {
+            connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
+            connect_timeout: self.connect_timeout.unwrap_or(usual.connect_timeout),
+            response_timeout: self.response_timeout.unwrap_or(usual.response_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(usual.idle_timeout),
+            ..usual
+        };
+        Ok(Settings {
+            http: self.http.unwrap_or(Listen { ip: None, port: 8080 }),
+            admin: match self.admin.unwrap_or(Admin::At(Listen { ip: None, port: 8000 })) {
+                Admin::At(listen) => Some(listen),
+                Admin::Off => None,
+            },
+            refresh: self.refresh.clone().unwrap_or_default(),
+            docker: (self.docker != Some(false)).then(|| self.docker_settings()).transpose()?,
+            rancher: (self.rancher != Some(false)).then(|| self.rancher_settings()),
+            limits,
+            trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
+            insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
+            grace: self.grace.unwrap_or(Duration::from_secs(10)),
+            workers: self.workers.map_or_else(cores, usize::from),
+        })
+    }
+
+    fn docker_settings(&self) -> Result<DockerSettings, String> {
+        let files = (&self.docker_tls_ca, &self.docker_tls_cert, &self.docker_tls_key);
+        let tls = match files {
+            (None, None, None) => None,
+            (Some(ca), Some(cert), Some(key)) => {
+                Some(DockerTls { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+            }
+            _ => {
+                return Err(
+                    "--docker.tls.ca, --docker.tls.cert and --docker.tls.key go together; \
+                            one of them is missing"
+                        .to_owned(),
+                );
+            }
+        };
+        let endpoint = self.docker_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+        Ok(DockerSettings {
+            endpoint: endpoint.unwrap_or("unix:///var/run/docker.sock").to_owned(),
+            tls,
+            defaults: Defaults {
+                domain: filled(self.docker_domain.as_ref()),
+                exposed_by_default: self.docker_exposed_by_default.unwrap_or(true),
+                serve_unchecked: self.docker_serve_unchecked.unwrap_or(true),
+                host_template: self.host_template.clone().unwrap_or_default(),
+                network: filled(self.docker_network.as_ref()),
+            },
+        })
+    }
+
+    fn rancher_settings(&self) -> RancherSettings {
+        let url = filled(self.rancher_metadata_url.as_ref());
+        let version = filled(self.rancher_metadata_version.as_ref());
+        RancherSettings {
+            url: url.unwrap_or_else(|| "http://rancher-metadata.rancher.internal".to_owned()),
+            version: version.unwrap_or_else(|| "2016-07-29".to_owned()),
+            long_poll: !self.rancher_interval_poll.unwrap_or(false),
+            defaults: Defaults {
+                domain: filled(self.rancher_domain.as_ref()),
+                exposed_by_default: self.rancher_exposed_by_default.unwrap_or(true),
+                serve_unchecked: self.rancher_serve_unchecked.unwrap_or(false),
+                host_template: self.host_template.clone().unwrap_or_default(),
+                network: None,
+            },
+        }
+    }
+}
+
+/// An empty value is as good as none: a catalog entry hands over questions that were not answered.
+fn filled(value: Option<&String>) -> Option<String> {
+    value.map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// `10.0.0.0/8`, or an address alone.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| {
+        format!("\"{text}\" is neither an address nor a network; write 10.0.0.1 or 10.0.0.0/8")
+    })
+}
+
+/// `60s`, `5m`, `1h`, `500ms`; a bare number is seconds, as in Traefik 1.7.
+///
+/// # Errors
+/// A sentence without a full stop that says what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("", 1_000)];
+    let parsed = units.iter().find_map(|(unit, ms)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_millis(number.checked_mul(*ms)?))
+    });
+    parsed
+        .filter(|time| *time <= DURATION_MAX)
+        .ok_or_else(|| format!("\"{text}\" is not a time up to 7 days; write 60s, 5m, 1h or 500ms"))
+}
+
+/// More than a week is a slip of the fingers.
+const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+impl std::str::FromStr for Refresh {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.split_whitespace().count() >= 5 {
+            return Ok(Self::Cron(text.to_owned()));
+        }
+        let time =
+            duration(text).map_err(|why| format!("{why}, or a cron expression with seconds"))?;
+        match time >= Duration::from_secs(1) {
+            true => Ok(Self::Every(time)),
+            false => Err(format!("\"{text}\" is too often; a second is the least")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times() {
+        for (text, ms) in [("60s", 60_000), ("5m", 300_000), ("60", 60_000), ("250ms", 250)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1d", "99999999h", "1.5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_a_refresh() {
+        assert_eq!("60s".parse(), Ok(Refresh::Every(Duration::from_secs(60))));
+        assert_eq!("0 */5 * * * *".parse(), Ok(Refresh::Cron("0 */5 * * * *".to_owned())));
+        assert!("0s".parse::<Refresh>().is_err());
+        assert!("often".parse::<Refresh>().is_err());
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let settings = Typed::default().meant().expect("the defaults fit together");
+        assert_eq!(settings.http.to_string(), ":8080");
+        assert_eq!(settings.admin.map(|a| a.to_string()).as_deref(), Some(":8000"));
+        assert_eq!(settings.refresh, Refresh::Every(Duration::from_secs(60)));
+        let rancher = settings.rancher.expect("described until it is known who answers");
+        assert!(!rancher.defaults.serve_unchecked);
+        assert!(settings.docker.expect("described too").defaults.serve_unchecked);
+    }
+
+    #[test]
+    fn certificates_go_together() {
+        let typed = Typed { docker_tls_ca: Some("ca.pem".into()), ..Typed::default() };
+        assert!(typed.meant().expect_err("two are missing").contains("--docker.tls.key"));
+    }
+
+    #[test]
+    fn reads_networks() {
+        assert_eq!(network("10.0.0.1").map(|n| n.to_string()), Ok("10.0.0.1/32".to_owned()));
+        assert!(network("10.0.0.0/33").is_err());
+    }
+}
