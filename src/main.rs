@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    herder::cli::run(herder::cli::Cli::parse()).await
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    herder::cli::main().await
 }

@@ -1,17 +1,26 @@
 //! The command line: one file per subcommand.
 
+pub mod check;
 pub mod completions;
+pub mod demo;
+pub mod explain;
 pub mod healthcheck;
+pub mod run;
+mod serve;
+mod sources;
 pub mod version;
 pub mod web_test;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 /// An active load balancer for Docker and Rancher: label a container and it is on the air.
+///
+/// Without a command, `run` is meant: `herder --docker.domain=local`.
 #[derive(Debug, Parser)]
-#[command(name = "herder", version)]
+#[command(name = "herder", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -21,25 +30,86 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Asks a running Herder's /ping.
+    /// Reads the labels of running containers, and sends requests to them
+    Run(Box<run::Args>),
+    /// Shows what Herder does, without Docker or Rancher: a metadata service and three servers on loopback
+    Demo(demo::Args),
+    /// Reads the same sources once, and prints what is wrong with the labels
+    Check(Box<check::Args>),
+    /// Says why a container is, or is not, routed, or who takes a URL
+    Explain(Box<explain::Args>),
+    /// Asks a running Herder whether it is well, for HEALTHCHECK
     Healthcheck(healthcheck::Args),
-    /// A service to try routes with.
+    /// A service to try routes with
     WebTest(web_test::Args),
-    /// Prints which build this is.
+    /// Prints which build this is
     Version(version::Args),
-    /// Prints completions for a shell.
+    /// Prints completions for a shell
     Completions(completions::Args),
 }
 
-/// Does what was asked for.
-///
-/// # Errors
-/// As the subcommand's `run`.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+/// The whole program: reads the arguments, does what was asked for. What goes wrong is one line on standard error.
+pub async fn main() -> ExitCode {
+    let cli = Cli::parse_from(with_command(std::env::args_os().collect()));
+    // rustls must know its cryptography before anything speaks TLS; only the first call counts.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(cli).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("herder: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Run(args) => run::run(*args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Check(args) => check::run(*args).await,
+        Command::Explain(args) => explain::run(*args).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::WebTest(args) => web_test::run(args).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
+    }
+}
+
+/// `herder --http :80` means `herder run --http :80`.
+fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let asks_for_itself = ["-h", "--help", "-V", "--version"];
+    let first = args.get(1).and_then(|arg| arg.to_str());
+    let is_run = match first {
+        None => args.len() < 2,
+        Some(first) => first.starts_with('-') && !asks_for_itself.contains(&first),
+    };
+    if is_run {
+        args.insert(args.len().min(1), "run".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(typed: &str, meant: &str) {
+        let typed = typed.split(' ').map(OsString::from).collect();
+        let meant: Vec<OsString> = meant.split(' ').map(OsString::from).collect();
+        assert_eq!(with_command(typed), meant);
+    }
+
+    #[test]
+    fn without_a_command_run_is_meant() {
+        check("herder", "herder run");
+        check("herder --http :80", "herder run --http :80");
+        check("herder demo --http :80", "herder demo --http :80");
+        check("herder --help", "herder --help");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod docker;
 pub mod rancher;
+pub mod roots;
 
 use std::future::Future;
 

@@ -1,1 +1,107 @@
 //! The data plane: accepts, looks up, picks, sends, answers.
+//!
+//! One worker per core: a thread with a runtime, a listening socket and upstream connections of its own. `http` and
+//! hyper types stay in here; everything below sees an `Exchange`.
+
+mod answer;
+mod body;
+mod client_io;
+mod entrypoint;
+mod error;
+mod forwarded;
+mod http;
+mod target;
+mod tls;
+mod upgrade;
+mod upstream;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+use tracing::error;
+
+use crate::control::State;
+use crate::settings::Settings;
+
+pub use entrypoint::BindError;
+
+/// The way in.
+pub struct Proxy;
+
+/// Bound, not yet serving: what connects waits in the kernel's queue.
+pub struct Bound {
+    listeners: Vec<std::net::TcpListener>,
+    addr: SocketAddr,
+}
+
+/// Serving.
+pub struct Running {
+    stop: watch::Sender<Stop>,
+    workers: Vec<std::thread::JoinHandle<usize>>,
+}
+
+/// What the workers are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stop {
+    /// Go on.
+    No,
+    /// Take nothing new; what is under way has until then.
+    By(Instant),
+}
+
+impl Proxy {
+    /// Takes the port, with one listening socket for each worker.
+    ///
+    /// # Errors
+    /// When somebody else has it, or it may not be taken.
+    pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
+        let listeners = entrypoint::listen(settings.http, settings.workers)?;
+        let addr = entrypoint::local_addr(settings.http, &listeners)?;
+        Ok(Bound { listeners, addr })
+    }
+}
+
+impl Bound {
+    /// Where requests come in.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Starts the workers.
+    pub fn start(self, state: &Arc<State>) -> Running {
+        let (stop, stopped) = watch::channel(Stop::No);
+        let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
+        let tls = tls::client_config(state.settings.insecure_skip_verify);
+        let workers = self.listeners.into_iter().enumerate().map(|(number, listener)| {
+            let shared = worker::Shared {
+                state: Arc::clone(state),
+                connections: Arc::clone(&connections),
+                tls: Arc::clone(&tls),
+                stop: stopped.clone(),
+            };
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker::run(listener, shared))
+                .expect("the system has a thread for each worker")
+        });
+        Running { workers: workers.collect(), stop }
+    }
+}
+
+impl Running {
+    /// Takes nothing new and waits for what is under way, `grace` at most. Returns how many were cut off.
+    pub async fn drain(self, grace: Duration) -> usize {
+        self.stop.send_replace(Stop::By(Instant::now() + grace));
+        let join = tokio::task::spawn_blocking(move || {
+            let joined = self.workers.into_iter().map(std::thread::JoinHandle::join);
+            joined.map(|cut| cut.unwrap_or(0)).sum()
+        });
+        join.await.unwrap_or_else(|error| {
+            error!(%error, "a worker could not be waited for");
+            0
+        })
+    }
+}

@@ -41,7 +41,12 @@ pub struct LogArgs {
 
 /// Starts logging, once in a process. Standard output is left to what a command prints.
 pub fn start(args: &LogArgs) {
-    let filter = EnvFilter::try_new(&args.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The scheduler tells of itself at `info`; whoever wants to hear it names it.
+    let level = match args.level.contains("tokio_cron_scheduler") {
+        true => args.level.clone(),
+        false => format!("{},tokio_cron_scheduler=warn", args.level),
+    };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,1 +1,115 @@
-//! The Rancher 1.x metadata service.
+//! The Rancher 1.x metadata service: asked over HTTP, with a long poll for news.
+//!
+//! The version is asked first, and everything else only when it differs: `version` changes with every change of
+//! anything.
+
+mod ask;
+mod parse;
+
+use std::future::pending;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use ask::Metadata;
+
+use crate::model::{ProviderName, Snapshot};
+use crate::providers::{Depth, Error, Provider};
+use crate::settings::RancherSettings;
+
+/// How long one long poll may wait for news. The server answers at the latest after this time and its own tick.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
+/// A server that says "news" without any is asked again after this pause, not at once.
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a version that moves while everything is read is followed.
+const READS_MAX: usize = 3;
+
+/// How long the probe of [`answers`] may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The Rancher metadata provider.
+pub struct Rancher {
+    metadata: Metadata,
+    long_poll: bool,
+    /// What was read last, and at which version.
+    last: Option<(String, Snapshot)>,
+}
+
+impl Rancher {
+    /// A provider for this metadata service. Asks nothing yet.
+    ///
+    /// # Errors
+    /// When the URL is not one, or no HTTP client can be made.
+    pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
+        let metadata = Metadata::new(&settings.url, &settings.version)?;
+        Ok(Self { metadata, long_poll: settings.long_poll, last: None })
+    }
+
+    /// Reads everything at one version: when it moves meanwhile, again.
+    async fn read(&self, mut version: String) -> Result<(String, Snapshot), Error> {
+        for _ in 0..READS_MAX {
+            let services = self.metadata.get("services").await?;
+            let containers = match parse::needs_containers(&services) {
+                true => self.metadata.get("containers").await?,
+                false => Value::Null,
+            };
+            let after = self.metadata.version().await?;
+            if after == version {
+                let snapshot = parse::snapshot(services, &containers)
+                    .map_err(|reason| self.metadata.bad_answer(reason))?;
+                return Ok((version, snapshot));
+            }
+            version = after;
+        }
+        let reason = format!("its version moved during each of {READS_MAX} reads");
+        Err(self.metadata.bad_answer(reason))
+    }
+}
+
+impl Provider for Rancher {
+    fn name(&self) -> ProviderName {
+        ProviderName::Rancher
+    }
+
+    async fn fetch(&mut self, depth: Depth) -> Result<Snapshot, Error> {
+        let version = self.metadata.version().await?;
+        if let (Depth::News, Some((known, snapshot))) = (depth, &self.last)
+            && *known == version
+        {
+            return Ok(snapshot.clone());
+        }
+        let (version, snapshot) = self.read(version).await?;
+        self.last = Some((version, snapshot.clone()));
+        Ok(snapshot)
+    }
+
+    async fn changed(&mut self) -> Result<(), Error> {
+        let Some((known, _)) = self.last.as_ref().filter(|_| self.long_poll) else {
+            return pending().await;
+        };
+        loop {
+            if self.metadata.wait(known, LONG_POLL).await? != *known {
+                return Ok(());
+            }
+            sleep(POLL_PAUSE).await;
+        }
+    }
+}
+
+/// Whether a metadata service answers there, and its version.
+///
+/// # Errors
+/// When it does not within 2 s.
+pub async fn answers(settings: &RancherSettings) -> Result<String, Error> {
+    let metadata = Metadata::new(&settings.url, &settings.version)?;
+    match tokio::time::timeout(PROBE_TIMEOUT, metadata.version()).await {
+        Ok(version) => version,
+        Err(_) => Err(Error::Unreachable {
+            endpoint: settings.url.clone(),
+            reason: format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
+        }),
+    }
+}

@@ -1,0 +1,76 @@
+//! `/api/events`: server-sent events. `view` when something changed, `stats` each second.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::App;
+use super::rates::lock;
+
+/// Rates in one `stats` event.
+const RATES_MAX: usize = 400;
+
+/// The least time between two `view` events of one stream.
+const TICK: Duration = Duration::from_secs(1);
+
+struct Stream {
+    app: App,
+    changes: watch::Receiver<u64>,
+    tick: Interval,
+    _permit: OwnedSemaphorePermit,
+}
+
+pub(super) async fn stream(State(app): State<App>) -> Response {
+    let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
+        let retry = [(header::RETRY_AFTER, "10")];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many event streams\n")
+            .into_response();
+    };
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = app.state.subscribe();
+    // Where things stand is the first news.
+    changes.mark_changed();
+    let stream = Stream { app, changes, tick, _permit: permit };
+    let events = unfold(stream, |mut stream| async move {
+        let event = stream.next().await;
+        Some((Ok::<_, Infallible>(event), stream))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new()).into_response()
+}
+
+impl Stream {
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            biased;
+            changed = self.changes.changed() => match changed {
+                Ok(()) => {
+                    let serial = *self.changes.borrow_and_update();
+                    Event::default().event("view").data(serial.to_string())
+                }
+                Err(_) => Event::default().comment("end"),
+            },
+            _ = self.tick.tick() => self.stats(),
+        }
+    }
+
+    fn stats(&self) -> Event {
+        let rates = lock(&self.app.rates);
+        let stats = json!({
+            "rate": rates.total(),
+            "errors": rates.errors(),
+            "connections": self.app.state.live.totals.open_connections(),
+            "history": rates.history(),
+            "rates": rates.busy(RATES_MAX),
+        });
+        Event::default().event("stats").data(stats.to_string())
+    }
+}

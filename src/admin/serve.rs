@@ -1,0 +1,124 @@
+//! The admin side's own listener: few connections, short heads, no hurry.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{App, rates, router};
+use crate::control::State;
+use crate::settings::Listen;
+
+/// Connections open at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 512;
+
+/// From the first byte to the end of a request head, and an idle connection's life.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long to leave the listener alone when the system has no file left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the port could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the admin side cannot listen on {listen}: {source}; choose another port with --admin, or off"
+)]
+pub struct BindError {
+    listen: Listen,
+    #[source]
+    source: io::Error,
+}
+
+/// Bound, not yet serving.
+pub struct Bound {
+    listener: std::net::TcpListener,
+    addr: SocketAddr,
+}
+
+/// Takes the port.
+///
+/// # Errors
+/// When somebody else has it, or it may not be taken.
+pub fn bind(listen: Listen) -> Result<Bound, BindError> {
+    let bound = match listen.ip {
+        Some(ip) => std::net::TcpListener::bind((ip, listen.port)),
+        None => {
+            std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, listen.port)).or_else(|error| {
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => Err(error),
+                    // A machine without IPv6.
+                    _ => std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port)),
+                }
+            })
+        }
+    };
+    let wrong = |source| BindError { listen, source };
+    let listener = bound.map_err(wrong)?;
+    listener.set_nonblocking(true).map_err(wrong)?;
+    let addr = listener.local_addr().map_err(wrong)?;
+    Ok(Bound { listener, addr })
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown` resolves. Streams that are open then are closed.
+    pub async fn serve(self, state: Arc<State>, shutdown: impl Future<Output = ()> + Send) {
+        let listener = match TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                warn!(%error, "the admin side cannot listen");
+                return;
+            }
+        };
+        let app = App::new(state);
+        let sampler = tokio::spawn(rates::sample(Arc::clone(&app.state), Arc::clone(&app.rates)));
+        tokio::select! {
+            () = accept(&listener, app) => {}
+            () = shutdown => {}
+        }
+        sampler.abort();
+    }
+}
+
+async fn accept(listener: &TcpListener, app: App) {
+    let service = TowerToHyperService::new(router(app));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "the admin side cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            // How a connection ends is its client's business.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}

@@ -1,0 +1,97 @@
+//! `herder explain`: why is my container not routed? Who takes this URL?
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::cli::sources;
+use crate::control::View;
+use crate::explain::{self, Explanation, Outcome, RouteTest};
+use crate::settings::{HTTP_ENTRYPOINT, Typed};
+
+/// Says why a container is, or is not, routed, or who takes a URL.
+///
+/// Ends with 0 when it is routed, with 1 when it is not, with 2 when a source could not be read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// A container's name or id, a service's name, or a URL; none: a line for every container
+    #[arg(value_name = "CONTAINER|URL")]
+    what: Option<String>,
+    #[command(flatten)]
+    settings: Typed,
+}
+
+/// Asks once, and explains.
+///
+/// # Errors
+/// When a source cannot be read, the URL cannot be understood, or standard output cannot be written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let url = args.what.as_deref().filter(|what| what.contains("://"));
+    let url =
+        url.map(|url| url.parse::<http::Uri>().with_context(|| format!("{url} is not a URL")));
+    let url = url.transpose()?;
+    let settings = sources::settings(args.settings).await?;
+    let view = sources::view_once(&settings).await?;
+    let (text, is_routed) = match (url, args.what) {
+        (Some(url), _) => {
+            let host = url.authority().map_or("", |authority| authority.as_str());
+            let test = explain::request(&view.table, HTTP_ENTRYPOINT, host, url.path());
+            (route_test(&test), test.winner.is_some())
+        }
+        (None, Some(name)) => named(&view, &name),
+        (None, None) => (summary(&view), true),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if is_routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn named(view: &View, name: &str) -> (String, bool) {
+    let found = view.explain(name);
+    if found.is_empty() {
+        let known: Vec<String> = view.explain_all().map(|e| e.subject).collect();
+        let distance = |known: &&String| strsim::damerau_levenshtein(known, name);
+        let hint = match known.iter().min_by_key(distance) {
+            Some(nearest) => format!(" Did you mean {nearest}?"),
+            None => " No provider knows of any container.".to_owned(),
+        };
+        return (format!("Nobody knows of a container or service \"{name}\".{hint}\n"), false);
+    }
+    let is_routed = found.iter().any(|explanation| explanation.is_routed);
+    let texts: Vec<String> = found.iter().map(explanation).collect();
+    (texts.join("\n"), is_routed)
+}
+
+fn explanation(explanation: &Explanation) -> String {
+    let mut text = format!("{}\n  {}\n", explanation.subject, explanation.verdict);
+    for step in &explanation.steps {
+        let mark = match step.outcome {
+            Outcome::Pass => "ok  ",
+            Outcome::Note => "note",
+            Outcome::Stop => "STOP",
+        };
+        let _ = writeln!(text, "  {mark}  {}: {}", step.what, step.why);
+    }
+    for problem in &explanation.problems {
+        let _ = writeln!(text, "  {}: {problem}", problem.severity.as_str());
+    }
+    text
+}
+
+fn summary(view: &View) -> String {
+    let lines = view.explain_all().map(|e| format!("{}: {}\n", e.subject, e.verdict));
+    let text: String = lines.collect();
+    if text.is_empty() { "No provider knows of any container.\n".to_owned() } else { text }
+}
+
+fn route_test(test: &RouteTest) -> String {
+    let mut text = format!("http://{}{}\n  {}\n", test.host, test.path, test.verdict);
+    for (name, url) in &test.servers {
+        let _ = writeln!(text, "  server {name} at {url}");
+    }
+    for (id, why) in &test.losers {
+        let _ = writeln!(text, "  not {id}: {why}");
+    }
+    text
+}

@@ -1,0 +1,43 @@
+//! `herder run`: everything.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use crate::cli::{serve, sources};
+use crate::settings::{self, Typed};
+use crate::telemetry::{self, LogArgs};
+
+/// Reads the labels of running containers, and sends requests to them.
+///
+/// Without --docker and --rancher those of the two that answer are used. Each setting is a flag and a variable;
+/// the variables of the community catalog's Traefik entry (TRAEFIK_HTTP_PORT, TRAEFIK_ADMIN_PORT, CONF_INTERVAL,
+/// …) are understood too.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Typed,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+/// Runs until a stop signal, and until what was under way then has ended.
+///
+/// # Errors
+/// When a setting is wrong, a port is taken, or there is no provider.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    telemetry::start(&args.logs);
+    let settings = sources::settings(args.settings).await?;
+    serve::serve(settings, |_| ()).await
+}
+
+impl Args {
+    /// The settings, with what the catalog's variables say.
+    pub(super) fn filled(mut typed: Typed) -> anyhow::Result<Typed> {
+        let left_out = settings::fill_in(&mut typed, |name| std::env::var(name).ok());
+        for line in left_out.map_err(|why| anyhow!(why))? {
+            tracing::warn!("{line}");
+        }
+        Ok(typed)
+    }
+}

@@ -1,0 +1,132 @@
+//! The whole of Herder around given settings: bind, supervise, serve, drain. `run` and `demo` are this.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::control::{Control, Phase, State, View, schedule, supervise};
+use crate::model::ProviderName;
+use crate::providers::docker::Docker;
+use crate::providers::rancher::Rancher;
+use crate::proxy::Proxy;
+use crate::settings::Settings;
+
+/// Where everything is, once all ports are bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    pub(super) http: SocketAddr,
+    pub(super) admin: Option<SocketAddr>,
+}
+
+/// Binds all ports first, then starts everything, tells `on_bound` where, and runs until a stop signal and until
+/// what was under way then has ended. A second signal ends it at once.
+pub(super) async fn serve(
+    settings: Settings,
+    on_bound: impl FnOnce(Addresses),
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let proxy = Proxy::bind(&settings)?;
+    let admin = settings.admin.map(admin::bind).transpose()?;
+    let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;
+    let addresses =
+        Addresses { http: proxy.local_addr(), admin: admin.as_ref().map(admin::Bound::local_addr) };
+    info!(
+        http = %addresses.http,
+        admin = %addresses.admin.map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
+        workers = settings.workers,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+
+    let settings = Arc::new(settings);
+    let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
+    let (events, queue) = Control::queue();
+    let control = Control::new(Arc::clone(&state), providers(&settings));
+    tokio::spawn(control.run(queue));
+    if let Some(docker) = &settings.docker {
+        let provider = Docker::new(docker)?;
+        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
+    }
+    if let Some(rancher) = &settings.rancher {
+        let provider = Rancher::new(rancher)?;
+        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
+    }
+    drop(events);
+
+    let running = proxy.start(&state);
+    let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+    let admin = admin.map(|bound| {
+        let stopped = async move {
+            // A sender that is dropped stops it as well.
+            let _ = admin_stopped.await;
+        };
+        tokio::spawn(bound.serve(Arc::clone(&state), stopped))
+    });
+    on_bound(addresses);
+
+    signals.next().await;
+    state.enter(Phase::Draining);
+    info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
+    let cut = tokio::select! {
+        cut = running.drain(settings.grace) => Some(cut),
+        () = signals.next() => None,
+    };
+    match cut {
+        Some(0) => info!("stopped"),
+        Some(cut) => warn!(cut, "stopped; the grace time was over for some requests"),
+        None => warn!("stopped at once, at the second signal"),
+    }
+    drop(stop_admin);
+    if let (Some(admin), Some(_)) = (admin, cut) {
+        // The page's event streams end with the process.
+        let _ = tokio::time::timeout(ADMIN_GRACE, admin).await;
+    }
+    schedule.stop().await;
+    Ok(if cut.is_some() { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+/// The admin side has nothing to finish that is worth a longer wait.
+const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+
+fn providers(
+    settings: &Settings,
+) -> impl Iterator<Item = (ProviderName, String, crate::settings::Defaults)> {
+    let docker = settings
+        .docker
+        .as_ref()
+        .map(|docker| (ProviderName::Docker, docker.endpoint.clone(), docker.defaults.clone()));
+    let rancher = settings
+        .rancher
+        .as_ref()
+        .map(|rancher| (ProviderName::Rancher, rancher.url.clone(), rancher.defaults.clone()));
+    docker.into_iter().chain(rancher)
+}
+
+/// SIGTERM and SIGINT, as one stream.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for stop signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

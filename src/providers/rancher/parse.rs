@@ -1,0 +1,333 @@
+//! Metadata → snapshot. Each entry is read by itself: one that cannot be read costs only itself.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::model::{
+    Address, Health, Instance, Kind, Labels, Origin, Problem, ProviderName, Service, Snapshot,
+    State,
+};
+
+/// What we read of a service. Any value may be null, and older servers leave fields out.
+#[derive(Deserialize)]
+struct RawService {
+    name: Option<String>,
+    stack_name: Option<String>,
+    uuid: Option<String>,
+    kind: Option<String>,
+    state: Option<String>,
+    labels: Option<Value>,
+    containers: Option<Vec<Value>>,
+    external_ips: Option<Vec<String>>,
+    health_check: Option<Value>,
+    create_index: Option<Value>,
+}
+
+/// What we read of a container.
+#[derive(Deserialize)]
+struct RawContainer {
+    name: Option<String>,
+    uuid: Option<String>,
+    external_id: Option<String>,
+    state: Option<String>,
+    health_state: Option<String>,
+    primary_ip: Option<String>,
+    ips: Option<Vec<String>>,
+    ports: Option<Vec<String>>,
+    service_name: Option<String>,
+    stack_name: Option<String>,
+}
+
+/// Whether containers are told by name only, and must be asked for by themselves.
+pub(super) fn needs_containers(services: &Value) -> bool {
+    let containers = services.as_array().into_iter().flatten();
+    let mut containers = containers.filter_map(|service| service.get("containers")?.as_array());
+    containers.any(|list| list.iter().any(Value::is_string))
+}
+
+/// Reads the list of services.
+///
+/// # Errors
+/// When it is not a list.
+pub(super) fn snapshot(services: Value, containers: &Value) -> Result<Snapshot, String> {
+    let services = match services {
+        Value::Array(services) => services,
+        Value::Null => Vec::new(),
+        other => return Err(format!("its services are no list but {}", kind_of(&other))),
+    };
+    let by_name = by_name(containers);
+    let mut snapshot = Snapshot::default();
+    for (place, value) in services.into_iter().enumerate() {
+        match service(value, &by_name, &mut snapshot.problems) {
+            Ok(service) => snapshot.services.push(Arc::new(service)),
+            Err((name, why)) => {
+                let name = name.unwrap_or_else(|| format!("service {place}"));
+                let origin = Origin::new(ProviderName::Rancher, name);
+                let what = format!("Its metadata cannot be read: {why}; it is left out.");
+                snapshot.problems.push(Problem::error(&origin, what));
+            }
+        }
+    }
+    snapshot.services.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(snapshot)
+}
+
+fn service(
+    value: Value,
+    by_name: &HashMap<&str, &Value>,
+    problems: &mut Vec<Problem>,
+) -> Result<Service, (Option<String>, String)> {
+    let known_as = value.get("name").and_then(Value::as_str).map(str::to_owned);
+    let raw: RawService =
+        serde_json::from_value(value).map_err(|error| (known_as.clone(), error.to_string()))?;
+    let name = filled(raw.name).ok_or_else(|| (None, "it has no name".to_owned()))?;
+    let stack = filled(raw.stack_name);
+    let full_name = match &stack {
+        Some(stack) => format!("{name}.{stack}"),
+        None => name.clone(),
+    };
+    let origin = Origin::new(ProviderName::Rancher, full_name.as_str());
+    let kind = match raw.kind.as_deref() {
+        None | Some("" | "service") => Kind::Containers,
+        Some("externalService") => Kind::External,
+        Some(other) => Kind::Other(other.to_owned()),
+    };
+    let instances = match kind {
+        Kind::External => external(&raw.external_ips.unwrap_or_default(), &origin, problems),
+        _ => {
+            let containers = raw.containers.unwrap_or_default();
+            let found = containers.iter().map(|value| match value {
+                Value::String(name) => by_name.get(name.as_str()).copied().unwrap_or(value),
+                _ => value,
+            });
+            let read = found
+                .filter_map(|value| container(value, (&name, stack.as_deref()), &origin, problems));
+            read.collect()
+        }
+    };
+    let health_checked = raw.health_check.is_some_and(|check| !check.is_null())
+        || instances.iter().any(|instance| instance.health.is_some());
+    Ok(Service {
+        id: filled(raw.uuid).unwrap_or_else(|| full_name.clone()).into(),
+        labels: labels(raw.labels, &origin, problems),
+        name,
+        stack,
+        instances,
+        kind,
+        state: filled(raw.state),
+        health_checked,
+        age_order: raw.create_index.as_ref().and_then(number),
+    })
+}
+
+/// A container of this service; those of its sidekicks belong to services of their own.
+fn container(
+    value: &Value,
+    (service, stack): (&str, Option<&str>),
+    origin: &Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<Instance> {
+    let raw = match RawContainer::deserialize(value) {
+        Ok(raw) => raw,
+        Err(error) => {
+            let what = format!("A container's metadata cannot be read: {error}; it is left out.");
+            problems.push(Problem::error(origin, what));
+            return None;
+        }
+    };
+    let is_others =
+        raw.service_name.as_deref().is_some_and(|name| !name.is_empty() && name != service)
+            || (stack.is_some()
+                && raw.stack_name.as_deref().is_some_and(|s| !s.is_empty() && Some(s) != stack));
+    if is_others {
+        return None;
+    }
+    let name = filled(raw.name)?;
+    let ip = filled(raw.primary_ip).or_else(|| raw.ips?.into_iter().find(|ip| !ip.is_empty()));
+    let address = match ip.as_deref().map(str::parse::<IpAddr>) {
+        Some(Ok(ip)) => Some(Address { network: None, ip, shared: false, published: None }),
+        Some(Err(_)) => {
+            let what = format!(
+                "Container {name} has the address \"{}\", which is none; it is left out.",
+                ip.unwrap_or_default()
+            );
+            problems.push(Problem::error(origin, what));
+            None
+        }
+        None => None,
+    };
+    let mut exposed_ports: Vec<u16> =
+        raw.ports.iter().flatten().filter_map(|port| inner_port(port)).collect();
+    exposed_ports.sort_unstable();
+    exposed_ports.dedup();
+    Some(Instance {
+        id: filled(raw.external_id).or(filled(raw.uuid)).unwrap_or_else(|| name.clone()).into(),
+        name,
+        addresses: address.into_iter().collect(),
+        exposed_ports,
+        state: state(raw.state.as_deref()),
+        health: health(raw.health_state.as_deref()),
+    })
+}
+
+/// Addresses outside: each one is an instance that nobody checks.
+fn external(ips: &[String], origin: &Origin, problems: &mut Vec<Problem>) -> Vec<Instance> {
+    let read = ips.iter().filter_map(|text| match text.parse::<IpAddr>() {
+        Ok(ip) => Some(Instance {
+            id: text.as_str().into(),
+            name: text.clone(),
+            addresses: vec![Address { network: None, ip, shared: false, published: None }],
+            exposed_ports: Vec::new(),
+            state: State::Running,
+            health: None,
+        }),
+        Err(_) => {
+            let what = format!("Its external address \"{text}\" is none; it is left out.");
+            problems.push(Problem::error(origin, what));
+            None
+        }
+    });
+    read.collect()
+}
+
+/// A missing state is that of an older server, which tells of running containers only.
+fn state(word: Option<&str>) -> State {
+    match word {
+        None | Some("" | "running" | "updating-running") => State::Running,
+        Some("stopping") => State::Stopping,
+        Some(other) => State::Down(other.to_owned()),
+    }
+}
+
+fn health(word: Option<&str>) -> Option<Health> {
+    match word {
+        None | Some("") => None,
+        Some("healthy" | "updating-healthy") => Some(Health::Healthy),
+        Some(other) => Some(Health::Failing(other.to_owned())),
+    }
+}
+
+fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) -> Labels {
+    let Some(Value::Object(map)) = value else { return Labels::new() };
+    let read = map.into_iter().filter_map(|(key, value)| match value {
+        Value::String(value) => Some((key, value)),
+        Value::Bool(value) => Some((key, value.to_string())),
+        Value::Number(value) => Some((key, value.to_string())),
+        Value::Null => Some((key, String::new())),
+        other => {
+            let what = format!("Label {key} is {}, not text; it is left out.", kind_of(&other));
+            problems.push(Problem::warning(&origin.label(key), what));
+            None
+        }
+    });
+    read.collect()
+}
+
+fn by_name(containers: &Value) -> HashMap<&str, &Value> {
+    let containers = containers.as_array().into_iter().flatten();
+    containers.filter_map(|value| Some((value.get("name")?.as_str()?, value))).collect()
+}
+
+/// `0.0.0.0:8080:80/tcp` exposes 80. What is not TCP, or no port, exposes nothing.
+fn inner_port(text: &str) -> Option<u16> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let inner = ports.rsplit(':').next()?;
+    inner.parse().ok().filter(|port| *port > 0 && protocol == "tcp")
+}
+
+/// Numbers come as numbers or as text.
+fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(services: Value) -> Snapshot {
+        snapshot(services, &Value::Null).expect("a list")
+    }
+
+    #[test]
+    fn reads_a_service_with_its_containers() {
+        let snapshot = read(json!([{
+            "name": "web-test", "stack_name": "proxy-test", "uuid": "u1", "kind": "service",
+            "state": "active", "labels": {"traefik.enable": "true", "n": 5}, "create_index": "7",
+            "health_check": {"port": 8080},
+            "containers": [
+                {"name": "a", "state": "running", "health_state": "healthy", "primary_ip": "10.42.0.1",
+                 "ports": ["0.0.0.0:8080:80/tcp", "53:53/udp"]},
+                {"name": "b", "state": "stopping", "health_state": null, "primary_ip": null},
+                {"name": "side", "service_name": "other"},
+            ],
+        }]));
+        let service = &snapshot.services[0];
+        assert_eq!(snapshot.problems, []);
+        assert_eq!((service.health_checked, service.age_order), (true, Some(7)));
+        assert_eq!(service.labels["n"], "5");
+        let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
+        assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));
+        assert_eq!(a.exposed_ports, [80]);
+        assert_eq!((&b.state, &b.health, b.addresses.len()), (&State::Stopping, &None, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_costs_only_itself() {
+        let snapshot = read(json!([
+            {"name": "good", "labels": null, "containers": null, "kind": null, "stack_name": null},
+            {"name": 5},
+            {"name": "half", "containers": [{"name": "x", "ips": 5}, {"name": "y", "primary_ip": "no"}]},
+            {"name": "labels", "labels": {"a": {}, "b": "c"}},
+            "nonsense",
+            null,
+        ]));
+        assert_eq!(snapshot.services.len(), 3);
+        assert_eq!(snapshot.problems.len(), 6, "{:#?}", snapshot.problems);
+    }
+
+    #[test]
+    fn addresses_outside_are_instances() {
+        let snapshot = read(json!([
+            {"name": "ext", "kind": "externalService", "external_ips": ["192.0.2.1", "x"]}
+        ]));
+        assert_eq!(snapshot.services[0].kind, Kind::External);
+        assert_eq!(snapshot.services[0].instances.len(), 1);
+        assert_eq!(snapshot.problems.len(), 1);
+    }
+
+    #[test]
+    fn containers_told_by_name_are_looked_up() {
+        let services = json!([{"name": "web", "containers": ["web-1"]}]);
+        assert!(needs_containers(&services));
+        let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
+        let snapshot = snapshot(services, &containers).expect("a list");
+        assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
+    }
+
+    #[test]
+    fn something_else_than_a_list_is_no_answer() {
+        assert!(snapshot(json!({"a": 1}), &Value::Null).is_err());
+        assert!(snapshot(json!("text"), &Value::Null).is_err());
+        assert_eq!(read(Value::Null), Snapshot::default());
+    }
+}

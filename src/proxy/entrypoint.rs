@@ -1,0 +1,84 @@
+//! Listening sockets: one for each worker on the same port, so that the kernel spreads the connections.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::settings::Listen;
+
+/// Connections that wait to be accepted, for each worker. The kernel's own limit (somaxconn) may be lower.
+const BACKLOG: i32 = 4_096;
+
+/// Why the port could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen}: {reason}")]
+pub struct BindError {
+    listen: Listen,
+    reason: String,
+    #[source]
+    source: io::Error,
+}
+
+/// One socket for each worker.
+pub(super) fn listen(listen: Listen, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+    let fail = |source: io::Error| BindError { listen, reason: explain(&source), source };
+    let addr = match listen.ip {
+        Some(ip) => SocketAddr::new(ip, listen.port),
+        None => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), listen.port),
+    };
+    // SO_REUSEPORT would let us in beside another process of the same user, and share its requests. A socket
+    // without it tells whether somebody is there already.
+    let addr = match socket(addr, false) {
+        Ok(probe) => SocketAddr::new(addr.ip(), local_port(&probe).map_err(fail)?),
+        // A machine without IPv6.
+        Err(_) if listen.ip.is_none() => {
+            let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port);
+            let probe = socket(addr, false).map_err(fail)?;
+            SocketAddr::new(addr.ip(), local_port(&probe).map_err(fail)?)
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let sockets = (0..workers.max(1)).map(|_| socket(addr, true).map(TcpListener::from));
+    sockets.collect::<Result<_, _>>().map_err(fail)
+}
+
+/// Where requests come in: what was asked for, with the port that was given.
+pub(super) fn local_addr(
+    listen: Listen,
+    listeners: &[TcpListener],
+) -> Result<SocketAddr, BindError> {
+    let first = listeners.first().expect("listen() makes one socket at least");
+    first.local_addr().map_err(|source| BindError { listen, reason: explain(&source), source })
+}
+
+fn socket(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
+    socket.set_nonblocking(true)?;
+    if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn local_port(socket: &Socket) -> io::Result<u16> {
+    let addr = socket.local_addr()?.as_socket();
+    addr.map(|addr| addr.port()).ok_or_else(|| io::Error::other("the socket has no port"))
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "somebody listens there already; choose another port with --http".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege; choose another one with --http".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,30 @@
+//! Why a request could not be answered by a server, and whose fault that is.
+
+/// Why a request could not be answered by a server.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Error {
+    /// The client's fault: the request cannot be understood, or not safely.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// The client's fault: a method that a proxy of this kind does not serve.
+    #[error("method not served")]
+    MethodNotServed,
+    /// The client's fault: its body came too slowly.
+    #[error("the client's body came too slowly")]
+    SlowClient,
+    /// Nobody's: no frontend takes it.
+    #[error("no frontend takes it")]
+    Unknown,
+    /// The backend's: it is known, and nobody is healthy.
+    #[error("no healthy server")]
+    NoServer,
+    /// The server's: it refused, or broke the connection.
+    #[error("server unreachable: {0}")]
+    Unreachable(String),
+    /// The server's: it did not answer in time.
+    #[error("server too slow: {0}")]
+    SlowServer(&'static str),
+    /// The server's: its answer cannot be understood, or ended early.
+    #[error("bad answer: {0}")]
+    BadAnswer(String),
+}
