@@ -11,17 +11,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The versions it answers to, as the real one lists them.
 pub const VERSIONS: [&str; 4] = ["2015-07-25", "2015-12-19", "2016-07-29", "latest"];
+
+/// Connections open at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 1_024;
 
 /// Long polls that may wait at once; further ones are answered at once.
 const WAITERS_MAX: usize = 256;
@@ -81,16 +88,36 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Serves until `shutdown` resolves.
+    /// Serves until `shutdown` resolves. Connections that are open then are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let app = Router::new().fallback(answer).with_state(self.handle);
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let mut connections = JoinSet::new();
+        let accept = async {
+            loop {
+                tokio::select! {
+                    accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+                        // What cannot be accepted now can be in a moment.
+                        let Ok((stream, client)) = accepted else { continue };
+                        let app = app.clone().layer(Extension(ConnectInfo(client)));
+                        connections.spawn(serve(stream, app));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        };
         tokio::select! {
-            // axum's server ends only when it is told to.
-            _ = axum::serve(self.listener, service) => {}
+            () = accept => {}
             () = shutdown => {}
         }
     }
+}
+
+/// One connection, to its end, whichever way that comes.
+async fn serve(stream: TcpStream, app: Router) {
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .await;
 }
 
 impl Handle {

@@ -1,1 +1,64 @@
 //! The command line as a user types it.
+
+use std::process::{Command, Output};
+
+fn herder(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    command.args(args).output().expect("herder runs")
+}
+
+/// Runs it, and checks that what it says on standard error names these words.
+#[track_caller]
+fn refused(args: &[&str], words: &[&str]) {
+    let output = herder(args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?} does not say {word:?}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_wrong_value_says_which_why_and_what_would_be_right() {
+    refused(&["--http", "80a"], &["--http", "80a", ":8080"]);
+    refused(&["--refresh", "often"], &["--refresh", "often", "60s"]);
+    refused(
+        &["--refresh", "1 2 3 4 5 x", "--docker", "--http", "127.0.0.1:0", "--admin=off"],
+        &["cron", "60s"],
+    );
+    refused(&["--forwardedHeaders.trustedIPs", "10.0.0.0/99"], &["10.0.0.0/99", "10.0.0.0/8"]);
+    refused(&["--docker.tls.ca", "x.pem", "--docker"], &["--docker.tls.key"]);
+    refused(&["--hostTemplate", "{{nmae}}"], &["nmae", "service, stack and domain"]);
+    refused(&["--log.level", "="], &["error, warn, info"]);
+    refused(&["--dokcer"], &["--docker"]);
+}
+
+#[test]
+fn nobody_to_ask_names_what_was_tried_and_the_demo() {
+    let socket = "--docker.endpoint=unix:///nowhere/docker.sock";
+    let metadata = "--rancher.metadata.url=http://127.0.0.1:1";
+    refused(&["check", socket, metadata], &["/nowhere/docker.sock", "127.0.0.1:1", "herder demo"]);
+}
+
+#[test]
+fn a_variable_of_the_catalog_is_read_and_a_wrong_one_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    let output = command.env("CONF_INTERVAL", "soon").arg("check").output().expect("herder runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("CONF_INTERVAL") && said.contains("soon"), "{said}");
+}
+
+#[test]
+fn help_shows_every_command_and_the_defaults() {
+    let help = String::from_utf8_lossy(&herder(&["--help"]).stdout).into_owned();
+    for command in
+        ["run", "demo", "check", "explain", "healthcheck", "web-test", "version", "completions"]
+    {
+        assert!(help.contains(command), "{command} is not in\n{help}");
+    }
+    let help = String::from_utf8_lossy(&herder(&["run", "--help"]).stdout).into_owned();
+    for default in ["[default: :8080]", "[default: :8000]", "[default: 60s]", "--docker.domain"] {
+        assert!(help.contains(default), "{default} is not in\n{help}");
+    }
+}

@@ -1,1 +1,250 @@
 //! The data plane over real sockets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use herder::demo::web_test::WebTest;
+use herder::live::StatusClass;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::harness::proxy::{Serving, config, settings, sticky};
+use crate::harness::raw::{Origin, exchange};
+
+/// A test service of this name.
+fn web_test(name: &str) -> SocketAddr {
+    let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), name).expect("bound");
+    let addr = web.local_addr();
+    tokio::spawn(web.run(std::future::pending()));
+    addr
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+}
+
+async fn get(addr: SocketAddr, host: &str) -> String {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    exchange(addr, request.as_bytes()).await
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_found_without_case_port_and_trailing_dot() {
+    let serving = Serving::start(settings(), &[("Host:web.local", &[web_test("one")])]);
+    for host in ["web.local", "WEB.Local", "web.local:8080", "web.local.", "web.local.:80"] {
+        let answer = get(serving.addr, host).await;
+        assert!(answer.contains("Real-Server: one"), "{host}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_is_404_and_known_without_a_server_is_503() {
+    let serving = Serving::start(settings(), &[("Host:empty.local", &[])]);
+    let unknown = get(serving.addr, "other.local").await;
+    assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+    assert!(unknown.ends_with("\r\n\r\n404 page not found\n"), "{unknown}");
+    let empty = get(serving.addr, "empty.local").await;
+    assert!(empty.starts_with("HTTP/1.1 503 "), "{empty}");
+    assert!(empty.contains("retry-after: "), "{empty}");
+    let totals = &serving.state.live.totals;
+    assert_eq!(totals.answers(StatusClass::ClientError), 1);
+    assert_eq!(totals.answers(StatusClass::ServerError), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_passed_over() {
+    let servers = [nobody(), web_test("two")];
+    let serving = Serving::start(settings(), &[("Host:web.local", &servers)]);
+    for _ in 0..6 {
+        let answer = get(serving.addr, "web.local").await;
+        assert!(answer.contains("Real-Server: two"), "{answer}");
+    }
+    let serving = Serving::start(settings(), &[("Host:gone.local", &[nobody()])]);
+    let answer = get(serving.addr, "gone.local").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_is_504() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let silent = listener.local_addr().expect("an address");
+    let mut settings = settings();
+    settings.limits.response_timeout = Duration::from_millis(200);
+    let serving = Serving::start(settings, &[("Host:slow.local", &[silent])]);
+    let answer = get(serving.addr, "slow.local").await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_told_about_the_client_who_cannot_lie() {
+    let origin = Origin::start(OK, false).await;
+    let serving =
+        Serving::start(settings(), &[("Host:web.local;PathPrefixStrip:/api", &[origin.addr])]);
+    let request = "GET /api/users?a=1 HTTP/1.1\r\nHost: web.local:81\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                   X-Real-Ip: 1.1.1.1\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\n\r\n";
+    let answer = exchange(serving.addr, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let seen = origin.text();
+    assert!(seen.starts_with("GET /users?a=1 HTTP/1.1\r\n"), "{seen}");
+    for line in [
+        "host: web.local:81",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-host: web.local:81",
+        "x-forwarded-port: 81",
+        "x-forwarded-proto: http",
+        "x-real-ip: 127.0.0.1",
+        "x-forwarded-prefix: /api",
+    ] {
+        assert!(seen.contains(&format!("{line}\r\n")), "{line} is not in\n{seen}");
+    }
+    assert!(!seen.contains("1.1.1.1") && !seen.contains("x-secret"), "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_alive_connection_that_died_costs_no_request() {
+    let origin = Origin::start(OK, true).await;
+    let serving = Serving::start(settings(), &[("Host:web.local", &[origin.addr])]);
+    for _ in 0..50 {
+        let answer = get(serving.addr, "web.local").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_passes_in_both_directions() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).await.expect("a head");
+            head.push(byte[0]);
+        }
+        let mut body = vec![0; 3_000_000];
+        stream.read_exact(&mut body).await.expect("a body");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(&body).await.expect("sent");
+    });
+    let serving = Serving::start(settings(), &[("Host:web.local", &[addr])]);
+    let body: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let request = client.post(format!("http://{}/", serving.addr)).header("host", "web.local");
+    let answer = request.body(body.clone()).send().await.expect("an answer");
+    assert_eq!(answer.bytes().await.expect("a body"), body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_passes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut socket = tokio_tungstenite::accept_async(stream).await.expect("a handshake");
+            while let Some(Ok(message)) = socket.next().await {
+                if socket.send(message).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let serving = Serving::start(settings(), &[("Host:ws.local", &[addr])]);
+    let stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let request = "ws://ws.local/".into_client_request().expect("a request");
+    let (mut socket, _) =
+        tokio_tungstenite::client_async(request, stream).await.expect("a handshake");
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.expect("sent");
+        let echo = socket.next().await.expect("an echo").expect("whole");
+        assert_eq!(echo, Message::text(text));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_brings_a_client_back() {
+    let servers = [web_test("one"), web_test("two"), web_test("three")];
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(sticky(config(&[("Host:web.local", &servers)])));
+    let first = get(serving.addr, "web.local").await;
+    let name = |answer: &str| {
+        let start = answer.find("Real-Server: ").expect("a name");
+        answer[start..].lines().next().expect("a line").to_owned()
+    };
+    let cookie =
+        first.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    let cookie = cookie.split(';').next().expect("a pair");
+    for _ in 0..6 {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: web.local\r\nCookie: a=b; {cookie}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = exchange(serving.addr, request.as_bytes()).await;
+        assert_eq!(name(&answer), name(&first));
+        assert!(!answer.contains("set-cookie: herder"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_finishes_what_is_under_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let serving = Serving::start(settings(), &[("Host:web.local", &[addr])]);
+    let proxy = serving.addr;
+    let request = tokio::spawn(async move { get(proxy, "web.local").await });
+    let (mut stream, _) = listener.accept().await.expect("the request arrives");
+    // One that idles is closed at once, and must not hold the drain up.
+    let _idle = TcpStream::connect(proxy).await.expect("connected");
+    let drain = tokio::spawn(serving.running.drain(Duration::from_secs(20)));
+    crate::harness::eventually("the port is closed", || async {
+        TcpStream::connect(proxy).await.is_err()
+    })
+    .await;
+    stream.write_all(OK).await.expect("sent");
+    let answer = request.await.expect("no panic");
+    assert!(answer.ends_with("ok"), "{answer}");
+    drop(stream);
+    assert_eq!(drain.await.expect("no panic"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_ends_at_its_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let serving = Serving::start(settings(), &[("Host:web.local", &[addr])]);
+    let proxy = serving.addr;
+    let request = tokio::spawn(async move { get(proxy, "web.local").await });
+    let _silent = listener.accept().await.expect("the request arrives");
+    assert_eq!(serving.running.drain(Duration::from_millis(100)).await, 1);
+    assert_eq!(request.await.expect("no panic"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named() {
+    let serving = Serving::start(settings(), &[]);
+    let mut taken = settings();
+    taken.http = serving.addr.to_string().parse().expect("an address");
+    let error = herder::proxy::Proxy::bind(&taken).err().expect("it is taken").to_string();
+    assert!(error.contains(&serving.addr.to_string()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_heads_and_idle_connections_are_ended() {
+    let mut settings = settings();
+    settings.limits.head_timeout = Duration::from_millis(200);
+    settings.limits.idle_timeout = Duration::from_millis(600);
+    let serving = Serving::start(settings, &[]);
+    for bytes in [&b"GET / HTTP/1.1\r\nHost: a"[..], b""] {
+        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+        stream.write_all(bytes).await.expect("sent");
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+        let ended = read.await;
+        assert!(ended.is_ok(), "{bytes:?}: the connection stays open");
+    }
+}

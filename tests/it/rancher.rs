@@ -1,1 +1,265 @@
 //! The Rancher metadata service, well and ill.
+
+#![allow(clippy::needless_pass_by_value)] // what `json!` makes is handed on
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use herder::config::Config;
+use herder::demo::metadata::{Answers, Handle, Server};
+use herder::model::{ProviderName, Snapshot};
+use herder::plan::{Input, plan};
+use herder::providers::rancher::{Rancher, answers};
+use herder::providers::{Depth, Provider};
+use herder::settings::{RancherSettings, Typed};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::harness::herder::Herder;
+use crate::harness::{PATIENCE, eventually};
+
+fn settings(addr: SocketAddr) -> RancherSettings {
+    let typed = Typed {
+        docker: Some(false),
+        rancher_metadata_url: Some(format!("http://{addr}")),
+        rancher_domain: Some("local".to_owned()),
+        ..Typed::default()
+    };
+    typed.meant().expect("they fit together").rancher.expect("it is described")
+}
+
+fn serve(services: Value) -> (SocketAddr, Handle) {
+    let server =
+        Server::bind("127.0.0.1:0".parse().expect("an address"), tree(services)).expect("bound");
+    let (addr, handle) = (server.local_addr(), server.handle());
+    tokio::spawn(server.run(std::future::pending()));
+    (addr, handle)
+}
+
+fn tree(services: Value) -> Answers {
+    Answers { default: json!({"services": services, "stacks": []}), ..Answers::default() }
+}
+
+fn container(name: &str, ip: &str, state: &str, health: Value) -> Value {
+    json!({"name": name, "primary_ip": ip, "state": state, "health_state": health})
+}
+
+fn service(name: &str, stack: &str, labels: Value, containers: Value) -> Value {
+    json!({"name": name, "stack_name": stack, "uuid": format!("{name}-{stack}"), "kind": "service",
+           "state": "active", "labels": labels, "containers": containers})
+}
+
+fn enabled(port: &str) -> Value {
+    json!({"traefik.enable": "true", "traefik.port": port})
+}
+
+/// `rule -> urls`, as the snapshot is planned.
+fn routes(settings: &RancherSettings, snapshot: &Snapshot) -> Vec<String> {
+    let provider = ProviderName::Rancher;
+    let input = Input { provider, snapshot, defaults: &settings.defaults };
+    let (config, _) = plan(&[input], &Config::default());
+    let line = |frontend: &herder::config::Frontend| {
+        let servers = config.backends[&frontend.backend].servers.values();
+        let urls: Vec<String> = servers.map(|server| server.url()).collect();
+        format!("{} -> {}", frontend.rule.text(), urls.join(" "))
+    };
+    config.frontends.values().map(line).collect()
+}
+
+async fn routes_of(services: Value) -> Vec<String> {
+    let (addr, _) = serve(services);
+    let settings = settings(addr);
+    let mut rancher = Rancher::new(&settings).expect("a provider");
+    let snapshot = rancher.fetch(Depth::Everything).await.expect("an answer");
+    routes(&settings, &snapshot)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_healthy_and_running_containers_are_served() {
+    let containers = json!([
+        container("a", "10.0.0.1", "running", json!("healthy")),
+        container("b", "10.0.0.2", "running", json!("unhealthy")),
+        container("c", "10.0.0.3", "running", json!("initializing")),
+        container("d", "10.0.0.4", "stopped", json!("healthy")),
+        container("e", "10.0.0.5", "stopping", json!("healthy")),
+        container("f", "10.0.0.6", "running", json!("updating-healthy")),
+        {"name": "g", "primary_ip": null, "state": "running", "health_state": "healthy"},
+    ]);
+    let found =
+        routes_of(json!([service("web-test", "proxy-test", enabled("8080"), containers)])).await;
+    assert_eq!(
+        found,
+        ["Host:web-test.proxy-test.local -> http://10.0.0.1:8080 http://10.0.0.6:8080"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_health_check_the_frontend_is_there_and_its_backend_is_empty() {
+    let containers = json!([container("a", "10.0.0.1", "running", Value::Null)]);
+    let found = routes_of(json!([service("web", "shop", enabled("80"), containers)])).await;
+    assert_eq!(found, ["Host:web.shop.local -> "]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rancher_tools_dialect_is_read() {
+    let healthy = || json!([container("a", "10.0.0.1", "running", json!("healthy"))]);
+    let found = routes_of(json!([
+        service(
+            "one",
+            "s",
+            json!({"traefik.enable": "stack", "traefik.domain": "a.b, c.d"}),
+            healthy()
+        ),
+        service(
+            "two",
+            "s",
+            json!({"traefik.enable": "true", "traefik.domain": "a.b", "traefik.alias": "x,y",
+                   "traefik.alias.fqdn": "Whole.Name", "traefik.path.prefix.strip": "/API"}),
+            healthy()
+        ),
+        service("three", "s", json!({"traefik.domain": "a.b", "traefik.alias": "z"}), healthy()),
+    ]))
+    .await;
+    assert_eq!(
+        found,
+        [
+            "Host:s.a.b,s.c.d -> http://10.0.0.1:80",
+            "Host:two.s.a.b,x.a.b,y.a.b,whole.name;PathPrefix:/api -> http://10.0.0.1:80",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_in_two_stacks_and_addresses_outside() {
+    let healthy = |ip: &str| json!([container("a", ip, "running", json!("healthy"))]);
+    let found = routes_of(json!([
+        service("web", "one", enabled("80"), healthy("10.0.0.1")),
+        service("web", "two", enabled("80"), healthy("10.0.0.2")),
+        {"name": "out", "stack_name": "one", "kind": "externalService", "external_ips": ["192.0.2.1"],
+         "labels": {"traefik.enable": "true", "traefik.port": "81"}, "state": null, "hostname": null},
+        {"name": null}, null, 5,
+    ]))
+    .await;
+    assert_eq!(
+        found,
+        [
+            "Host:out.one.local -> http://192.0.2.1:81",
+            "Host:web.one.local -> http://10.0.0.1:80",
+            "Host:web.two.local -> http://10.0.0.2:80",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_services_and_news_by_long_poll() {
+    let many = |count: usize| -> Value {
+        let one = |n: usize| {
+            let ip = format!("10.1.{}.{}", n / 250, n % 250 + 1);
+            let healthy = json!([container("a", &ip, "running", json!("healthy"))]);
+            service(&format!("s{n}"), "many", enabled("80"), healthy)
+        };
+        (0..count).map(one).collect()
+    };
+    let (addr, handle) = serve(many(1_000));
+    let settings = settings(addr);
+    assert_eq!(answers(&settings).await.expect("it answers"), "1");
+    let mut rancher = Rancher::new(&settings).expect("a provider");
+    let snapshot = rancher.fetch(Depth::Everything).await.expect("an answer");
+    assert_eq!(routes(&settings, &snapshot).len(), 1_000);
+    assert_eq!(rancher.fetch(Depth::News).await.expect("from memory"), snapshot);
+    let (news, ()) = tokio::join!(tokio::time::timeout(PATIENCE, rancher.changed()), async {
+        handle.set(tree(many(1_001)));
+    });
+    news.expect("in time").expect("news");
+    let snapshot = rancher.fetch(Depth::News).await.expect("an answer");
+    assert_eq!(routes(&settings, &snapshot).len(), 1_001);
+}
+
+/// A server that answers everything so, whatever it is asked.
+async fn bad(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let mut rancher = Rancher::new(&settings(addr)).expect("a provider");
+    let fetched = tokio::time::timeout(PATIENCE, rancher.fetch(Depth::Everything)).await;
+    fetched.expect("it ends in time").expect_err("it cannot be used").to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_answer_has_its_words() {
+    let redirect =
+        bad(b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    assert!(redirect.contains("http://evil.test/"), "{redirect}");
+    let garbage = bad(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<html>\r\n").await;
+    assert!(garbage.contains("not JSON"), "{garbage}");
+    bad(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n\"1").await;
+    bad(b"not http at all\r\n\r\n").await;
+    bad(b"").await;
+    let ill = bad(b"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\noh\n").await;
+    assert!(ill.contains("500"), "{ill}");
+    let (addr, _) = serve(json!([]));
+    let wrong = RancherSettings { version: "1999".to_owned(), ..settings(addr) };
+    let wrong = Rancher::new(&wrong).expect("a provider").fetch(Depth::News).await;
+    let wrong = wrong.expect_err("no such version").to_string();
+    assert!(wrong.contains("1999") && wrong.contains("latest"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_stay_while_the_service_is_gone_and_follow_when_it_is_back() {
+    let web = herder::demo::web_test::WebTest::bind("127.0.0.1:0".parse().expect("a port"), "one");
+    let web = web.expect("bound");
+    let port = web.local_addr().port().to_string();
+    tokio::spawn(web.run(std::future::pending()));
+    let services = |health: &str| {
+        let containers = json!([container("a", "127.0.0.1", "running", json!(health))]);
+        tree(json!([service("web", "shop", enabled(&port), containers)]))
+    };
+    let start = |addr: SocketAddr, answers: Answers| {
+        let server = Server::bind(addr, answers).expect("bound");
+        let (addr, (stop, stopped)) = (server.local_addr(), tokio::sync::oneshot::channel::<()>());
+        let running = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        (addr, stop, running)
+    };
+    let (addr, stop, running) =
+        start("127.0.0.1:0".parse().expect("an address"), services("healthy"));
+    let url = format!("--rancher.metadata.url=http://{addr}");
+    let herder = Herder::start(&["run", "--rancher", &url, "--rancher.domain=local"]);
+    let status = |wanted: u16| {
+        let herder = &herder;
+        eventually("the status changes", move || async move {
+            herder.get("web.shop.local", "/").await.status == wanted
+        })
+    };
+    status(200).await;
+    assert_eq!(herder.admin("/ping").await.status, 200);
+
+    drop(stop);
+    running.await.expect("it ended");
+    eventually("the loss is shown", || async {
+        herder.admin("/").await.body.contains("stale") && herder.log().contains("its routes stay")
+    })
+    .await;
+    status(200).await;
+
+    // Connections of the old server may hold the port for a moment.
+    let mut back = None;
+    for _ in 0..100 {
+        if let Ok(server) = Server::bind(addr, services("unhealthy")) {
+            back = Some(server);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::spawn(back.expect("the port is free again").run(std::future::pending()));
+    status(503).await;
+}

@@ -1,1 +1,116 @@
 //! The `herder` program as a process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::PATIENCE;
+
+/// A running Herder, on ports of its own. It is killed when dropped.
+pub(crate) struct Herder {
+    child: Child,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+    client: reqwest::Client,
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Herder {
+    /// Starts a command (`run`, `demo`) and waits until it listens.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_herder"))
+            .args(args)
+            .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log.format", "json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("herder starts");
+        let stderr = child.stderr.take().expect("piped");
+        let (found, listening) = std::sync::mpsc::channel();
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if json["message"] == "listening" {
+                    let addr = |key: &str| json[key].as_str().and_then(|a| a.parse().ok());
+                    let _ = found.send((addr("http"), addr("admin")));
+                }
+                let mut kept = kept.lock().expect("not poisoned");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let (http, admin) = listening.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("herder does not listen: {}", log.lock().expect("not poisoned"));
+        });
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let (http, admin) = (http.expect("an address"), admin.expect("an address"));
+        Self { child, http, admin, log, client }
+    }
+
+    /// Asks the entry point for a host.
+    pub(crate) async fn get(&self, host: &str, path: &str) -> Answer {
+        let request = self.client.get(format!("http://{}{path}", self.http)).header("host", host);
+        Answer::read(request).await
+    }
+
+    /// Asks the admin side.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        Answer::read(self.client.get(format!("http://{}{path}", self.admin))).await
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("not poisoned").clone()
+    }
+
+    /// Sends a signal by name: `TERM`, `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it was started")
+    }
+}
+
+impl Answer {
+    async fn read(request: reqwest::RequestBuilder) -> Self {
+        match request.send().await {
+            Ok(response) => Self {
+                status: response.status().as_u16(),
+                headers: response.headers().clone(),
+                body: response.text().await.unwrap_or_else(|error| format!("cut off: {error}")),
+            },
+            // 0 stands for no answer: a test says what it expects.
+            Err(error) => {
+                Self { status: 0, headers: Default::default(), body: format!("{error:?}") }
+            }
+        }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Drop for Herder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

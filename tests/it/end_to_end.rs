@@ -1,0 +1,132 @@
+//! The whole of Herder beside a real Docker engine: label a container and it is on the air.
+
+use std::time::Duration;
+
+use crate::harness::docker::{Container, Network, Socket, herder_image, unique};
+use crate::harness::eventually;
+use crate::harness::herder::Herder;
+
+const DOCKER: &[&str] =
+    &["run", "--docker", "--docker.domain=e2e", "--docker.exposedByDefault=false"];
+
+/// A test service with these labels besides the usual ones.
+fn web_test(name: &str, labels: &[&str]) -> Container {
+    let mut options: Vec<String> = vec!["--label".into(), "traefik.enable=true".into()];
+    for label in labels {
+        options.extend(["--label".to_owned(), (*label).to_owned()]);
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    Container::run(name, herder_image(), &options, &["web-test"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_become_routes_and_go_with_their_container() {
+    let herder = Herder::start(DOCKER);
+    let good = unique("good");
+    let container = web_test(&good, &["traefik.port=8080"]);
+    let bad = unique("bad");
+    let _mistyped = web_test(&bad, &["traefik.port=80a"]);
+    let host = |name: &str| format!("{}.e2e", name.replace('_', "-").to_lowercase());
+    let (good_host, bad_host) = (host(&container.name), host(&bad));
+    eventually("the container is on the air", || async {
+        herder.get(&good_host, "/").await.status == 200
+    })
+    .await;
+    eventually("the mistyped one is known and empty", || async {
+        herder.get(&bad_host, "/").await.status == 503
+    })
+    .await;
+    let page = herder.admin(&format!("/explain/{bad}")).await.body;
+    assert!(page.contains("Did you mean 80?"), "{page}");
+    drop(container);
+    eventually("it is gone", || async { herder.get(&good_host, "/").await.status == 404 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing() {
+    let herder = std::sync::Arc::new(Herder::start(DOCKER));
+    let backend = unique("shared");
+    let label = format!("traefik.frontend.rule=Host:{}.e2e", backend.replace('_', "-"));
+    let group = format!("traefik.backend={backend}");
+    let labels = ["traefik.port=8080", label.as_str(), group.as_str()];
+    let (one, two) = (web_test(&unique("one"), &labels), web_test(&unique("two"), &labels));
+    let host = format!("{}.e2e", backend.replace('_', "-"));
+    let servers = || async {
+        let api = herder.admin("/api/providers/docker/backends").await.json();
+        let backends = api.as_object().cloned().unwrap_or_default();
+        let name = backend.replace('_', "-");
+        let mine = backends.iter().filter(|(key, _)| key.ends_with(&name));
+        mine.map(|(_, b)| b["servers"].as_object().map_or(0, serde_json::Map::len)).sum::<usize>()
+    };
+    eventually("both serve", || async { servers().await == 2 }).await;
+    let load = tokio::spawn({
+        let (herder, host) = (std::sync::Arc::clone(&herder), host.clone());
+        async move {
+            let (mut count, mut lost) = (0, Vec::new());
+            let end = std::time::Instant::now() + Duration::from_secs(4);
+            while std::time::Instant::now() < end {
+                let answer = herder.get(&host, "/").await;
+                count += 1;
+                if answer.status != 200 {
+                    lost.push((answer.status, answer.body));
+                }
+            }
+            (count, lost)
+        }
+    });
+    let stop = tokio::task::spawn_blocking(move || {
+        one.tell("stop", &[]);
+        one
+    });
+    let _one = stop.await.expect("stopped");
+    eventually("the stopped one has left", || async { servers().await == 1 }).await;
+    let (count, lost) = load.await.expect("no panic");
+    assert!(count > 50, "only {count}");
+    assert_eq!(lost, [], "of {count}");
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_networks_and_the_label_that_names_one() {
+    let (first, second) = (Network::create(&unique("a")), Network::create(&unique("b")));
+    let name = unique("two-nets");
+    let label = format!("traefik.docker.network={}", second.name);
+    let mut options = vec!["--label", "traefik.enable=true", "--label", "traefik.port=8080"];
+    options.extend(["--label", label.as_str(), "--network", first.name.as_str()]);
+    let container = Container::run(&name, herder_image(), &options, &["web-test"]);
+    second.connect(&container);
+    let ip = container.inspect(&format!(
+        "{{{{(index .NetworkSettings.Networks \"{}\").IPAddress}}}}",
+        second.name
+    ));
+    let herder = Herder::start(DOCKER);
+    eventually("it is reached by the named network", || async {
+        herder.admin("/api").await.body.contains(&format!("http://{}:8080", ip.trim()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_stay_while_docker_is_away_and_follow_when_it_is_back() {
+    let mut socket = Socket::open();
+    let endpoint = format!("--docker.endpoint={}", socket.endpoint());
+    let mut args = DOCKER.to_vec();
+    args.push(&endpoint);
+    let herder = Herder::start(&args);
+    let container = web_test(&unique("stays"), &["traefik.port=8080"]);
+    let host = format!("{}.e2e", container.name.replace('_', "-").to_lowercase());
+    let is = |wanted: u16| {
+        let (herder, host) = (&herder, &host);
+        eventually("the route follows", move || async move {
+            herder.get(host, "/").await.status == wanted
+        })
+    };
+    is(200).await;
+    socket.take_away().await;
+    eventually("the loss is shown", || async { herder.admin("/").await.body.contains("stale") })
+        .await;
+    is(200).await;
+    socket.give_back();
+    drop(container);
+    is(404).await;
+}

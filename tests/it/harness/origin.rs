@@ -1,1 +1,0 @@
-//! A server that does what a test tells it.

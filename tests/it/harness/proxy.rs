@@ -1,0 +1,96 @@
+//! The data plane in this process, serving a config that a test writes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use herder::config::{Backend, Config, Frontend, Method, Scheme, Server, Sticky};
+use herder::control::{Phase, State, View};
+use herder::model::{BackendId, FrontendId, Origin, ProviderName};
+use herder::proxy::{Proxy, Running};
+use herder::rules::v1;
+use herder::settings::{HTTP_ENTRYPOINT, Settings, Typed};
+use herder::table::compile;
+
+/// A proxy that serves.
+pub(crate) struct Serving {
+    pub(crate) state: Arc<State>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) running: Running,
+    revision: std::sync::atomic::AtomicU64,
+}
+
+/// The usual settings, on a port of the system's choice.
+pub(crate) fn settings() -> Settings {
+    let typed = Typed {
+        http: Some("127.0.0.1:0".parse().expect("an address")),
+        docker: Some(false),
+        rancher: Some(false),
+        workers: Some(2),
+        ..Typed::default()
+    };
+    typed.meant().expect("they fit together")
+}
+
+impl Serving {
+    /// Serves `rule -> servers`, each rule with a backend of its own.
+    pub(crate) fn start(settings: Settings, routes: &[(&str, &[SocketAddr])]) -> Self {
+        let bound = Proxy::bind(&settings).expect("bound");
+        let addr = bound.local_addr();
+        let state = Arc::new(State::new(Arc::new(settings), View::default()));
+        let running = bound.start(&state);
+        let serving = Self { state, addr, running, revision: 0.into() };
+        serving.publish(config(routes));
+        serving
+    }
+
+    /// Puts another config into force.
+    pub(crate) fn publish(&self, config: Config) {
+        let revision = 1 + self.revision.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (live, entry) = (&self.state.live, [HTTP_ENTRYPOINT.to_owned()]);
+        let table = compile(revision, Arc::new(config), Arc::from([]), live, &entry);
+        self.state.publish(View { table: Arc::new(table), ..View::default() });
+        self.state.enter(Phase::Ready);
+    }
+}
+
+/// `rule -> servers`, each rule with a backend of its own, without stickiness.
+pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
+    let mut config = Config::default();
+    for (place, (rule, servers)) in routes.iter().enumerate() {
+        let origin = Origin::new(ProviderName::Docker, format!("service-{place}"));
+        let backend = BackendId::new(ProviderName::Docker, format!("backend-{place}"));
+        let v1::Reading { rule, chain } = v1::parse(rule).expect("a good rule");
+        let frontend = Frontend {
+            entrypoints: Vec::new(),
+            rule,
+            priority: None,
+            chain,
+            pass_host_header: true,
+            backend: backend.clone(),
+            origin: origin.clone(),
+            age_order: None,
+            shadowed_by: None,
+        };
+        let id = FrontendId::new(ProviderName::Docker, format!("frontend-{place}"));
+        config.frontends.insert(id, frontend);
+        let server = |addr: &SocketAddr| {
+            let server =
+                Server { scheme: Scheme::Http, addr: *addr, weight: 1, origin: origin.clone() };
+            (Arc::from(format!("server-{addr}")), server)
+        };
+        let servers: BTreeMap<_, _> = servers.iter().map(server).collect();
+        let backend_value =
+            Backend { method: Method::Wrr, sticky: None, servers, origin: origin.clone() };
+        config.backends.insert(backend, backend_value);
+    }
+    config
+}
+
+/// The same config, with clients that come back to their server.
+pub(crate) fn sticky(mut config: Config) -> Config {
+    for backend in config.backends.values_mut() {
+        backend.sticky = Some(Sticky { cookie: "herder".to_owned() });
+    }
+    config
+}

@@ -1,1 +1,0 @@
-//! From labels to routes, by the fixtures.
