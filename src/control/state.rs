@@ -176,11 +176,16 @@ impl View {
                 || service.instances.iter().any(|instance| is_named(instance, name))
         };
         let meant = self.services().filter(|(_, _, service)| is_meant(service));
-        meant
+        let mut found: Vec<Explanation> = meant
             .flat_map(|(provider, source, service)| {
                 explain::service(provider, &source.defaults, service, &self.table)
             })
-            .collect()
+            .collect();
+        // Whoever names one container does not ask about its replicas.
+        if found.iter().any(|explanation| explanation.subject == name) {
+            found.retain(|explanation| explanation.subject == name);
+        }
+        found
     }
 }
 

@@ -76,5 +76,13 @@ provider_scoped! {
     BackendId
 }
 
+impl FrontendId {
+    /// The name of a frontend whose own name another backend's frontend has already.
+    #[must_use]
+    pub fn beside(&self, backend: &BackendId) -> Self {
+        Self::new(self.provider, format!("{}-{}", self.name, backend.name))
+    }
+}
+
 /// Names a server within its backend.
 pub type ServerName = Arc<str>;

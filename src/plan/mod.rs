@@ -103,8 +103,7 @@ fn merge_frontend(
     };
     if older.backend != frontend.backend {
         // Another service: both are shown, and the claims say who keeps the rule.
-        let name = format!("{}-{}", id.name, frontend.backend.name);
-        frontends.entry(FrontendId::new(id.provider, name)).or_insert(frontend);
+        frontends.entry(id.beside(&frontend.backend)).or_insert(frontend);
         return;
     }
     let wishes = |f: &Frontend| (f.priority, f.chain.clone(), f.pass_host_header);

@@ -109,7 +109,7 @@ pub struct Typed {
     /// Whether containers without a health check are routed while they run [default: false]
     #[arg(long = "rancher.serveUnchecked", env = "HERDER_RANCHER_SERVEUNCHECKED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
     pub rancher_serve_unchecked: Option<bool>,
-    /// The metadata service, without version and path [default: http://rancher-metadata.rancher.internal]
+    /// The metadata service, without version and path [default: `http://rancher-metadata.rancher.internal`]
     #[arg(
         long = "rancher.metadata.url",
         env = "HERDER_RANCHER_METADATA_URL",

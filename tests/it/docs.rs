@@ -146,3 +146,49 @@ fn the_limits_are_those_of_the_code() {
         row.captures_iter(page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
     assert_eq!(written, expected.map(|(name, value)| (name.to_owned(), value)));
 }
+
+#[test]
+fn the_settings_are_those_of_the_command_line() {
+    let output = Command::new(env!("CARGO_BIN_EXE_herder")).args(["run", "--help"]).output();
+    let help = String::from_utf8(output.expect("herder runs").stdout).expect("text");
+    let flag = Regex::new(r"(?m)^\s+--([\w.]+)").expect("a pattern");
+    let variable = Regex::new(r"\[env: (\w+)=").expect("a pattern");
+    let page = include_str!("../../docs/settings.md");
+    let flags: Vec<&str> =
+        flag.captures_iter(&help).map(|f| f.get(1).expect("a name").as_str()).collect();
+    assert!(flags.len() > 20, "{help}");
+    for name in flags {
+        assert!(page.contains(&format!("| `--{name}` |")), "--{name} is not in docs/settings.md");
+    }
+    for found in variable.captures_iter(&help) {
+        assert!(page.contains(&format!("| `{}` |", &found[1])), "{} is not there", &found[1]);
+    }
+}
+
+/// The labels' page names every label that the code acts on.
+#[test]
+fn the_labels_are_those_of_the_code() {
+    let page = include_str!("../../docs/labels.md");
+    for label in herder::dialects::labels::LABELS {
+        if label.support == herder::dialects::labels::Support::Served {
+            assert!(page.contains(label.key), "{} is not in docs/labels.md", label.key);
+        }
+    }
+}
+
+/// The README's and the docs' lines for a running demo, as they stand but for the ports.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_beside_the_demo_run() {
+    let herder = crate::harness::herder::Herder::start(&["demo"]);
+    let host = "web-test.proxy-test.local";
+    crate::harness::eventually("the demo serves", || async {
+        herder.get(host, "/").await.status == 200
+    })
+    .await;
+    let blocks = blocks("demo");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let (http, admin) = (herder.http.to_string(), herder.admin.to_string());
+        run(&block.replace("127.0.0.1:8080", &http).replace("127.0.0.1:8000", &admin));
+    }
+}

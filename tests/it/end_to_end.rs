@@ -22,12 +22,10 @@ fn web_test(name: &str, labels: &[&str]) -> Container {
 #[tokio::test(flavor = "multi_thread")]
 async fn labels_become_routes_and_go_with_their_container() {
     let herder = Herder::start(DOCKER);
-    let good = unique("good");
-    let container = web_test(&good, &["traefik.port=8080"]);
-    let bad = unique("bad");
-    let _mistyped = web_test(&bad, &["traefik.port=80a"]);
+    let container = web_test("good", &["traefik.port=8080"]);
+    let mistyped = web_test("bad", &["traefik.port=80a"]);
     let host = |name: &str| format!("{}.e2e", name.replace('_', "-").to_lowercase());
-    let (good_host, bad_host) = (host(&container.name), host(&bad));
+    let (good_host, bad_host) = (host(&container.name), host(&mistyped.name));
     eventually("the container is on the air", || async {
         herder.get(&good_host, "/").await.status == 200
     })
@@ -36,7 +34,7 @@ async fn labels_become_routes_and_go_with_their_container() {
         herder.get(&bad_host, "/").await.status == 503
     })
     .await;
-    let page = herder.admin(&format!("/explain/{bad}")).await.body;
+    let page = herder.admin(&format!("/explain/{}", mistyped.name)).await.body;
     assert!(page.contains("Did you mean 80?"), "{page}");
     drop(container);
     eventually("it is gone", || async { herder.get(&good_host, "/").await.status == 404 }).await;
@@ -49,7 +47,7 @@ async fn a_stop_under_load_loses_nothing() {
     let label = format!("traefik.frontend.rule=Host:{}.e2e", backend.replace('_', "-"));
     let group = format!("traefik.backend={backend}");
     let labels = ["traefik.port=8080", label.as_str(), group.as_str()];
-    let (one, two) = (web_test(&unique("one"), &labels), web_test(&unique("two"), &labels));
+    let (one, two) = (web_test("one", &labels), web_test("two", &labels));
     let host = format!("{}.e2e", backend.replace('_', "-"));
     let servers = || async {
         let api = herder.admin("/api/providers/docker/backends").await.json();
@@ -88,12 +86,11 @@ async fn a_stop_under_load_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_networks_and_the_label_that_names_one() {
-    let (first, second) = (Network::create(&unique("a")), Network::create(&unique("b")));
-    let name = unique("two-nets");
+    let (first, second) = (Network::create("a"), Network::create("b"));
     let label = format!("traefik.docker.network={}", second.name);
     let mut options = vec!["--label", "traefik.enable=true", "--label", "traefik.port=8080"];
     options.extend(["--label", label.as_str(), "--network", first.name.as_str()]);
-    let container = Container::run(&name, herder_image(), &options, &["web-test"]);
+    let container = Container::run("two-nets", herder_image(), &options, &["web-test"]);
     second.connect(&container);
     let ip = container.inspect(&format!(
         "{{{{(index .NetworkSettings.Networks \"{}\").IPAddress}}}}",
@@ -113,7 +110,7 @@ async fn routes_stay_while_docker_is_away_and_follow_when_it_is_back() {
     let mut args = DOCKER.to_vec();
     args.push(&endpoint);
     let herder = Herder::start(&args);
-    let container = web_test(&unique("stays"), &["traefik.port=8080"]);
+    let container = web_test("stays", &["traefik.port=8080"]);
     let host = format!("{}.e2e", container.name.replace('_', "-").to_lowercase());
     let is = |wanted: u16| {
         let (herder, host) = (&herder, &host);

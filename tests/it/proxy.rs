@@ -174,8 +174,8 @@ async fn a_cookie_brings_a_client_back() {
     serving.publish(sticky(config(&[("Host:web.local", &servers)])));
     let first = get(serving.addr, "web.local").await;
     let name = |answer: &str| {
-        let start = answer.find("Real-Server: ").expect("a name");
-        answer[start..].lines().next().expect("a line").to_owned()
+        let line = answer.lines().find(|line| line.starts_with("Real-Server: "));
+        line.expect("a name").to_owned()
     };
     let cookie =
         first.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");

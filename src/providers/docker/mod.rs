@@ -5,7 +5,7 @@
 //! event named is inspected, until the next refresh or reconnect asks for everything.
 //!
 //! A container that was told to stop is `Stopping` from the `kill` event on, before anything is asked, and neither
-//! list nor inspect, which go on saying "running", bring it back. See [`Stop`].
+//! list nor inspect, which go on saying "running", bring it back. See `Stop`.
 
 mod connect;
 mod events;
