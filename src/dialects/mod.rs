@@ -66,3 +66,196 @@ pub fn read(
         Dialect::RancherTools => rancher_tools::read(reader),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Health, Instance, Kind, State};
+    use crate::settings::HostTemplate;
+
+    use proptest::prelude::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            domain: Some("docker.test".to_owned()),
+            exposed_by_default: true,
+            serve_unchecked: true,
+            host_template: HostTemplate::default(),
+            network: None,
+        }
+    }
+
+    fn instance(name: &str, networks: &[&str], ports: &[u16]) -> Instance {
+        let address = |(place, network): (usize, &&str)| Address {
+            network: Some(network.to_string()),
+            ip: [10, 0, 0, u8::try_from(place + 1).expect("few networks")].into(),
+            shared: network.starts_with("shared"),
+            published: None,
+        };
+        Instance {
+            id: name.into(),
+            name: name.to_owned(),
+            addresses: networks.iter().enumerate().map(address).collect(),
+            exposed_ports: ports.to_vec(),
+            state: State::Running,
+            health: None,
+        }
+    }
+
+    fn service(name: &str, stack: Option<&str>, labels: &[(&str, &str)]) -> Service {
+        Service {
+            id: name.into(),
+            name: name.to_owned(),
+            stack: stack.map(str::to_owned),
+            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            instances: vec![instance("c1", &["front"], &[80])],
+            kind: Kind::Containers,
+            state: None,
+            health_checked: false,
+            age_order: Some(1),
+        }
+    }
+
+    /// `rule -> servers`, then the problems' messages.
+    fn drawn(service: &Service) -> (Vec<String>, Vec<String>) {
+        let reading = read(ProviderName::Docker, service, &defaults(), &mut Trace::off());
+        let line = |frontend: &crate::config::Frontend| {
+            let servers = reading.fragment.backends[&frontend.backend].servers.values();
+            let servers: Vec<String> =
+                servers.map(|server| format!("{}*{}", server.url(), server.weight)).collect();
+            format!("{} -> {}", frontend.rule.text(), servers.join(" "))
+        };
+        let routes = reading.fragment.frontends.values().map(line).collect();
+        let problems = reading.problems.iter().map(|problem| problem.message.clone()).collect();
+        (routes, problems)
+    }
+
+    #[track_caller]
+    fn check(labels: &[(&str, &str)], route: &str, problem: &str) {
+        check_service(&service("web", Some("shop"), labels), route, problem);
+    }
+
+    #[track_caller]
+    fn check_service(service: &Service, route: &str, problem: &str) {
+        let (routes, problems) = drawn(service);
+        assert_eq!(routes.join(" | "), route, "{:?}", service.labels);
+        let all = problems.join(" | ");
+        assert_eq!(problem.is_empty(), all.is_empty(), "{:?}: {all}", service.labels);
+        assert!(all.contains(problem), "{:?}: {all}", service.labels);
+    }
+
+    const WEB: &str = "Host:web.shop.docker.test -> http://10.0.0.1:80*1";
+
+    #[test]
+    fn names_become_hosts() {
+        check(&[], WEB, "");
+        check_service(
+            &service("orc-ok", None, &[]),
+            "Host:orc-ok.docker.test -> http://10.0.0.1:80*1",
+            "",
+        );
+        let odd = service("Web_One", Some("my_App"), &[]);
+        check_service(&odd, "Host:web-one.my-app.docker.test -> http://10.0.0.1:80*1", "");
+        let both = "Host:web.shop.a.b,web.shop.c.d -> http://10.0.0.1:80*1";
+        check(&[("traefik.domain", "a.b, c.d,")], both, "");
+        check(&[("traefik.domain", "a.b,c d")], "Host:web.shop.a.b -> http://10.0.0.1:80*1", "c d");
+    }
+
+    #[test]
+    fn enable_says_yes_or_no_or_is_a_problem() {
+        for on in ["true", "TRUE", "1"] {
+            check(&[("traefik.enable", on)], WEB, "");
+        }
+        for off in ["false", "0", "no", "off"] {
+            check(&[("traefik.enable", off)], "", "");
+        }
+        for odd in ["yes", "", "stack"] {
+            check(&[("traefik.enable", odd)], WEB, "neither true nor false");
+        }
+    }
+
+    #[test]
+    fn ports_weights_and_protocols() {
+        check(
+            &[("traefik.port", " 8080 ")],
+            "Host:web.shop.docker.test -> http://10.0.0.1:8080*1",
+            "",
+        );
+        for odd in ["80a", "0", "65536", "-1"] {
+            check(&[("traefik.port", odd)], "Host:web.shop.docker.test -> ", "is not a port");
+        }
+        check(&[("traefik.weight", "7")], "Host:web.shop.docker.test -> http://10.0.0.1:80*7", "");
+        check(&[("traefik.weight", "abc")], WEB, "traefik.weight \"abc\"");
+        check(
+            &[("traefik.protocol", "https")],
+            "Host:web.shop.docker.test -> https://10.0.0.1:80*1",
+            "",
+        );
+        check(&[("traefik.protocol", "gopher")], WEB, "gopher");
+        let mut several = service("web", Some("shop"), &[]);
+        several.instances = vec![instance("c1", &["front"], &[81, 8080])];
+        check_service(
+            &several,
+            "Host:web.shop.docker.test -> http://10.0.0.1:81*1",
+            "the lowest, 81",
+        );
+        several.instances = vec![instance("c1", &["front"], &[])];
+        check_service(&several, "Host:web.shop.docker.test -> ", "exposes no TCP port");
+    }
+
+    #[test]
+    fn the_right_network() {
+        let with = |networks: &[&str], labels: &[(&str, &str)]| {
+            let mut service = service("web", Some("shop"), labels);
+            service.instances = vec![instance("c1", networks, &[80])];
+            service
+        };
+        let at = |n: u8| format!("Host:web.shop.docker.test -> http://10.0.0.{n}:80*1");
+        let named = [("traefik.docker.network", "b")];
+        check_service(&with(&["a", "b"], &named), &at(2), "");
+        check_service(&with(&["a", "shop_b"], &named), &at(2), "");
+        check_service(&with(&["a", "c"], &named), &at(1), "not in the network \"b\"");
+        check_service(&with(&["a", "b"], &[]), &at(1), "several networks");
+        check_service(&with(&["a", "shared"], &[]), &at(2), "");
+        check_service(&with(&[], &[]), "Host:web.shop.docker.test -> ", "no address");
+    }
+
+    #[test]
+    fn state_and_health_decide() {
+        let empty = "Host:web.shop.docker.test -> ";
+        let with = |state: State, health: Option<Health>| {
+            let mut service = service("web", Some("shop"), &[("traefik.enable", "true")]);
+            service.instances[0] = Instance { state, health, ..service.instances[0].clone() };
+            service
+        };
+        check_service(&with(State::Running, Some(Health::Healthy)), WEB, "");
+        check_service(&with(State::Running, Some(Health::Failing("starting".into()))), empty, "");
+        check_service(&with(State::Stopping, None), empty, "");
+        check_service(&with(State::Down("exited".into()), None), empty, "");
+    }
+
+    #[test]
+    fn what_protects_and_is_not_there_yet_stays_shut() {
+        let closed = "Host:web.shop.docker.test -> ";
+        check(&[("traefik.frontend.auth.basic", "a:b")], closed, "not acted on yet");
+        check(&[("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8")], closed, "protects");
+        check(&[("traefik.prot", "80")], WEB, "not a label we know");
+        check(&[("traefik.http.routers.x.rule", "y")], WEB, "Traefik 2 or 3");
+        check(&[("traefik.frontend.rule", "Hosst:x")], "", "Hosst");
+    }
+
+    proptest! {
+        /// Whatever stands in a label: nobody panics, and every host is one that a client can ask for.
+        #[test]
+        fn any_label_value_is_survived(key in prop::sample::select(labels::LABELS.to_vec()), value in ".*") {
+            let key = key.key.replace(".*", ".x");
+            let service = service("web", Some("shop"), &[(key.as_str(), value.as_str())]);
+            let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::on());
+            for frontend in reading.fragment.frontends.values() {
+                for host in frontend.rule.hosts().unwrap_or_default() {
+                    prop_assert_eq!(crate::model::comparable_host(host), host.as_str());
+                }
+            }
+        }
+    }
+}

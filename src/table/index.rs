@@ -61,3 +61,79 @@ impl Index {
         Some(&routes[best as usize])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use crate::config::{Backend, Config, Frontend, Method};
+    use crate::live::Live;
+    use crate::model::{BackendId, Exchange, FrontendId, Origin, ProviderName};
+    use crate::rules::v1;
+    use crate::table::{Table, compile, plain};
+
+    /// Rules over few hosts and paths, so that many of them meet.
+    fn rule() -> impl Strategy<Value = (String, Option<i64>)> {
+        let host = prop::sample::select(vec![
+            "Host:a.t",
+            "Host:b.t",
+            "Host:a.t,b.t",
+            "Host:b.t,b.t,c.t",
+            "HostRegexp:{x:[ab]}.t",
+            "HostRegexp:{x}.t",
+            "",
+        ]);
+        let path = prop::sample::select(vec![
+            "Path:/",
+            "PathPrefix:/p",
+            "PathPrefixStrip:/p/q",
+            "PathPrefix:/",
+            "Path:/p,/p/q",
+        ]);
+        let priority = prop::option::of(-2_i64..4);
+        (host, path, priority)
+            .prop_map(|(host, path, priority)| (format!("{host};{path}"), priority))
+    }
+
+    fn table(rules: &[(String, Option<i64>)]) -> Table {
+        let provider = ProviderName::Docker;
+        let (backend, origin) = (BackendId::new(provider, "b"), Origin::new(provider, "s"));
+        let mut config = Config::default();
+        for (place, (text, priority)) in rules.iter().enumerate() {
+            let v1::Reading { rule, chain } = v1::parse(text).expect("a good rule");
+            let frontend = Frontend {
+                entrypoints: Vec::new(),
+                rule,
+                priority: *priority,
+                chain,
+                pass_host_header: true,
+                backend: backend.clone(),
+                origin: origin.clone(),
+                age_order: None,
+                shadowed_by: None,
+            };
+            config.frontends.insert(FrontendId::new(provider, format!("f{place}")), frontend);
+        }
+        let servers = std::collections::BTreeMap::new();
+        let method = Method::Wrr;
+        config.backends.insert(backend, Backend { method, sticky: None, servers, origin });
+        compile(1, Arc::new(config), Arc::from([]), &Live::default(), &["http".to_owned()])
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_agrees_with_the_plain_matcher(
+            rules in prop::collection::vec(rule(), 0..12),
+            host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "none", ""]),
+            path in prop::sample::select(vec!["/", "/p", "/p/q", "/p/q/r", "/other", ""]),
+        ) {
+            let table = table(&rules);
+            let exchange = Exchange::new("http", host, path, &());
+            let fast = table.lookup(&exchange).map(|route| &route.id);
+            let slow = plain::lookup(table.routes(), &exchange).map(|route| &route.id);
+            prop_assert_eq!(fast, slow);
+        }
+    }
+}
