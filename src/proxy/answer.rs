@@ -13,7 +13,9 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub(super) fn answer(error: &Error) -> Response<Body> {
     let (status, text) = match error {
         Error::BadRequest(why) => (StatusCode::BAD_REQUEST, format!("Bad Request: {why}\n")),
-        Error::MethodNotServed => (StatusCode::NOT_IMPLEMENTED, "Not Implemented\n".to_owned()),
+        Error::MethodNotServed | Error::CodingNotServed => {
+            (StatusCode::NOT_IMPLEMENTED, "Not Implemented\n".to_owned())
+        }
         Error::SlowClient => (StatusCode::REQUEST_TIMEOUT, "Request Timeout\n".to_owned()),
         Error::Unknown => (StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
         Error::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned()),
@@ -32,11 +34,13 @@ pub(super) fn answer(error: &Error) -> Response<Body> {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         Error::MethodNotServed => {
+            // What follows a CONNECT is not HTTP.
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             let served = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
             headers.insert(ALLOW, HeaderValue::from_static(served));
         }
         // What is left of such a request cannot be trusted to be the next one.
-        Error::BadRequest(_) | Error::SlowClient => {
+        Error::BadRequest(_) | Error::CodingNotServed | Error::SlowClient => {
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

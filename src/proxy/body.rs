@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use super::client_io::Turn;
 use crate::live::ServerLive;
 
 /// What goes to a client.
@@ -27,11 +28,18 @@ pub(super) enum Body {
     },
 }
 
+/// What goes to a client, with the turn that ends when it does.
+pub(super) struct InTurn {
+    pub(super) body: Body,
+    pub(super) _turn: Arc<Turn>,
+}
+
 /// What goes to a server.
 pub(super) struct ClientBody(Option<Upload>);
 
 struct Upload {
     paced: Paced,
+    _turn: Arc<Turn>,
     /// Grows with each piece, so that a long upload is not taken for a slow server.
     progress: Arc<AtomicU64>,
 }
@@ -42,6 +50,11 @@ pub(super) struct Paced {
     pause_max: Duration,
     pause: Option<Pin<Box<Sleep>>>,
 }
+
+/// The client's body broke off, or cannot be read.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client's body cannot be read")]
+pub(super) struct ClientBroke;
 
 /// A body's pause was longer than the limit.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -65,8 +78,13 @@ impl Body {
 }
 
 impl ClientBody {
-    pub(super) fn new(body: Incoming, pause_max: Duration, progress: Arc<AtomicU64>) -> Self {
-        Self(Some(Upload { paced: Paced::new(body, pause_max), progress }))
+    pub(super) fn new(
+        body: Incoming,
+        pause_max: Duration,
+        progress: Arc<AtomicU64>,
+        turn: Arc<Turn>,
+    ) -> Self {
+        Self(Some(Upload { paced: Paced::new(body, pause_max), progress, _turn: turn }))
     }
 
     /// Of a request without a body.
@@ -133,6 +151,26 @@ impl http_body::Body for Body {
     }
 }
 
+impl http_body::Body for InTurn {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl http_body::Body for ClientBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -144,7 +182,10 @@ impl http_body::Body for ClientBody {
         let Some(upload) = &mut self.get_mut().0 else { return Poll::Ready(None) };
         let frame = ready!(upload.paced.poll(cx));
         upload.progress.fetch_add(1, Relaxed);
-        Poll::Ready(frame)
+        let is_slow = |error: &BoxError| error.is::<TooSlow>();
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| if is_slow(&error) { error } else { ClientBroke.into() })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -25,23 +25,39 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A whole head has arrived.
-    pub(super) fn request_begins(&self) {
+    pub(super) fn begin_turn(self: &Arc<Self>) -> Arc<Turn> {
         self.in_request.store(true, Relaxed);
         self.head_since_ms.store(0, Relaxed);
+        Arc::new(Turn(Arc::clone(self)))
     }
 
-    /// The next bytes belong to another head.
-    pub(super) fn request_ends(&self) {
-        self.in_request.store(false, Relaxed);
+    /// Whether a request is under way.
+    pub(super) fn in_request(&self) -> bool {
+        self.in_request.load(Relaxed)
     }
 
-    /// Whether the client takes too long for a head, or for taking what it asked for.
-    pub(super) fn is_too_slow(&self, now_ms: u64, head: Duration, blocked: Duration) -> bool {
-        let is_over = |since: &AtomicU64, limit: Duration| {
-            let since = since.load(Relaxed);
-            since > 0 && u128::from(now_ms.saturating_sub(since)) > limit.as_millis()
-        };
-        is_over(&self.head_since_ms, head) || is_over(&self.blocked_since_ms, blocked)
+    /// Whether a head has begun and takes too long.
+    pub(super) fn is_head_slow(&self, now_ms: u64, limit: Duration) -> bool {
+        is_over(&self.head_since_ms, now_ms, limit)
+    }
+
+    /// Whether the client takes nothing of what it asked for.
+    pub(super) fn is_blocked(&self, now_ms: u64, limit: Duration) -> bool {
+        is_over(&self.blocked_since_ms, now_ms, limit)
+    }
+}
+
+fn is_over(since: &AtomicU64, now_ms: u64, limit: Duration) -> bool {
+    let since = since.load(Relaxed);
+    since > 0 && u128::from(now_ms.saturating_sub(since)) > limit.as_millis()
+}
+
+/// One request with its answer. Both bodies hold it: when they have gone, the next bytes belong to another head.
+pub(super) struct Turn(Arc<Pace>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.in_request.store(false, Relaxed);
     }
 }
 
@@ -55,6 +71,11 @@ pub(super) struct ClientIo {
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, pace: Arc<Pace>, clock: Clock) -> Self {
         Self { stream, pace, clock }
+    }
+
+    /// The connection itself, once HTTP is done with it.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     fn note_write<T>(&self, result: &Poll<T>) {
@@ -76,7 +97,7 @@ impl AsyncRead for ClientIo {
         let this = self.get_mut();
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let is_new = buf.filled().len() > before && !this.pace.in_request.load(Relaxed);
+        let is_new = buf.filled().len() > before && !this.pace.in_request();
         if is_new && this.pace.head_since_ms.load(Relaxed) == 0 {
             this.pace.head_since_ms.store(this.clock.now_ms(), Relaxed);
         }

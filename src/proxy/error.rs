@@ -9,6 +9,9 @@ pub(super) enum Error {
     /// The client's fault: a method that a proxy of this kind does not serve.
     #[error("method not served")]
     MethodNotServed,
+    /// The client's fault: a transfer coding besides `chunked`.
+    #[error("transfer coding not served")]
+    CodingNotServed,
     /// The client's fault: its body came too slowly.
     #[error("the client's body came too slowly")]
     SlowClient,
@@ -27,4 +30,11 @@ pub(super) enum Error {
     /// The server's: its answer cannot be understood, or ended early.
     #[error("bad answer: {0}")]
     BadAnswer(String),
+}
+
+impl Error {
+    /// Whether the server is to blame, and its counters should say so.
+    pub(super) fn is_servers(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::SlowServer(_) | Self::BadAnswer(_))
+    }
 }

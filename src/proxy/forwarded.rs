@@ -123,7 +123,11 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         let names = value.to_str().unwrap_or_default().split(',');
         names.map(str::trim).any(|name| name.eq_ignore_ascii_case("upgrade"))
     });
-    headers.get(UPGRADE).filter(|_| names_upgrade).cloned()
+    // A server that changes to HTTP/2 would take requests that no route was looked up for.
+    let is_http2 = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("h2c"));
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let protocol = protocols.next().filter(|_| names_upgrade && protocols.next().is_none());
+    protocol.filter(|value| !is_http2(value)).cloned()
 }
 
 fn append_client(headers: &mut HeaderMap, client: IpAddr) {
@@ -258,5 +262,7 @@ mod tests {
         let asked = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&asked).expect("an upgrade"), "websocket");
         assert_eq!(upgrade(&headers(&[("upgrade", "websocket")])), None);
+        let http2 = headers(&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")]);
+        assert_eq!(upgrade(&http2), None);
     }
 }

@@ -1,11 +1,10 @@
 //! One request, from its head to the end of its answer.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::header::{HOST, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, HOST, SET_COOKIE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -13,13 +12,15 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::answer::answer;
-use super::body::{Body, ClientBody, Guard};
+use super::body::{Body, ClientBody, Guard, InTurn};
+use super::client_io::Turn;
 use super::error::Error;
 use super::forwarded::{self, Hop};
+use super::framing;
 use super::target::{Lines, Target, target};
 use super::upgrade;
 use super::upstream::Failure;
-use super::worker::Worker;
+use super::worker::{Client, Worker};
 use crate::balance::{Moment, sticky};
 use crate::model::Exchange;
 use crate::settings::HTTP_ENTRYPOINT;
@@ -28,21 +29,23 @@ use crate::table::{Route, RunningServer, Tried};
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
 pub(super) async fn serve(
     worker: Arc<Worker>,
-    client: SocketAddr,
+    client: Arc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<InTurn>, Infallible> {
+    let turn = client.pace.begin_turn();
     let response = match target(&request) {
-        Ok(target) => route(&worker, client, request, target).await,
+        Ok(target) => route(&worker, &client, &turn, request, target).await,
         Err(error) => answer(&error),
     };
     worker.state.live.totals.answered(response.status().as_u16());
-    Ok(response)
+    Ok(response.map(|body| InTurn { body, _turn: turn }))
 }
 
 /// Finds the route, and has its answer counted.
 async fn route(
     worker: &Arc<Worker>,
-    client: SocketAddr,
+    client: &Arc<Client>,
+    turn: &Arc<Turn>,
     request: Request<Incoming>,
     target: Target,
 ) -> Response<Body> {
@@ -59,7 +62,7 @@ async fn route(
             crate::middleware::Flow::Continue => {}
         }
     }
-    let forward = Forward { worker, client, route, target: &target };
+    let forward = Forward { worker, client, turn, route, target: &target };
     let head = (&method, version, &headers, extensions);
     let response = match forward.send(&exchange, head, body).await {
         Ok(response) => response,
@@ -75,7 +78,8 @@ async fn route(
 /// A request whose route is known.
 struct Forward<'a> {
     worker: &'a Arc<Worker>,
-    client: SocketAddr,
+    client: &'a Arc<Client>,
+    turn: &'a Arc<Turn>,
     route: &'a Route,
     target: &'a Target,
 }
@@ -97,12 +101,19 @@ impl Forward<'_> {
         let progress = Arc::new(AtomicU64::new(0));
         let body = match body.is_end_stream() {
             true => ClientBody::empty(),
-            false => ClientBody::new(body, limits.body_timeout, Arc::clone(&progress)),
+            false => {
+                let (progress, turn) = (Arc::clone(&progress), Arc::clone(self.turn));
+                ClientBody::new(body, limits.body_timeout, progress, turn)
+            }
         };
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.uri(exchange)?;
         *request.headers_mut() = self.headers(exchange, headers, protocol.as_ref());
+        if !request.body().is_end_stream() && !headers.contains_key(CONTENT_LENGTH) {
+            // Without this, hyper drops the chunked body of a GET.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
 
         let mut tried = Tried::default();
         let mut last = Error::NoServer;
@@ -119,7 +130,9 @@ impl Forward<'_> {
                 }
                 Err(Failure { error, unsent, is_refusal }) => {
                     let mut guard = guard;
-                    guard.fail();
+                    if error.is_servers() {
+                        guard.fail();
+                    }
                     if is_refusal {
                         server.live.refused(self.worker.clock.now_ms());
                     }
@@ -155,7 +168,7 @@ impl Forward<'_> {
     ) -> HeaderMap {
         let mut headers = headers.clone();
         let hop = Hop {
-            client: self.client,
+            client: self.client.addr,
             host: &self.target.host,
             stripped_prefix: exchange.stripped_prefix.as_deref(),
             upgrade: protocol,
@@ -203,6 +216,10 @@ impl Forward<'_> {
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let server_upgrade = switching.then(|| hyper::upgrade::on(&mut response));
         let (mut parts, body) = response.into_parts();
+        if let Err(error) = framing::check_answer(parts.status, &mut parts.headers) {
+            guard.fail();
+            return answer(&error);
+        }
         forwarded::remove_hop_by_hop(&mut parts.headers);
         parts.version = Version::HTTP_11;
         if let Some(cookie) = cookie {
@@ -213,7 +230,8 @@ impl Forward<'_> {
                 parts.headers.insert(http::header::UPGRADE, protocol);
                 let connection = HeaderValue::from_static("upgrade");
                 parts.headers.insert(http::header::CONNECTION, connection);
-                self.worker.tasks.spawn(upgrade::join(client, server, guard));
+                let open = Arc::clone(self.client);
+                self.worker.tasks.spawn(upgrade::join(client, server, guard, open));
                 Body::empty()
             }
             // A server that changes the protocol unasked.

@@ -9,6 +9,7 @@ mod client_io;
 mod entrypoint;
 mod error;
 mod forwarded;
+mod framing;
 mod http;
 mod target;
 mod tls;
@@ -20,8 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
-use tracing::error;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control::State;
 use crate::settings::Settings;
@@ -37,10 +37,11 @@ pub struct Bound {
     addr: SocketAddr,
 }
 
-/// Serving.
+/// Serving. When it is dropped, everything ends at once.
 pub struct Running {
     stop: watch::Sender<Stop>,
-    workers: Vec<std::thread::JoinHandle<usize>>,
+    /// Each worker says once, at its end, how many it cut off.
+    ended: mpsc::Receiver<usize>,
 }
 
 /// What the workers are told.
@@ -75,33 +76,41 @@ impl Bound {
         let (stop, stopped) = watch::channel(Stop::No);
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let tls = tls::client_config(state.settings.insecure_skip_verify);
-        let workers = self.listeners.into_iter().enumerate().map(|(number, listener)| {
+        let (end, ended) = mpsc::channel(self.listeners.len());
+        for (number, listener) in self.listeners.into_iter().enumerate() {
             let shared = worker::Shared {
                 state: Arc::clone(state),
                 connections: Arc::clone(&connections),
                 tls: Arc::clone(&tls),
                 stop: stopped.clone(),
             };
+            let end = end.clone();
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(listener, shared))
-                .expect("the system has a thread for each worker")
-        });
-        Running { workers: workers.collect(), stop }
+                .spawn(move || {
+                    let cut = worker::run(listener, shared);
+                    // Nobody waits any more where the process ends at once.
+                    let _ = end.try_send(cut);
+                })
+                .expect("the system has a thread for each worker");
+        }
+        Running { stop, ended }
     }
 }
 
 impl Running {
     /// Takes nothing new and waits for what is under way, `grace` at most. Returns how many were cut off.
-    pub async fn drain(self, grace: Duration) -> usize {
+    pub async fn drain(mut self, grace: Duration) -> usize {
         self.stop.send_replace(Stop::By(Instant::now() + grace));
-        let join = tokio::task::spawn_blocking(move || {
-            let joined = self.workers.into_iter().map(std::thread::JoinHandle::join);
-            joined.map(|cut| cut.unwrap_or(0)).sum()
-        });
-        join.await.unwrap_or_else(|error| {
-            error!(%error, "a worker could not be waited for");
-            0
-        })
+        let mut cut = 0;
+        while let Some(more) = self.ended.recv().await {
+            cut += more;
+        }
+        cut
+    }
+
+    /// Ends everything at once.
+    pub fn cut(self) {
+        drop(self);
     }
 }

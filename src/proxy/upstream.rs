@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::body::{ClientBody, TooSlow};
+use super::body::{ClientBody, ClientBroke, TooSlow};
 use super::error::Error;
-use super::worker::Clock;
+use super::worker::{self, Clock};
 use crate::config::Scheme;
 use crate::settings::Limits;
 
@@ -168,7 +168,7 @@ impl Upstreams {
 
     async fn dial(&self, (scheme, addr): Place) -> Result<SendRequest<ClientBody>, String> {
         let stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        worker::tune(&stream);
         match scheme {
             Scheme::Http => self.handshake(TokioIo::new(stream)).await,
             Scheme::Https => {
@@ -217,6 +217,9 @@ fn explain(error: &hyper::Error) -> Error {
     while let Some(cause) = source {
         if cause.is::<TooSlow>() {
             return Error::SlowClient;
+        }
+        if cause.is::<ClientBroke>() {
+            return Error::BadRequest("the body cannot be read");
         }
         source = cause.source();
     }

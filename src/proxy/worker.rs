@@ -9,9 +9,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -107,26 +109,23 @@ async fn work(listener: TcpListener, shared: Shared) -> usize {
         _ = stop.wait_for(|stop| *stop != Stop::No) => {}
     }
     // Whoever has connected already is served: a socket that closes with connections waiting resets them.
-    while let Some(Ok((stream, client))) = now_or_never(listener.accept()).await {
-        if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
-            take(&worker, stream, client, permit, &stop);
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, addr)) = listener.accept() {
+            let permit = Arc::clone(&connections).try_acquire_owned();
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let (Ok(permit), Ok(stream)) = (permit, stream) {
+                take(&worker, stream, addr, permit, &stop);
+            }
         }
     }
-    drop(listener);
     sweeper.abort();
     worker.tasks.close();
     let Stop::By(deadline) = *stop.borrow() else { return 0 };
-    match timeout_at(deadline.into(), worker.tasks.wait()).await {
-        Ok(()) => 0,
-        Err(_) => worker.tasks.len(),
-    }
-}
-
-async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
-        biased;
-        value = future => Some(value),
-        () = std::future::ready(()) => None,
+        () = worker.tasks.wait() => 0,
+        () = sleep_until(deadline.into()) => worker.tasks.len(),
+        // Nobody waits for us any more.
+        _ = stop.wait_for(|_| false) => worker.tasks.len(),
     }
 }
 
@@ -147,10 +146,12 @@ async fn accept_all(
     stop: &watch::Receiver<Stop>,
 ) {
     loop {
-        let permit = Arc::clone(connections).acquire_owned().await;
-        let permit = permit.expect("nobody closes the semaphore");
         match listener.accept().await {
-            Ok((stream, client)) => take(worker, stream, client, permit, stop),
+            Ok((stream, addr)) => {
+                // Asked for after accepting: a permit that waits for a connection here would be missed elsewhere.
+                let permit = Arc::clone(connections).acquire_owned().await;
+                take(worker, stream, addr, permit.expect("nobody closes the semaphore"), stop);
+            }
             Err(error) => {
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
                 warn!(%error, "cannot accept a connection");
@@ -164,87 +165,128 @@ async fn accept_all(
 fn take(
     worker: &Arc<Worker>,
     stream: TcpStream,
-    client: SocketAddr,
+    addr: SocketAddr,
     permit: OwnedSemaphorePermit,
     stop: &watch::Receiver<Stop>,
 ) {
-    let open = Open::count(&worker.state, permit);
-    // Without it small answers wait for the client's acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let connection = connection(Arc::clone(worker), stream, client, stop.clone());
-    worker.tasks.spawn(async move {
-        connection.await;
-        drop(open);
-    });
+    tune(&stream);
+    worker.state.live.totals.connection_opened();
+    let state = Arc::clone(&worker.state);
+    let client = Arc::new(Client { addr, pace: Arc::default(), state, _permit: permit });
+    worker.tasks.spawn(connection(Arc::clone(worker), stream, client, stop.clone()));
 }
 
+/// A client's open connection. Counted until the last who needs it has dropped it: a joined upgrade outlives HTTP.
+pub(super) struct Client {
+    pub(super) addr: SocketAddr,
+    pub(super) pace: Arc<Pace>,
+    state: Arc<State>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.state.live.totals.connection_closed();
+    }
+}
+
+/// Speaks HTTP on one connection until either side has enough.
 async fn connection(
     worker: Arc<Worker>,
     stream: TcpStream,
-    client: SocketAddr,
+    client: Arc<Client>,
     mut stop: watch::Receiver<Stop>,
 ) {
     let limits: &Limits = &worker.state.settings.limits;
-    let pace = Arc::new(Pace::default());
+    let pace = Arc::clone(&client.pace);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), worker.clock));
-    let service = service_fn(|request| {
-        pace.request_begins();
-        let (worker, pace) = (Arc::clone(&worker), Arc::clone(&pace));
-        async move {
-            let response = serve(worker, client, request).await;
-            pace.request_ends();
-            response
-        }
-    });
-    let connection = http1::Builder::new()
+    let service = service_fn(|request| serve(Arc::clone(&worker), Arc::clone(&client), request));
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout.max(limits.head_timeout))
         .max_buf_size(limits.head_bytes_max.max(HYPER_BUFFER_MIN))
         .max_headers(limits.header_lines_max)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
     let mut is_draining = false;
-    loop {
-        let look = worker_look(limits);
+    let is_slow = loop {
         tokio::select! {
+            biased;
             // Whoever ends a connection, and how, is the client's business.
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop != Stop::No), if !is_draining => {
+            _ = Pin::new(&mut connection) => break false,
+            () = told_to_stop(&mut stop, &pace), if !is_draining => {
                 is_draining = true;
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
-            () = sleep_until((Instant::now() + look).into()) => {
-                if pace.is_too_slow(worker.clock.now_ms(), limits.head_timeout, limits.body_timeout) {
+            () = sleep(look_interval(limits)) => {
+                let now_ms = worker.clock.now_ms();
+                if pace.is_blocked(now_ms, limits.body_timeout) {
                     return;
+                }
+                if pace.is_head_slow(now_ms, limits.head_timeout) {
+                    break true;
                 }
             }
         }
+    };
+    // Nothing is left of a connection that was upgraded.
+    let Some(parts) = connection.into_parts() else { return };
+    let stream = parts.io.into_inner().into_stream();
+    if is_slow {
+        // It fits into the kernel's buffer, or the client does not read anyway.
+        let _ = stream.try_write(SLOW_HEAD_ANSWER);
+    }
+    if !is_draining {
+        linger(stream).await;
     }
 }
 
+/// hyper has no answer of its own for a head that takes too long.
+const SLOW_HEAD_ANSWER: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Resolves when this connection shall take no further request.
+///
+/// One that idles waits a little: its next request may have arrived, and not been read.
+async fn told_to_stop(stop: &mut watch::Receiver<Stop>, pace: &Pace) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop != Stop::No).await;
+    if !pace.in_request() {
+        sleep(LAST_REQUEST_WAIT).await;
+    }
+}
+
+/// How long an idle connection is given at a stop, for a request that is already on its way.
+const LAST_REQUEST_WAIT: Duration = Duration::from_millis(50);
+
+/// Reads, and throws away, what a client still sends after our last word: the kernel would answer it with a reset, and
+/// the client might lose that word (RFC 9112, section 9.6).
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut waste = [0; 4096];
+    let read = async { while matches!(stream.read(&mut waste).await, Ok(1..)) {} };
+    // Whether the client closes in time or not, we do.
+    let _ = timeout(LINGER_MAX, read).await;
+}
+
+/// How long we wait for a client to close its side after ours.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
 /// How often a connection's pace is looked at: often enough to cut it off soon after a limit.
-fn worker_look(limits: &Limits) -> Duration {
+fn look_interval(limits: &Limits) -> Duration {
     (limits.head_timeout.min(limits.body_timeout) / 4).max(Duration::from_millis(50))
 }
 
-/// Counts a connection as open until it is dropped.
-struct Open {
-    state: Arc<State>,
-    _permit: OwnedSemaphorePermit,
-}
+/// When the kernel asks a silent peer whether it is still there: a joined upgrade may be silent for long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
-impl Open {
-    fn count(state: &Arc<State>, permit: OwnedSemaphorePermit) -> Self {
-        state.live.totals.connection_opened();
-        Self { state: Arc::clone(state), _permit: permit }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.state.live.totals.connection_closed();
-    }
+/// What every connection gets, to clients and to servers. A socket that does not take it works without.
+pub(super) fn tune(stream: &TcpStream) {
+    // Without it small pieces wait for the other side's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
 /// Our host name, for `X-Forwarded-Server`.
