@@ -124,7 +124,8 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         names.map(str::trim).any(|name| name.eq_ignore_ascii_case("upgrade"))
     });
     // A server that changes to HTTP/2 would take requests that no route was looked up for.
-    let is_http2 = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("h2c"));
+    let is_http2 =
+        |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("h2c"));
     let mut protocols = headers.get_all(UPGRADE).iter();
     let protocol = protocols.next().filter(|_| names_upgrade && protocols.next().is_none());
     protocol.filter(|value| !is_http2(value)).cloned()

@@ -51,7 +51,8 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let line = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let line =
+            |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
         lines.iter().map(line).fold(HeaderMap::new(), |mut map, (name, value)| {
             map.append(name, value);
             map

@@ -115,7 +115,9 @@ mod tests {
     fn there_is_one_host_and_it_is_one() {
         check("/", &[], None);
         check("/", &["a.local", "a.local"], None);
-        for bad in ["a b", "a,b", "a/b", "u@a", "a:b", "a:1:2", "a:99999", ":80", "[::1", "[x]", "a\\b"] {
+        for bad in
+            ["a b", "a,b", "a/b", "u@a", "a:b", "a:1:2", "a:99999", ":80", "[::1", "[x]", "a\\b"]
+        {
             check("/", &[bad], None);
         }
     }
