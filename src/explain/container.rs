@@ -48,10 +48,16 @@ struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// The frontends in force that lead to the backends this service asked for.
+    /// The frontends in force that this service asked for: by their own names, or, where another service has
+    /// that, by the name the plan gave them.
     fn frontends(&self, wanted: &crate::config::Fragment) -> Vec<(&'a FrontendId, &'a Frontend)> {
-        let all = self.table.config.frontends.iter();
-        all.filter(|(_, frontend)| wanted.backends.contains_key(&frontend.backend)).collect()
+        let all = &self.table.config.frontends;
+        let found = wanted.frontends.iter().filter_map(|(id, frontend)| {
+            let is_mine = |(_, f): &(&FrontendId, &Frontend)| f.backend == frontend.backend;
+            let own = all.get_key_value(id).filter(is_mine);
+            own.or_else(|| all.get_key_value(&id.beside(&frontend.backend)))
+        });
+        found.collect()
     }
 
     fn explain(&self, place: Option<usize>, frontends: &[(&FrontendId, &Frontend)]) -> Explanation {

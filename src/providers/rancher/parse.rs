@@ -12,6 +12,13 @@ use crate::model::{
     State,
 };
 
+/// Services in one answer, and containers of one service; more is not Rancher but nonsense, and costs memory.
+const SERVICES_MAX: usize = 20_000;
+const CONTAINERS_MAX: usize = 5_000;
+
+/// Problems that one answer can make; a list of ten million zeros is told of a thousand times.
+const PROBLEMS_MAX: usize = 1_000;
+
 /// What we read of a service. Any value may be null, and older servers leave fields out.
 #[derive(Deserialize)]
 struct RawService {
@@ -59,9 +66,14 @@ pub(super) fn snapshot(services: Value, containers: &Value) -> Result<Snapshot, 
         Value::Null => Vec::new(),
         other => return Err(format!("its services are no list but {}", kind_of(&other))),
     };
+    if services.len() > SERVICES_MAX {
+        let count = services.len();
+        return Err(format!("it tells of {count} services; {SERVICES_MAX} are the limit"));
+    }
     let by_name = by_name(containers);
     let mut snapshot = Snapshot::default();
     for (place, value) in services.into_iter().enumerate() {
+        snapshot.problems.truncate(PROBLEMS_MAX);
         match service(value, &by_name, &mut snapshot.problems) {
             Ok(service) => snapshot.services.push(Arc::new(service)),
             Err((name, why)) => {
@@ -72,6 +84,7 @@ pub(super) fn snapshot(services: Value, containers: &Value) -> Result<Snapshot, 
             }
         }
     }
+    snapshot.problems.truncate(PROBLEMS_MAX);
     snapshot.services.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(snapshot)
 }
@@ -100,7 +113,7 @@ fn service(
         Kind::External => external(&raw.external_ips.unwrap_or_default(), &origin, problems),
         _ => {
             let containers = raw.containers.unwrap_or_default();
-            let found = containers.iter().map(|value| match value {
+            let found = containers.iter().take(CONTAINERS_MAX).map(|value| match value {
                 Value::String(name) => by_name.get(name.as_str()).copied().unwrap_or(value),
                 _ => value,
             });
@@ -212,7 +225,15 @@ fn health(word: Option<&str>) -> Option<Health> {
 }
 
 fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) -> Labels {
-    let Some(Value::Object(map)) = value else { return Labels::new() };
+    let map = match value {
+        Some(Value::Object(map)) => map,
+        None | Some(Value::Null) => return Labels::new(),
+        Some(other) => {
+            let what = format!("Its labels are {}, not a map; all are left out.", kind_of(&other));
+            problems.push(Problem::error(origin, what));
+            return Labels::new();
+        }
+    };
     let read = map.into_iter().filter_map(|(key, value)| match value {
         Value::String(value) => Some((key, value)),
         Value::Bool(value) => Some((key, value.to_string())),
@@ -322,6 +343,15 @@ mod tests {
         let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
         let snapshot = snapshot(services, &containers).expect("a list");
         assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
+    }
+
+    #[test]
+    fn nonsense_has_bounds() {
+        assert!(snapshot(json!(vec![0; SERVICES_MAX + 1]), &Value::Null).is_err());
+        let zeros = read(json!(vec![0; 5_000]));
+        assert_eq!(zeros.problems.len(), PROBLEMS_MAX);
+        let zeros = read(json!([{"name": "web", "containers": vec![0; 50_000]}]));
+        assert!(zeros.problems.len() <= PROBLEMS_MAX);
     }
 
     #[test]

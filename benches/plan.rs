@@ -1,0 +1,117 @@
+//! From a snapshot to a published table, and a lookup in it: `cargo bench --bench plan`.
+//!
+//! `docs/performance.md` has the figures of one run.
+
+use std::sync::Arc;
+
+use divan::Bencher;
+use herder::config::Config;
+use herder::live::Live;
+use herder::model::{
+    Address, Exchange, Health, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
+};
+use herder::plan::{Input, plan};
+use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
+use herder::table::{Published, Table, compile};
+
+const SIZES: &[u32] = &[1, 100, 1_000, 10_000];
+
+fn main() {
+    memory();
+    divan::main();
+}
+
+fn snapshot(services: u32) -> Snapshot {
+    let service = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        let instance = Instance {
+            id: format!("id-{n}").into(),
+            name: format!("shop_web{n}_1"),
+            addresses: vec![Address {
+                network: None,
+                ip: [10, a, b, c].into(),
+                shared: false,
+                published: None,
+            }],
+            exposed_ports: vec![8080],
+            state: State::Running,
+            health: Some(Health::Healthy),
+        };
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        Arc::new(Service {
+            id: instance.id.clone(),
+            name: format!("web{n}"),
+            stack: Some("shop".to_owned()),
+            labels: [
+                label("traefik.enable", "true"),
+                label("traefik.domain", "local"),
+                label("traefik.port", "8080"),
+            ]
+            .into(),
+            instances: vec![instance],
+            kind: Kind::Containers,
+            state: None,
+            health_checked: true,
+            age_order: Some(i64::from(n)),
+        })
+    };
+    Snapshot { services: (0..services).map(service).collect(), problems: Vec::new() }
+}
+
+fn planned(snapshot: &Snapshot, previous: &Config) -> (Config, Vec<Problem>) {
+    let defaults = Defaults {
+        domain: None,
+        exposed_by_default: false,
+        serve_unchecked: false,
+        host_template: HostTemplate::default(),
+        network: None,
+    };
+    plan(&[Input { provider: ProviderName::Docker, snapshot, defaults: &defaults }], previous)
+}
+
+fn table(snapshot: &Snapshot, previous: &Config, live: &Live) -> Table {
+    let (config, problems) = planned(snapshot, previous);
+    let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
+    compile(1, Arc::new(config), problems.into(), live, &entrypoints)
+}
+
+/// A whole change: every label read anew, planned against the config in force, compiled, published.
+#[divan::bench(args = SIZES)]
+fn snapshot_to_published(bencher: Bencher<'_, '_>, services: u32) {
+    let (snapshot, live, published) = (snapshot(services), Live::default(), Published::default());
+    let before = table(&snapshot, &Config::default(), &live);
+    bencher.bench_local(|| {
+        published.publish(Arc::new(table(&snapshot, &before.config, &live)));
+    });
+}
+
+/// Which route takes a request.
+#[divan::bench(args = SIZES)]
+fn lookup(bencher: Bencher<'_, '_>, services: u32) {
+    let table = table(&snapshot(services), &Config::default(), &Live::default());
+    let host = format!("web{}.shop.local", services / 2);
+    bencher.bench_local(|| {
+        let exchange = Exchange::new(HTTP_ENTRYPOINT, &host, "/", &());
+        table.lookup(&exchange).map(|route| route.priority)
+    });
+}
+
+/// What 10,000 services take in memory, in this process, by the kernel's count.
+fn memory() {
+    let resident_kib = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    };
+    let before = resident_kib();
+    let (snapshot, live) = (snapshot(10_000), Live::default());
+    let told = resident_kib();
+    let table = table(&snapshot, &Config::default(), &live);
+    let all = resident_kib();
+    eprintln!(
+        "10,000 services: snapshot {} KiB, table {} KiB ({} routes)",
+        told.saturating_sub(before),
+        all.saturating_sub(told),
+        table.routes().len()
+    );
+}
