@@ -8,8 +8,14 @@ use http::{HeaderMap, StatusCode};
 
 use super::error::Error;
 
+/// Servers that hand headers on as variables (CGI, WSGI) take these for the real ones.
+const DISGUISES: [&str; 2] = ["transfer_encoding", "content_length"];
+
 /// Refuses a request whose body we could not pass on as it was meant.
 pub(super) fn check_request(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.keys().any(|name| DISGUISES.contains(&name.as_str())) {
+        return Err(Error::BadRequest("a header is named almost like one that frames the body"));
+    }
     match is_coded(headers) {
         // RFC 9112, section 6.1: who does not know a coding says so, rather than pass it on without its name.
         true => Err(Error::CodingNotServed),
@@ -87,6 +93,7 @@ mod tests {
         check(&[], true);
         check(&[("transfer-encoding", "Chunked")], true);
         check(&[("transfer-encoding", "gzip, chunked")], false);
+        check(&[("transfer_encoding", "chunked")], false);
         check(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false);
     }
 }

@@ -19,9 +19,12 @@ pub(super) struct Target {
     pub(super) path_and_query: PathAndQuery,
 }
 
+/// No registered method is half as long.
+const METHOD_BYTES_MAX: usize = 64;
+
 /// Reads the target (RFC 9112, section 3.2).
 pub(super) fn target<B>(request: &Request<B>) -> Result<Target, Error> {
-    if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT || request.method().as_str().len() > METHOD_BYTES_MAX {
         return Err(Error::MethodNotServed);
     }
     framing::check_request(request.headers())?;

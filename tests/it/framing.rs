@@ -43,6 +43,8 @@ async fn what_two_readers_could_read_in_two_ways_is_refused() {
         "Host: a.test/x",
         "Host: me@a.test",
         "X: no host at all",
+        "Host: a.test\r\nTransfer_Encoding: chunked",
+        "Host: a.test\r\nContent_Length: 5",
     ] {
         refused(&format!("POST / HTTP/1.1\r\n{head}\r\n\r\nhello")).await;
     }
@@ -105,4 +107,5 @@ async fn heads_have_a_bound() {
     refused(&format!("GET / HTTP/1.1\r\nHost: a.test\r\nA: {}\r\n\r\n", "x".repeat(200_000))).await;
     refused(&format!("GET / HTTP/1.1\r\nHost: a.test\r\n{}\r\n", "A: b\r\n".repeat(500))).await;
     refused(&format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "x".repeat(200_000))).await;
+    refused(&format!("{} / HTTP/1.1\r\nHost: a.test\r\n\r\n", "A".repeat(1_000))).await;
 }
