@@ -10,7 +10,7 @@ use herder::live::Live;
 use herder::model::{
     Address, Exchange, Health, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
 };
-use herder::plan::{Input, plan};
+use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
 use herder::table::{Published, Table, compile};
 
@@ -47,7 +47,8 @@ fn snapshot(services: u32) -> Snapshot {
                 label("traefik.domain", "local"),
                 label("traefik.port", "8080"),
             ]
-            .into(),
+            .into_iter()
+            .collect(),
             instances: vec![instance],
             kind: Kind::Containers,
             state: None,
@@ -58,14 +59,18 @@ fn snapshot(services: u32) -> Snapshot {
     Snapshot { services: (0..services).map(service).collect(), problems: Vec::new() }
 }
 
-fn planned(snapshot: &Snapshot, previous: &Config) -> (Config, Vec<Problem>) {
-    let defaults = Defaults {
+fn defaults() -> Defaults {
+    Defaults {
         domain: None,
         exposed_by_default: false,
         serve_unchecked: false,
         host_template: HostTemplate::default(),
         network: None,
-    };
+    }
+}
+
+fn planned(snapshot: &Snapshot, previous: &Config) -> (Config, Vec<Problem>) {
+    let defaults = defaults();
     plan(&[Input { provider: ProviderName::Docker, snapshot, defaults: &defaults }], previous)
 }
 
@@ -82,6 +87,30 @@ fn snapshot_to_published(bencher: Bencher<'_, '_>, services: u32) {
     let before = table(&snapshot, &Config::default(), &live);
     bencher.bench_local(|| {
         published.publish(Arc::new(table(&snapshot, &before.config, &live)));
+    });
+}
+
+/// The same where one service of many has changed since the last time.
+#[divan::bench(args = SIZES)]
+fn one_change_to_published(bencher: Bencher<'_, '_>, services: u32) {
+    let (live, published) = (Live::default(), Published::default());
+    let first = snapshot(services);
+    let mut second = first.clone();
+    let mut changed = Service::clone(&second.services[0]);
+    changed.instances[0].addresses[0].ip = [10, 255, 0, 1].into();
+    second.services[0] = Arc::new(changed);
+    let mut planner = Planner::default();
+    let defaults = defaults();
+    let mut before = Arc::new(Config::default());
+    let mut rounds = [&first, &second].into_iter().cycle();
+    bencher.bench_local(|| {
+        let snapshot = rounds.next().expect("it goes round");
+        let input = Input { provider: ProviderName::Docker, snapshot, defaults: &defaults };
+        let (config, problems) = planner.plan(&[input], &before);
+        before = Arc::new(config);
+        let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
+        let table = compile(1, Arc::clone(&before), problems.into(), &live, &entrypoints);
+        published.publish(Arc::new(table));
     });
 }
 

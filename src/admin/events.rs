@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::App;
 use super::rates::lock;
@@ -18,13 +18,16 @@ use super::rates::lock;
 /// Rates in one `stats` event.
 const RATES_MAX: usize = 400;
 
-/// The least time between two `view` events of one stream.
+/// Between two `stats` events of one stream, and at least between two `view` events: a storm of changes is one piece of
+/// news a second.
 const TICK: Duration = Duration::from_secs(1);
 
 struct Stream {
     app: App,
     changes: watch::Receiver<u64>,
     tick: Interval,
+    /// Not before this moment is there a `view` event.
+    next_view: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -39,7 +42,8 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
     let mut changes = app.state.subscribe();
     // Where things stand is the first news.
     changes.mark_changed();
-    let stream = Stream { app, changes, tick, _permit: permit };
+    let next_view = Instant::now();
+    let stream = Stream { app, changes, tick, next_view, _permit: permit };
     let events = unfold(stream, |mut stream| async move {
         let event = stream.next().await;
         Some((Ok::<_, Infallible>(event), stream))
@@ -51,8 +55,9 @@ impl Stream {
     async fn next(&mut self) -> Event {
         tokio::select! {
             biased;
-            changed = self.changes.changed() => match changed {
+            changed = self.changes.changed(), if self.next_view <= Instant::now() => match changed {
                 Ok(()) => {
+                    self.next_view = Instant::now() + TICK;
                     let serial = *self.changes.borrow_and_update();
                     Event::default().event("view").data(serial.to_string())
                 }

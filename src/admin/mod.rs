@@ -17,12 +17,13 @@ pub use serve::{BindError, Bound, bind};
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::control::State;
@@ -75,8 +76,18 @@ fn router(app: App) -> Router {
         .route("/health", get(api::health))
         .route("/ping", get(ping::ping))
         .route("/metrics", get(metrics::metrics))
+        .fallback(nothing_here)
         .with_state(app)
         .layer(from_fn(guard))
+}
+
+/// For people in words, for programs as the rest of the API.
+async fn nothing_here(uri: Uri) -> Response {
+    if uri.path().starts_with("/api") {
+        let what = json!({"error": "there is nothing here; /api has all of it"});
+        return (StatusCode::NOT_FOUND, Json(what)).into_response();
+    }
+    (StatusCode::NOT_FOUND, "There is nothing here. The page is at /.\n").into_response()
 }
 
 /// Nothing is loaded from elsewhere, nothing inline runs, nobody frames the page.

@@ -13,6 +13,6 @@ pub(crate) use drr::draw;
 pub struct Moment {
     /// The proxy's monotonic clock, in milliseconds.
     pub now_ms: u64,
-    /// A fresh random number.
-    pub random: u64,
+    /// Where random numbers come from: few choices need one.
+    pub random: fn() -> u64,
 }

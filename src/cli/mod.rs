@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod explain;
+mod files;
 pub mod healthcheck;
 pub mod run;
 mod serve;

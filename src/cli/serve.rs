@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::files;
 use crate::admin;
 use crate::control::{Control, Phase, State, View, schedule, supervise};
 use crate::model::ProviderName;
@@ -31,6 +32,7 @@ pub(super) async fn serve(
     on_bound: impl FnOnce(Addresses),
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    files::raise_limit(settings.limits.connections_max);
     let proxy = Proxy::bind(&settings)?;
     let admin = settings.admin.map(admin::bind).transpose()?;
     let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;
@@ -101,10 +103,13 @@ fn providers(
         .docker
         .as_ref()
         .map(|docker| (ProviderName::Docker, docker.endpoint.clone(), docker.defaults.clone()));
-    let rancher = settings
-        .rancher
-        .as_ref()
-        .map(|rancher| (ProviderName::Rancher, rancher.url.clone(), rancher.defaults.clone()));
+    let rancher = settings.rancher.as_ref().map(|rancher| {
+        (
+            ProviderName::Rancher,
+            crate::providers::rancher::endpoint(rancher),
+            rancher.defaults.clone(),
+        )
+    });
     docker.into_iter().chain(rancher)
 }
 

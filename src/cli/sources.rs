@@ -38,7 +38,10 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     }
     if let Some(rancher) = &settings.rancher {
         match rancher::answers(rancher).await {
-            Ok(version) => tracing::info!(url = rancher.url, version, "Rancher's metadata answers"),
+            Ok(version) => {
+                let url = rancher::endpoint(rancher);
+                tracing::info!(url, version, "Rancher's metadata answers");
+            }
             Err(error) => {
                 tried.push(format!("  Rancher: {error}"));
                 settings.rancher = None;
@@ -64,7 +67,8 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     }
     if let Some(rancher) = &settings.rancher {
         let provider = Rancher::new(rancher)?;
-        ask_once(&mut sources, provider, &rancher.url, &rancher.defaults).await?;
+        let endpoint = rancher::endpoint(rancher);
+        ask_once(&mut sources, provider, &endpoint, &rancher.defaults).await?;
     }
     let inputs = sources.iter().filter_map(|(&provider, source): (_, &Source)| {
         let snapshot = source.snapshot.as_deref()?;

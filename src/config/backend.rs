@@ -1,8 +1,9 @@
 //! Servers, and how to share load among them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+
+use litemap::LiteMap;
 
 use crate::model::{Origin, ServerName};
 
@@ -14,10 +15,13 @@ pub struct Backend {
     /// Whether a client comes back to the server it had.
     pub sticky: Option<Sticky>,
     /// Only those that may get requests now.
-    pub servers: BTreeMap<ServerName, Server>,
+    pub servers: Servers,
     /// Who asked for it.
     pub origin: Origin,
 }
+
+/// Servers by name. In one piece of memory: most backends have few of them.
+pub type Servers = LiteMap<ServerName, Server>;
 
 /// One address that answers.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,6 +1,6 @@
 //! What one service asks for, read in its dialect.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::{Backend, Frontend};
 use crate::model::{BackendId, FrontendId};
@@ -9,7 +9,7 @@ use crate::model::{BackendId, FrontendId};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fragment {
     /// The frontends it wants.
-    pub frontends: BTreeMap<FrontendId, Frontend>,
+    pub frontends: Vec<(FrontendId, Arc<Frontend>)>,
     /// The backends they lead to.
-    pub backends: BTreeMap<BackendId, Backend>,
+    pub backends: Vec<(BackendId, Arc<Backend>)>,
 }

@@ -1,14 +1,16 @@
 //! What is asked for: by one source (a [`Fragment`]), and by all of them with names settled (a [`Config`]).
 //!
-//! Ordered maps throughout, so that equal inputs print, compare and compile alike.
+//! Ordered maps throughout, so that equal inputs print, compare and compile alike; what is in them is shared between a
+//! reading, the configs it went into and the routes made from them.
 
 mod backend;
 mod fragment;
 mod frontend;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-pub use backend::{Backend, Method, Scheme, Server, Sticky};
+pub use backend::{Backend, Method, Scheme, Server, Servers, Sticky};
 pub use fragment::Fragment;
 pub use frontend::Frontend;
 
@@ -18,7 +20,7 @@ use crate::model::{BackendId, FrontendId};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
     /// Every frontend, those that lost their rule to an older one too (`Frontend::shadowed_by`).
-    pub frontends: BTreeMap<FrontendId, Frontend>,
+    pub frontends: BTreeMap<FrontendId, Arc<Frontend>>,
     /// Every backend; a known one without a healthy server has an empty list.
-    pub backends: BTreeMap<BackendId, Backend>,
+    pub backends: BTreeMap<BackendId, Arc<Backend>>,
 }

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::{Phase, ProviderStatus, Source, State, View};
 use crate::config::Config;
 use crate::model::{Problem, ProviderName, Severity, Snapshot};
-use crate::plan::{Input, plan};
+use crate::plan::{Input, Planner};
 use crate::settings::{Defaults, HTTP_ENTRYPOINT};
 use crate::table::{Table, compile};
 
@@ -48,6 +48,7 @@ pub struct Control {
     state: Arc<State>,
     sources: BTreeMap<ProviderName, Source>,
     revision: u64,
+    planner: Planner,
 }
 
 impl Control {
@@ -60,7 +61,8 @@ impl Control {
             let status = ProviderStatus::new(endpoint);
             (name, Source { snapshot: None, defaults: Arc::new(defaults), status })
         };
-        Self { state, sources: providers.into_iter().map(source).collect(), revision: 0 }
+        let sources = providers.into_iter().map(source).collect();
+        Self { state, sources, revision: 0, planner: Planner::default() }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -139,7 +141,7 @@ impl Control {
             Some(Input { provider, snapshot, defaults: &source.defaults })
         });
         let inputs: Vec<Input<'_>> = inputs.collect();
-        let (config, problems) = plan(&inputs, &before.table.config);
+        let (config, problems) = self.planner.plan(&inputs, &before.table.config);
         let is_same = config == *before.table.config && *problems == *before.table.problems;
         if is_same {
             self.publish_status();

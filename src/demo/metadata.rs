@@ -18,17 +18,21 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The versions it answers to, as the real one lists them.
 pub const VERSIONS: [&str; 4] = ["2015-07-25", "2015-12-19", "2016-07-29", "latest"];
 
 /// Connections open at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long the port is left alone when the system has no file left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Long polls that may wait at once; further ones are answered at once.
 const WAITERS_MAX: usize = 256;
@@ -97,7 +101,10 @@ impl Server {
                 tokio::select! {
                     accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                         // What cannot be accepted now can be in a moment.
-                        let Ok((stream, client)) = accepted else { continue };
+                        let Ok((stream, client)) = accepted else {
+                            sleep(ACCEPT_PAUSE).await;
+                            continue;
+                        };
                         let app = app.clone().layer(Extension(ConnectInfo(client)));
                         connections.spawn(serve(stream, app));
                     }
@@ -148,6 +155,7 @@ async fn answer(
     if !VERSIONS.contains(&version) {
         return failure(is_json, StatusCode::NOT_FOUND, "Invalid version");
     }
+    let decoded = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
     let path: Vec<String> = path.map(decoded).collect();
     if path == ["version"] {
         let version = version_of(&handle, &query).await;
@@ -155,14 +163,16 @@ async fn answer(
     }
     let answers = Arc::clone(&handle.current.borrow().1);
     match find(&answers, client.ip(), &path) {
-        Some(value) => tree(is_json, &value),
+        Some(mut value) => {
+            // The version stands beside the other keys, and moves on its own.
+            if let (Value::Object(map), true) = (&mut value, path.is_empty()) {
+                let version = handle.current.borrow().0;
+                map.insert("version".to_owned(), json!(version.to_string()));
+            }
+            tree(is_json, &value)
+        }
         None => failure(is_json, StatusCode::NOT_FOUND, "Not found"),
     }
-}
-
-fn decoded(part: &str) -> String {
-    // Names of stacks and services hold nothing that needs more than this.
-    part.replace("%20", " ")
 }
 
 /// The version now, or, where that is asked for, as soon as it differs.

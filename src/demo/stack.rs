@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::demo::metadata::Answers;
-use crate::model::Labels;
 
 /// More containers than this are no demo.
 const SCALE_MAX: u32 = 100;
@@ -25,7 +24,7 @@ pub struct StackService {
     /// Its name.
     pub name: String,
     /// Its labels.
-    pub labels: Labels,
+    pub labels: BTreeMap<String, String>,
     /// How many containers it has.
     pub scale: u32,
     /// Its health check, in Rancher's words; null where it has none.
@@ -174,7 +173,7 @@ impl<T> File<T> {
 }
 
 impl FileLabels {
-    fn read(self) -> Labels {
+    fn read(self) -> BTreeMap<String, String> {
         match self {
             Self::Map(map) => map
                 .into_iter()

@@ -120,12 +120,15 @@ mod tests {
     fn drawn(service: &Service) -> (Vec<String>, Vec<String>) {
         let reading = read(ProviderName::Docker, service, &defaults(), &mut Trace::off());
         let line = |frontend: &crate::config::Frontend| {
-            let servers = reading.fragment.backends[&frontend.backend].servers.values();
+            let servers =
+                reading.fragment.backends.iter().filter(|(id, _)| *id == frontend.backend);
+            let servers = servers.flat_map(|(_, backend)| backend.servers.values());
             let servers: Vec<String> =
                 servers.map(|server| format!("{}*{}", server.url(), server.weight)).collect();
             format!("{} -> {}", frontend.rule.text(), servers.join(" "))
         };
-        let routes = reading.fragment.frontends.values().map(line).collect();
+        let routes =
+            reading.fragment.frontends.iter().map(|(_, frontend)| line(frontend)).collect();
         let problems = reading.problems.iter().map(|problem| problem.message.clone()).collect();
         (routes, problems)
     }
@@ -251,7 +254,7 @@ mod tests {
             let key = key.key.replace(".*", ".x");
             let service = service("web", Some("shop"), &[(key.as_str(), value.as_str())]);
             let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::on());
-            for frontend in reading.fragment.frontends.values() {
+            for (_, frontend) in &reading.fragment.frontends {
                 for host in frontend.rule.hosts().unwrap_or_default() {
                     prop_assert_eq!(crate::model::comparable_host(host), host.as_str());
                 }

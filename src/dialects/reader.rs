@@ -1,13 +1,13 @@
 //! What every dialect needs: values out of labels, problems, and the steps on the way.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Server, Sticky};
+use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Servers, Sticky};
 use crate::dialects::Reading;
 use crate::dialects::labels::{Known, Support, known};
 use crate::model::{
-    BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, ServerName, Service,
-    Severity, State, Trace,
+    BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, State,
+    Trace,
 };
 use crate::rules::v1;
 use crate::settings::{Defaults, HostParts};
@@ -307,7 +307,7 @@ impl<'a> Reader<'a> {
         self.step(Outcome::Pass, "rule", || {
             format!("{} leads to backend {}.", frontend.rule.text(), frontend.backend.name)
         });
-        self.fragment.frontends.insert(id, frontend);
+        self.fragment.frontends.push((id, Arc::new(frontend)));
     }
 
     pub(super) fn backend(
@@ -315,10 +315,11 @@ impl<'a> Reader<'a> {
         id: BackendId,
         method: Method,
         sticky: Option<Sticky>,
-        servers: BTreeMap<ServerName, Server>,
+        servers: Servers,
     ) {
         let origin = self.origin.clone();
-        self.fragment.backends.insert(id, Backend { method, sticky, servers, origin });
+        let backend = Backend { method, sticky, servers, origin };
+        self.fragment.backends.push((id, Arc::new(backend)));
     }
 }
 

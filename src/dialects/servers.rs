@@ -1,11 +1,10 @@
 //! Which instances of a service become servers, and by which address and port.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::reader::Reader;
-use crate::config::{Scheme, Server};
+use crate::config::{Scheme, Server, Servers};
 use crate::model::{
     Address, Health, Instance, Kind, Origin, Outcome, Problem, Scope, ServerName, State,
 };
@@ -72,8 +71,8 @@ impl Reader<'_> {
     }
 
     /// The servers: every instance that runs, is healthy, and can be reached.
-    pub(super) fn servers(&mut self, wish: Wish) -> BTreeMap<ServerName, Server> {
-        let mut servers = BTreeMap::new();
+    pub(super) fn servers(&mut self, wish: Wish) -> Servers {
+        let mut servers = Servers::new();
         if !self.service_state_serves() {
             return servers;
         }
@@ -326,7 +325,7 @@ fn network_name(address: &Address) -> &str {
 }
 
 /// `PREFIX` and the container's name; a number after it where two are called alike.
-fn free_name(taken: &BTreeMap<ServerName, Server>, prefix: &str, container: &str) -> ServerName {
+fn free_name(taken: &Servers, prefix: &str, container: &str) -> ServerName {
     let name: ServerName = format!("{prefix}{container}").into();
     if !taken.contains_key(&name) {
         return name;

@@ -53,9 +53,9 @@ impl<'a> Context<'a> {
     fn frontends(&self, wanted: &crate::config::Fragment) -> Vec<(&'a FrontendId, &'a Frontend)> {
         let all = &self.table.config.frontends;
         let found = wanted.frontends.iter().filter_map(|(id, frontend)| {
-            let is_mine = |(_, f): &(&FrontendId, &Frontend)| f.backend == frontend.backend;
-            let own = all.get_key_value(id).filter(is_mine);
-            own.or_else(|| all.get_key_value(&id.beside(&frontend.backend)))
+            let own = all.get_key_value(id).filter(|(_, f)| f.backend == frontend.backend);
+            let found = own.or_else(|| all.get_key_value(&id.beside(&frontend.backend)))?;
+            Some((found.0, &**found.1))
         });
         found.collect()
     }

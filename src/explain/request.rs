@@ -53,7 +53,7 @@ fn verdict(winner: Option<&Arc<Route>>) -> String {
         _ => format!("has {count} servers"),
     };
     let (id, backend) = (&route.id.name, &route.backend.id().name);
-    let chain: Vec<String> = route.chain.iter().map(|step| step.describe()).collect();
+    let chain: Vec<String> = route.frontend.chain.iter().map(|step| step.describe()).collect();
     let chain = match chain.is_empty() {
         true => String::new(),
         false => format!(", after {}", chain.join(", ")),
@@ -93,14 +93,15 @@ fn lost(
         return None;
     }
     let wrong: Vec<_> =
-        route.rule.matchers().iter().filter(|term| !term.matches(exchange)).collect();
+        route.frontend.rule.matchers().iter().filter(|term| !term.matches(exchange)).collect();
     let is_near = |host: &String| {
         strsim::damerau_levenshtein(host, &exchange.host) <= NEAR_LETTERS
             || host.split('.').next() == exchange.host.split('.').next()
     };
-    let is_host_near = || route.rule.hosts().is_some_and(|hosts| hosts.iter().any(is_near));
+    let is_host_near =
+        || route.frontend.rule.hosts().is_some_and(|hosts| hosts.iter().any(is_near));
     let distance = match wrong.as_slice() {
-        [_] if route.rule.matchers().len() > 1 => 1,
+        [_] if route.frontend.rule.matchers().len() > 1 => 1,
         _ if is_host_near() => 2,
         _ => return None,
     };

@@ -25,13 +25,17 @@ pub struct Exchange<'h> {
 impl<'h> Exchange<'h> {
     /// A request as it arrived. `host` is made comparable here: see [`comparable_host`].
     pub fn new(entrypoint: &'h str, host: &'h str, path: &'h str, head: &'h dyn Head) -> Self {
-        Self {
-            entrypoint,
-            host: comparable_host(host),
-            path: Cow::Borrowed(path),
-            stripped_prefix: None,
-            head,
-        }
+        Self::of_host(entrypoint, comparable_host(host), path, head)
+    }
+
+    /// A request whose host was made comparable already.
+    pub fn of_host(
+        entrypoint: &'h str,
+        host: Cow<'h, str>,
+        path: &'h str,
+        head: &'h dyn Head,
+    ) -> Self {
+        Self { entrypoint, host, path: Cow::Borrowed(path), stripped_prefix: None, head }
     }
 }
 
@@ -39,17 +43,16 @@ impl<'h> Exchange<'h> {
 ///
 /// `WEB.local.:8080` is `web.local`; an address in brackets keeps them: `[::1]:80` is `[::1]`.
 pub fn comparable_host(host: &str) -> Cow<'_, str> {
-    let name = match host.rsplit_once(':') {
+    // Hosts are short: looking at each byte is faster than a search that begins by getting ready.
+    let name = match host.bytes().rposition(|byte| byte == b':' || byte == b']') {
         // A colon inside brackets belongs to an IPv6 address.
-        Some((name, port)) if !port.contains(']') => name,
+        Some(at) if host.as_bytes()[at] == b':' => host.split_at(at).0,
         _ => host,
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    }
+    // All bytes at once, without an early end: that is what a processor does best.
+    let has_upper = name.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
+    if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 /// No header lines at all: for tests and for the route test of `explain`.

@@ -3,12 +3,13 @@
 //! Docker and Rancher speak differently; a provider turns both into these nouns and decides nothing.
 //! Whether an instance is served is decided later, where the reason can be told.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Labels as written, keys as written.
-pub type Labels = BTreeMap<String, String>;
+use litemap::LiteMap;
+
+/// Labels as written, keys as written. In one piece of memory: there are few of them, for each of many services.
+pub type Labels = LiteMap<String, String>;
 
 /// Everything one orchestrator said at one moment.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,6 +18,20 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// What the provider itself has to say: an entry it could not read, a choice it had to make.
     pub problems: Vec<crate::model::Problem>,
+}
+
+impl Snapshot {
+    /// Takes what did not change from an earlier snapshot, so that both share it in memory, and so that whoever
+    /// compares the two need not look inside.
+    pub fn share(&mut self, earlier: &Self) {
+        let mut old = earlier.services.iter().peekable();
+        for service in &mut self.services {
+            while old.next_if(|old| old.id < service.id).is_some() {}
+            if let Some(same) = old.peek().filter(|old| **old == service) {
+                *service = Arc::clone(same);
+            }
+        }
+    }
 }
 
 /// One service: a Rancher service with its containers, or one Docker container.

@@ -1,6 +1,7 @@
 //! Who keeps a rule that two services claim: the one that had it, else the older one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::config::{Config, Frontend};
 use crate::model::{BackendId, FrontendId, Problem};
@@ -12,8 +13,11 @@ type Claim = (Option<String>, String, Vec<String>, Option<i64>);
 
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest.
 pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) {
+    let mut order = contested(config);
+    if order.is_empty() {
+        return;
+    }
     let owners = owners(previous);
-    let mut order: Vec<FrontendId> = config.frontends.keys().cloned().collect();
     order.sort_by_cached_key(|id| {
         let frontend = &config.frontends[id];
         let had_it = claims(frontend).iter().any(|c| owners.get(c) == Some(&frontend.backend));
@@ -24,8 +28,26 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
     let mut taken: BTreeMap<Claim, FrontendId> = BTreeMap::new();
     for id in order {
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
-        settle_one(&id, frontend, &mut taken, problems);
+        settle_one(&id, Arc::make_mut(frontend), &mut taken, problems);
     }
+}
+
+/// The frontends that may claim what another one claims: of thousands, few or none.
+fn contested(config: &Config) -> Vec<FrontendId> {
+    let mut seen: HashMap<Option<&str>, u32> = HashMap::new();
+    for host in config.frontends.values().flat_map(|frontend| claimed_hosts(frontend)) {
+        *seen.entry(host).or_default() += 1;
+    }
+    let is_contested = |frontend: &Frontend| claimed_hosts(frontend).any(|host| seen[&host] > 1);
+    let contested = config.frontends.iter().filter(|(_, frontend)| is_contested(frontend));
+    contested.map(|(id, _)| id.clone()).collect()
+}
+
+/// Its hosts; one none where it has no host.
+fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
+    let hosts = frontend.rule.hosts();
+    let none = hosts.is_none().then_some(None);
+    hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
 }
 
 fn settle_one(

@@ -6,7 +6,8 @@
 
 mod claims;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::config::{Backend, Config, Fragment, Frontend};
 use crate::dialects::{self, Reading};
@@ -24,52 +25,83 @@ pub struct Input<'a> {
     pub defaults: &'a Defaults,
 }
 
-/// Plans once for everything that is known. `previous` is the config in force: it says who had a rule before.
+/// Plans again and again, and remembers what was read: labels that did not change are not read anew.
 ///
-/// Problems come back sorted, the worst first, each once.
-pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
-    let mut config = Config::default();
-    let mut problems = Vec::new();
-    for input in inputs {
-        problems.extend(input.snapshot.problems.iter().cloned());
-        for service in by_age(&input.snapshot.services) {
-            let Reading { fragment, problems: found } =
-                dialects::read(input.provider, service, input.defaults, &mut Trace::off());
-            problems.extend(found);
-            merge(&mut config, fragment, &mut problems);
-        }
-    }
-    claims::settle(&mut config, previous, &mut problems);
-    problems.sort();
-    problems.dedup();
-    (config, problems)
+/// One planner serves one set of providers, whose defaults stay what they are.
+#[derive(Debug, Default)]
+pub struct Planner {
+    known: Readings,
 }
 
-fn by_age(services: &[std::sync::Arc<Service>]) -> Vec<&Service> {
-    let mut services: Vec<&Service> = services.iter().map(AsRef::as_ref).collect();
+/// What was read of each service, by provider and id.
+type Readings = HashMap<(ProviderName, Arc<str>), (Arc<Service>, Reading)>;
+
+/// Plans once for everything that is known: a [`Planner`] that remembers nothing.
+pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
+    Planner::default().plan(inputs, previous)
+}
+
+impl Planner {
+    /// Plans for everything that is known. `previous` is the config in force: it says who had a rule before.
+    ///
+    /// Problems come back sorted, the worst first, each once.
+    pub fn plan(&mut self, inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
+        let mut config = Config::default();
+        let mut problems = Vec::new();
+        let mut known = Readings::with_capacity(self.known.len());
+        for input in inputs {
+            problems.extend(input.snapshot.problems.iter().cloned());
+            for service in by_age(&input.snapshot.services) {
+                let key = (input.provider, Arc::clone(&service.id));
+                // What is left in the old ones afterwards is gone.
+                let remembered = self.known.remove(&key);
+                let remembered = remembered.filter(|(old, _)| old == service);
+                let (_, reading) = remembered.unwrap_or_else(|| {
+                    let off = &mut Trace::off();
+                    let reading = dialects::read(input.provider, service, input.defaults, off);
+                    (Arc::clone(service), reading)
+                });
+                problems.extend(reading.problems.iter().cloned());
+                merge(&mut config, &reading.fragment, &mut problems);
+                known.insert(key, (Arc::clone(service), reading));
+            }
+        }
+        self.known = known;
+        claims::settle(&mut config, previous, &mut problems);
+        problems.sort();
+        problems.dedup();
+        (config, problems)
+    }
+}
+
+fn by_age(services: &[Arc<Service>]) -> Vec<&Arc<Service>> {
+    let mut services: Vec<&Arc<Service>> = services.iter().collect();
     // Unknown age counts as the youngest.
-    services.sort_by_key(|service| (service.age_order.unwrap_or(i64::MAX), service.id.clone()));
+    services.sort_by(|a, b| {
+        let age = |service: &Service| service.age_order.unwrap_or(i64::MAX);
+        age(a).cmp(&age(b)).then_with(|| a.id.cmp(&b.id))
+    });
     services
 }
 
 /// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
-fn merge(config: &mut Config, fragment: Fragment, problems: &mut Vec<Problem>) {
-    for (id, backend) in fragment.backends {
+fn merge(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Problem>) {
+    for (id, backend) in &fragment.backends {
         merge_backend(&mut config.backends, id, backend, problems);
     }
-    for (id, frontend) in fragment.frontends {
+    for (id, frontend) in &fragment.frontends {
         merge_frontend(&mut config.frontends, id, frontend, problems);
     }
 }
 
 fn merge_backend(
-    backends: &mut BTreeMap<BackendId, Backend>,
-    id: BackendId,
-    backend: Backend,
+    backends: &mut BTreeMap<BackendId, Arc<Backend>>,
+    id: &BackendId,
+    backend: &Arc<Backend>,
     problems: &mut Vec<Problem>,
 ) {
-    let Some(older) = backends.get_mut(&id) else {
-        backends.insert(id, backend);
+    let Some(older) = backends.get_mut(id) else {
+        backends.insert(id.clone(), Arc::clone(backend));
         return;
     };
     if (older.method, &older.sticky) != (backend.method, &backend.sticky) {
@@ -80,34 +112,36 @@ fn merge_backend(
         let problem = Problem::warning(&backend.origin, what);
         problems.push(problem.hint("Give all containers of a backend the same labels."));
     }
-    for (name, server) in backend.servers {
-        let mut free = name.clone();
+    let older = Arc::make_mut(older);
+    for (name, server) in &backend.servers {
+        let mut free = Arc::clone(name);
         let mut number = 2;
         while older.servers.contains_key(&free) {
             free = format!("{name}-{number}").into();
             number += 1;
         }
-        older.servers.insert(free, server);
+        older.servers.insert(free, server.clone());
     }
 }
 
 fn merge_frontend(
-    frontends: &mut BTreeMap<FrontendId, Frontend>,
-    id: FrontendId,
-    frontend: Frontend,
+    frontends: &mut BTreeMap<FrontendId, Arc<Frontend>>,
+    id: &FrontendId,
+    frontend: &Arc<Frontend>,
     problems: &mut Vec<Problem>,
 ) {
-    let Some(older) = frontends.get(&id) else {
-        frontends.insert(id, frontend);
+    let Some(older) = frontends.get(id) else {
+        frontends.insert(id.clone(), Arc::clone(frontend));
         return;
     };
     if older.backend != frontend.backend {
         // Another service: both are shown, and the claims say who keeps the rule.
-        frontends.entry(id.beside(&frontend.backend)).or_insert(frontend);
+        let beside = frontends.entry(id.beside(&frontend.backend));
+        beside.or_insert_with(|| Arc::clone(frontend));
         return;
     }
     let wishes = |f: &Frontend| (f.priority, f.chain.clone(), f.pass_host_header);
-    if wishes(older) != wishes(&frontend) {
+    if wishes(older) != wishes(frontend) {
         let what = format!(
             "It asks for other settings in frontend {} than the older {}, whose wish stands.",
             id.name, older.origin
@@ -120,7 +154,6 @@ fn merge_frontend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use crate::model::{Address, Instance, Kind, Severity, State};
 
@@ -166,7 +199,7 @@ mod tests {
 
     /// `frontend -> backend(servers)`, with `by` where it lost its rule.
     fn drawn(config: &Config) -> Vec<String> {
-        let line = |(id, frontend): (&FrontendId, &Frontend)| {
+        let line = |(id, frontend): (&FrontendId, &Arc<Frontend>)| {
             let servers = config.backends[&frontend.backend].servers.len();
             let lost = match &frontend.shadowed_by {
                 Some(winner) => format!(" by {}", winner.name),
@@ -175,6 +208,32 @@ mod tests {
             format!("{} {} {servers}{lost}", id.name, frontend.rule.text())
         };
         config.frontends.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_planner_that_remembers_plans_as_one_that_does_not() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let odd = ("traefik.port", "80a");
+        let rounds = [
+            vec![container("a", "s", 1, &[rule]), container("b", "s", 2, &[rule])],
+            vec![container("a", "s", 1, &[rule, odd]), container("b", "s", 2, &[rule])],
+            vec![container("b", "s", 2, &[rule]), container("c", "s", 3, &[])],
+            vec![container("a", "s", 1, &[]), container("b", "s", 2, &[rule, odd])],
+            vec![],
+        ];
+        let mut planner = Planner::default();
+        let mut previous = Config::default();
+        for services in rounds {
+            let count = services.len();
+            let expected = planned(services.clone(), &previous);
+            let snapshot = Snapshot { services, problems: Vec::new() };
+            let (provider, defaults) = (ProviderName::Docker, defaults());
+            let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+            let is = planner.plan(&[input], &previous);
+            assert_eq!(is, expected);
+            assert_eq!(planner.known.len(), count, "what is gone is forgotten");
+            previous = is.0;
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::worker;
 use crate::settings::Listen;
 
 /// Connections that wait to be accepted, for each worker. The kernel's own limit (somaxconn) may be lower.
@@ -60,6 +61,8 @@ fn socket(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
+    // Connections inherit it.
+    worker::tune(&socket);
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)

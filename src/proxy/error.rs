@@ -12,8 +12,14 @@ pub(super) enum Error {
     /// The client's fault: a transfer coding besides `chunked`.
     #[error("transfer coding not served")]
     CodingNotServed,
-    /// The client's fault: its body came too slowly.
-    #[error("the client's body came too slowly")]
+    /// The client's fault: a version besides 1.0 and 1.1.
+    #[error("HTTP version not served")]
+    VersionNotServed,
+    /// The client's fault: a head beyond its limits.
+    #[error("the request's head is too large")]
+    HeadTooLarge,
+    /// The client's fault: its head or body came too slowly.
+    #[error("the client was too slow")]
     SlowClient,
     /// Nobody's: no frontend takes it.
     #[error("no frontend takes it")]
@@ -29,7 +35,7 @@ pub(super) enum Error {
     SlowServer(&'static str),
     /// The server's: its answer cannot be understood, or ended early.
     #[error("bad answer: {0}")]
-    BadAnswer(String),
+    BadAnswer(&'static str),
 }
 
 impl Error {

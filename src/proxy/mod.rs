@@ -1,19 +1,15 @@
 //! The data plane: accepts, looks up, picks, sends, answers.
 //!
-//! One worker per core: a thread with a runtime, a listening socket and upstream connections of its own. `http` and
-//! hyper types stay in here; everything below sees an `Exchange`.
+//! One worker per core: a thread with a runtime, a listening socket and upstream connections of its own. What carries a
+//! request, `http1`, stays in here; everything below sees an `Exchange`.
 
-mod answer;
-mod body;
-mod client_io;
+mod buffers;
+mod clock;
 mod entrypoint;
 mod error;
 mod forwarded;
-mod framing;
-mod http;
-mod target;
+mod http1;
 mod tls;
-mod upgrade;
 mod upstream;
 mod worker;
 
@@ -27,6 +23,8 @@ use crate::control::State;
 use crate::settings::Settings;
 
 pub use entrypoint::BindError;
+#[cfg(fuzzing)]
+pub use http1::judge;
 
 /// The way in.
 pub struct Proxy;

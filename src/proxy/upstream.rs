@@ -1,234 +1,218 @@
-//! Connections to servers: taken from the worker's own pool, or dialled; given back when an answer has ended.
+//! Connections to servers: dialled, kept by each worker for itself, and looked at before they are trusted again.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use foldhash::fast::RandomState;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::body::{ClientBody, ClientBroke, TooSlow};
-use super::error::Error;
-use super::worker::{self, Clock};
+use super::worker;
 use crate::config::Scheme;
-use crate::settings::Limits;
 
 /// Where a connection leads.
-type Place = (Scheme, SocketAddr);
+pub(super) type Place = (Scheme, SocketAddr);
 
-/// One worker's connections to servers.
-pub(super) struct Upstreams {
-    idle: Mutex<HashMap<Place, Vec<Idle>>>,
+/// A connection to a server.
+pub(super) enum Upstream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// One worker's kept-alive connections to servers.
+pub(super) struct Pool {
+    idle: RefCell<HashMap<Place, Vec<Idle>, RandomState>>,
     tls: Arc<ClientConfig>,
-    limits: Limits,
-    clock: Clock,
+    /// Connections kept for one server.
+    idle_max: usize,
+    idle_timeout_ms: u64,
 }
 
 struct Idle {
-    sender: SendRequest<ClientBody>,
+    upstream: Upstream,
     since_ms: u64,
 }
 
-/// Why a request was not answered, and whether another server may have it.
-pub(super) struct Failure {
-    pub(super) error: Error,
-    /// The request, where not a byte of it was sent.
-    pub(super) unsent: Option<Request<ClientBody>>,
-    /// Whether the server refused the connection, or did not take it in time.
-    pub(super) is_refusal: bool,
+/// What a request can bear.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Risk {
+    /// It can be sent again.
+    Repeatable,
+    /// It must not be sent twice: the server must not be about to close the connection.
+    Once,
 }
 
-impl Upstreams {
-    pub(super) fn new(tls: Arc<ClientConfig>, limits: Limits, clock: Clock) -> Self {
-        Self { idle: Mutex::default(), tls, limits, clock }
-    }
+/// A request that must not be sent twice goes on a connection that idled no longer than this: servers close theirs
+/// after seconds (Node.js after 5, Gunicorn after 2), and one that closes while the request is on its way loses it.
+const FRESH_MS: u64 = 1_000;
 
-    /// Sends a request to one server and waits for the head of its answer.
-    ///
-    /// One that has no body and may be repeated is sent once more when a kept-alive connection turns out to be
-    /// dead (RFC 9112, section 9.3.1).
-    pub(super) async fn send(
-        self: &Arc<Self>,
-        place: Place,
-        mut request: Request<ClientBody>,
-        may_repeat: bool,
-        progress: &AtomicU64,
-    ) -> Result<Response<Incoming>, Failure> {
-        while let Some(sender) = self.take(place) {
-            let spare = may_repeat.then(|| without_body(&request));
-            match self.ask(place, sender, request, progress).await {
-                Err(Failure { unsent: Some(back), .. }) => request = back,
-                Err(failure) => match (failure.error, spare) {
-                    (Error::Unreachable(_), Some(spare)) => {
-                        request = spare;
-                        break;
-                    }
-                    (error, _) => return Err(Failure { error, ..failure }),
-                },
-                Ok(response) => return Ok(response),
-            }
-        }
-        match timeout(self.limits.connect_timeout, self.dial(place)).await {
-            Ok(Ok(sender)) => self.ask(place, sender, request, progress).await,
-            Ok(Err(reason)) => {
-                let error = Error::Unreachable(reason);
-                Err(Failure { error, unsent: Some(request), is_refusal: true })
-            }
-            Err(_) => {
-                let error = Error::SlowServer("it did not take the connection");
-                Err(Failure { error, unsent: Some(request), is_refusal: true })
-            }
-        }
-    }
-
-    /// Sends on one connection. It goes back to the pool when the answer has ended.
-    async fn ask(
-        self: &Arc<Self>,
-        place: Place,
-        mut sender: SendRequest<ClientBody>,
-        request: Request<ClientBody>,
-        progress: &AtomicU64,
-    ) -> Result<Response<Incoming>, Failure> {
-        let mut answer = std::pin::pin!(sender.try_send_request(request));
-        let result = loop {
-            let before = progress.load(Relaxed);
-            match timeout(self.limits.response_timeout, answer.as_mut()).await {
-                Ok(result) => break result,
-                // The client is still sending: the server need not answer yet.
-                Err(_) if progress.load(Relaxed) > before => {}
-                Err(_) => {
-                    let error = Error::SlowServer("no answer in time");
-                    return Err(Failure { error, unsent: None, is_refusal: false });
-                }
-            }
-        };
-        match result {
-            Ok(response) => {
-                self.keep(place, sender);
-                Ok(response)
-            }
-            Err(mut failed) => {
-                let unsent = failed.take_message();
-                let error = explain(failed.error());
-                Err(Failure { error, unsent, is_refusal: false })
-            }
-        }
+impl Pool {
+    pub(super) fn new(tls: Arc<ClientConfig>, idle_max: usize, idle_timeout_ms: u64) -> Self {
+        Self { idle: RefCell::default(), tls, idle_max, idle_timeout_ms }
     }
 
     /// A kept-alive connection that is still good, the youngest first.
-    fn take(&self, place: Place) -> Option<SendRequest<ClientBody>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn take(&self, place: Place, risk: Risk, now_ms: u64) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&place)?;
-        let oldest = self.oldest_ms();
-        while let Some(Idle { sender, since_ms }) = connections.pop() {
-            if since_ms >= oldest && sender.is_ready() {
-                return Some(sender);
+        let age_max = match risk {
+            Risk::Repeatable => self.idle_timeout_ms,
+            Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
+        };
+        while let Some(youngest) = connections.last() {
+            if now_ms.saturating_sub(youngest.since_ms) > age_max {
+                return None;
+            }
+            let Idle { mut upstream, .. } = connections.pop()?;
+            if upstream.is_quiet(risk) {
+                return Some(upstream);
             }
         }
         None
     }
 
-    /// Waits, in a task of its own, until the connection is free, and puts it into the pool.
-    fn keep(self: &Arc<Self>, place: Place, mut sender: SendRequest<ClientBody>) {
-        let pool = Arc::clone(self);
-        tokio::spawn(async move {
-            if sender.ready().await.is_err() {
-                return;
-            }
-            let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let connections = idle.entry(place).or_default();
-            if connections.len() < pool.limits.upstream_idle_max {
-                connections.push(Idle { sender, since_ms: pool.clock.now_ms() });
-            }
-        });
+    /// Keeps a connection whose last answer has ended beyond doubt.
+    pub(super) fn keep(&self, place: Place, upstream: Upstream, now_ms: u64) {
+        let mut idle = self.idle.borrow_mut();
+        let connections = idle.entry(place).or_default();
+        if connections.len() < self.idle_max {
+            connections.push(Idle { upstream, since_ms: now_ms });
+        }
     }
 
     /// Closes what has idled for too long or died. Called now and then by the worker.
-    pub(super) fn sweep(&self) {
-        let oldest = self.oldest_ms();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|_, connections| {
-            connections.retain(|idle| idle.since_ms >= oldest && !idle.sender.is_closed());
+    pub(super) fn sweep(&self, now_ms: u64) {
+        self.idle.borrow_mut().retain(|_, connections| {
+            connections.retain_mut(|idle| {
+                let is_young = now_ms.saturating_sub(idle.since_ms) <= self.idle_timeout_ms;
+                is_young && idle.upstream.is_quiet(Risk::Repeatable)
+            });
             !connections.is_empty()
         });
     }
 
-    fn oldest_ms(&self) -> u64 {
-        self.clock.now_ms().saturating_sub(as_ms(self.limits.upstream_idle_timeout))
-    }
-
-    async fn dial(&self, (scheme, addr): Place) -> Result<SendRequest<ClientBody>, String> {
-        let stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
+    /// Connects.
+    ///
+    /// # Errors
+    /// Where the server refuses, or its certificate is not the right one.
+    pub(super) async fn dial(&self, (scheme, addr): Place) -> io::Result<Upstream> {
+        let stream = TcpStream::connect(addr).await?;
         worker::tune(&stream);
         match scheme {
-            Scheme::Http => self.handshake(TokioIo::new(stream)).await,
+            Scheme::Http => Ok(Upstream::Plain(stream)),
             Scheme::Https => {
                 let connector = TlsConnector::from(Arc::clone(&self.tls));
                 let name = ServerName::IpAddress(addr.ip().into());
-                let stream = connector.connect(name, stream).await;
-                self.handshake(TokioIo::new(stream.map_err(|error| error.to_string())?)).await
+                let stream = connector.connect(name, stream).await?;
+                Ok(Upstream::Tls(Box::new(stream)))
             }
         }
     }
-
-    async fn handshake<S>(&self, io: S) -> Result<SendRequest<ClientBody>, String>
-    where
-        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    {
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.limits.head_bytes_max.max(HYPER_BUFFER_MIN))
-            .max_headers(self.limits.header_lines_max)
-            .preserve_header_case(false)
-            .handshake(io)
-            .await
-            .map_err(|error| error.to_string())?;
-        tokio::spawn(async move {
-            // What breaks a connection comes back through its sender.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
-    }
 }
 
-/// The same request once more.
-fn without_body(request: &Request<ClientBody>) -> Request<ClientBody> {
-    let mut copy = Request::new(ClientBody::empty());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
-}
-
-/// hyper panics below this.
-pub(super) const HYPER_BUFFER_MIN: usize = 8_192;
-
-/// Whose fault a broken exchange is.
-fn explain(error: &hyper::Error) -> Error {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.is::<TooSlow>() {
-            return Error::SlowClient;
+impl Upstream {
+    /// Whether nothing has come that nobody asked for, the end of the connection included. Costs no system call,
+    /// except where the request must not be sent twice.
+    fn is_quiet(&mut self, risk: Risk) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready() {
+            return false;
         }
-        if cause.is::<ClientBroke>() {
-            return Error::BadRequest("the body cannot be read");
+        match (risk, self) {
+            // What the kernel knows and has not told us yet.
+            (Risk::Once, Self::Plain(stream)) => {
+                let peeked = SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
+                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            _ => true,
         }
-        source = cause.source();
     }
-    if error.is_parse() || error.is_parse_too_large() {
-        return Error::BadAnswer(error.to_string());
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
-    Error::Unreachable(error.to_string())
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => poll_write(stream, cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Sends what TLS still holds back.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // Writes of a socket are not held back.
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
 }
 
-fn as_ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// Writes at once where that is possible, which it nearly always is: asking first whether it is costs more.
+pub(super) fn poll_write(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    match stream.try_write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Pin::new(stream).poll_write(cx, bytes)
+        }
+        written => Poll::Ready(written),
+    }
+}
+
+impl AsyncRead for Upstream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Upstream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
 }

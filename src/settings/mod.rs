@@ -103,8 +103,25 @@ pub struct RancherSettings {
     pub version: String,
     /// Whether to wait for changes (long poll) besides the refresh.
     pub long_poll: bool,
+    /// The bounds of one answer.
+    pub answers: AnswerLimits,
     /// How labels are read.
     pub defaults: Defaults,
+}
+
+/// The bounds of one answer of an orchestrator.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AnswerLimits {
+    /// Its size. A thousand services with three containers each are about 5 MiB.
+    pub bytes_max: usize,
+    /// From the question to its end, however it drips.
+    pub timeout: Duration,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self { bytes_max: 64 * 1024 * 1024, timeout: Duration::from_secs(30) }
+    }
 }
 
 /// The proxy's bounds. Each has a name in the docs (`docs/limits.md`).
@@ -114,7 +131,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// A request head, in bytes.
     pub head_bytes_max: usize,
-    /// Header lines of one head.
+    /// Header lines of one head; 256 at most.
     pub header_lines_max: usize,
     /// From a connection's first byte (or the last answer) to the end of a request head.
     pub head_timeout: Duration,
@@ -130,7 +147,7 @@ pub struct Limits {
     pub upstream_idle_max: usize,
     /// How long a kept-alive connection to a server may idle.
     pub upstream_idle_timeout: Duration,
-    /// How many servers one request may try.
+    /// How often one request may be tried, at one server after another.
     pub attempts_max: usize,
 }
 

@@ -245,6 +245,7 @@ impl Typed {
         let url = filled(self.rancher_metadata_url.as_ref());
         let version = filled(self.rancher_metadata_version.as_ref());
         RancherSettings {
+            answers: super::AnswerLimits::default(),
             url: url.unwrap_or_else(|| "http://rancher-metadata.rancher.internal".to_owned()),
             version: version.unwrap_or_else(|| "2016-07-29".to_owned()),
             long_poll: !self.rancher_interval_poll.unwrap_or(false),

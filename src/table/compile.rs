@@ -29,21 +29,20 @@ pub fn compile(
         .iter()
         .map(|(id, b)| (id, Arc::new(running_backend(id, b, live))))
         .collect();
+    let default_entrypoints: Arc<[String]> = default_entrypoints.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
             let entrypoints = match frontend.entrypoints.is_empty() {
-                true => default_entrypoints.to_vec(),
-                false => frontend.entrypoints.clone(),
+                true => Arc::clone(&default_entrypoints),
+                false => frontend.entrypoints.as_slice().into(),
             };
             let backend = backends.get(&frontend.backend);
             Arc::new(Route {
                 id: id.clone(),
                 entrypoints,
-                rule: frontend.rule.clone(),
+                frontend: Arc::clone(frontend),
                 priority: frontend.effective_priority(),
-                chain: frontend.chain.clone(),
-                pass_host_header: frontend.pass_host_header,
                 backend: Arc::clone(backend.expect("the plan gives every frontend its backend")),
                 live: live.frontend(id),
             })

@@ -26,7 +26,7 @@ impl Index {
         let mut by_host: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
         let mut any_host = Vec::new();
         for (place, route) in (0_u32..).zip(routes) {
-            match route.rule.hosts() {
+            match route.frontend.rule.hosts() {
                 None => any_host.push(place),
                 Some(hosts) => {
                     for host in hosts {
@@ -68,7 +68,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::config::{Backend, Config, Frontend, Method};
+    use crate::config::{Backend, Config, Frontend, Method, Servers};
     use crate::live::Live;
     use crate::model::{BackendId, Exchange, FrontendId, Origin, ProviderName};
     use crate::rules::v1;
@@ -114,11 +114,12 @@ mod tests {
                 age_order: None,
                 shadowed_by: None,
             };
-            config.frontends.insert(FrontendId::new(provider, format!("f{place}")), frontend);
+            let id = FrontendId::new(provider, format!("f{place}"));
+            config.frontends.insert(id, Arc::new(frontend));
         }
-        let servers = std::collections::BTreeMap::new();
-        let method = Method::Wrr;
-        config.backends.insert(backend, Backend { method, sticky: None, servers, origin });
+        let (servers, method) = (Servers::new(), Method::Wrr);
+        let value = Backend { method, sticky: None, servers, origin };
+        config.backends.insert(backend, Arc::new(value));
         compile(1, Arc::new(config), Arc::from([]), &Live::default(), &["http".to_owned()])
     }
 

@@ -1,5 +1,6 @@
 //! The swap: one pointer store puts a new table into force.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
@@ -26,7 +27,7 @@ impl Published {
     /// A worker's own view of the table in force.
     pub fn reader(&self) -> Reader {
         let mut cache = Cache::new(Arc::clone(&self.current));
-        let own = Arc::new(Arc::clone(cache.load()));
+        let own = Rc::new(Arc::clone(cache.load()));
         Reader { cache, own }
     }
 }
@@ -35,21 +36,21 @@ impl Published {
 ///
 /// Each worker wraps the shared pointer in one of its own, so that a request's clone counts where no other core
 /// counts.
-#[allow(clippy::redundant_allocation)] // the outer Arc is the point: see above
+#[allow(clippy::redundant_allocation)] // the outer Rc is the point: see above
 pub struct Reader {
     cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
-    own: Arc<Arc<Table>>,
+    own: Rc<Arc<Table>>,
 }
 
 impl Reader {
     /// The table in force, to be kept until the end of one request.
     #[allow(clippy::redundant_allocation)] // see the type
-    pub fn table(&mut self) -> Arc<Arc<Table>> {
+    pub fn table(&mut self) -> Rc<Arc<Table>> {
         let current = self.cache.load();
         if !Arc::ptr_eq(current, &self.own) {
-            self.own = Arc::new(Arc::clone(current));
+            self.own = Rc::new(Arc::clone(current));
         }
-        Arc::clone(&self.own)
+        Rc::clone(&self.own)
     }
 }
 
@@ -64,6 +65,6 @@ mod tests {
         let before = reader.table();
         published.publish(Arc::new(Table { revision: 7, ..Table::default() }));
         assert_eq!((before.revision, reader.table().revision), (0, 7));
-        assert!(Arc::ptr_eq(&reader.table(), &reader.table()));
+        assert!(Rc::ptr_eq(&reader.table(), &reader.table()));
     }
 }

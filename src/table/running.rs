@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::balance::{Moment, Schedule, draw, sticky};
-use crate::config::{Method, Scheme, Sticky};
+use crate::config::{Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
-use crate::middleware::Middleware;
 use crate::model::{BackendId, Exchange, FrontendId, ServerName};
-use crate::rules::Rule;
 
 /// A frontend as it runs.
 #[derive(Debug)]
@@ -16,15 +14,11 @@ pub struct Route {
     /// The frontend's name.
     pub id: FrontendId,
     /// The entry points it serves; never empty.
-    pub entrypoints: Vec<String>,
-    /// Which requests it takes.
-    pub rule: Rule,
+    pub entrypoints: Arc<[String]>,
+    /// What was asked for.
+    pub frontend: Arc<Frontend>,
     /// Larger goes first.
     pub priority: i64,
-    /// What is done to a request on its way.
-    pub chain: Vec<Middleware>,
-    /// Whether the server sees the client's `Host`.
-    pub pass_host_header: bool,
     /// Where its requests go.
     pub backend: Arc<RunningBackend>,
     /// Its counters.
@@ -35,7 +29,7 @@ impl Route {
     /// Whether it takes this request, its priority aside.
     pub fn takes(&self, exchange: &Exchange<'_>) -> bool {
         self.entrypoints.iter().any(|name| name == exchange.entrypoint)
-            && self.rule.matches(exchange)
+            && self.frontend.rule.matches(exchange)
     }
 }
 
@@ -69,7 +63,27 @@ pub struct RunningServer {
 
 /// The servers a request has tried in vain, so that it does not try one twice.
 #[derive(Clone, Debug, Default)]
-pub struct Tried(Vec<usize>);
+pub struct Tried {
+    /// Most requests need no more, and so no memory.
+    first: Option<(Scheme, SocketAddr)>,
+    others: Vec<(Scheme, SocketAddr)>,
+}
+
+impl Tried {
+    // By address, for the next try may find another table.
+    fn has(&self, server: &RunningServer) -> bool {
+        let place = (server.scheme, server.addr);
+        self.first == Some(place) || self.others.contains(&place)
+    }
+
+    fn add(&mut self, server: &RunningServer) {
+        let place = (server.scheme, server.addr);
+        match self.first {
+            None => self.first = Some(place),
+            Some(_) => self.others.push(place),
+        }
+    }
+}
 
 impl RunningBackend {
     /// The backend's name.
@@ -98,15 +112,23 @@ impl RunningBackend {
         moment: Moment,
         tried: &mut Tried,
     ) -> Option<&RunningServer> {
-        let is_fresh = |index: &usize| !tried.0.contains(index);
+        if let ([only], None, None) = (&*self.servers, tried.first, &self.sticky)
+            && only.weight > 0
+        {
+            // There is nothing to choose: no turn is counted.
+            tried.add(only);
+            return Some(only);
+        }
+        let is_fresh = |index: &usize| !tried.has(&self.servers[*index]);
         let is_rested = |index: &usize| !self.servers[*index].live.is_resting(moment.now_ms);
         let index = self
             .wanted_by_cookie(exchange)
             .filter(|index| is_fresh(index) && is_rested(index))
             .or_else(|| self.balanced(moment, |index| is_fresh(index) && is_rested(index)))
             .or_else(|| self.balanced(moment, is_fresh))?;
-        tried.0.push(index);
-        Some(&self.servers[index])
+        let server = &self.servers[index];
+        tried.add(server);
+        Some(server)
     }
 
     /// The server that this client's cookie asks for.
@@ -124,7 +146,7 @@ impl RunningBackend {
                     let weight = if is_allowed(&index) { server.weight } else { 0 };
                     (weight, server.live.failure_ratio())
                 };
-                draw(self.servers.iter().enumerate().map(allowed_weight), moment.random)
+                draw(self.servers.iter().enumerate().map(allowed_weight), (moment.random)())
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The admin side and its API over real sockets, beside the demo.
 
+use herder::demo::metadata::{Answers, Server};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
-use crate::harness::raw::exchange;
+use crate::harness::raw::{exchange, head, read};
 
 async fn demo() -> Herder {
     let herder = Herder::start(&["demo"]);
@@ -63,13 +64,39 @@ async fn pages_carry_their_policy_and_take_reads_only() {
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}");
         assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
     }
-    for method in ["POST", "PUT", "DELETE"] {
-        let request = format!(
-            "{method} /api HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        let answer = exchange(herder.admin, request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-        assert!(answer.to_lowercase().contains("allow: get"), "{answer}");
+    for path in [
+        "/",
+        "/fragment",
+        "/explain/nobody",
+        "/route",
+        "/dashboard",
+        "/assets/app.css",
+        "/assets/app.js",
+        "/favicon.ico",
+        "/api",
+        "/api/providers/rancher",
+        "/api/version",
+        "/api/problems",
+        "/api/explain",
+        "/api/events",
+        "/health",
+        "/ping",
+        "/metrics",
+    ] {
+        for method in ["POST", "PUT", "DELETE"] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let answer = exchange(herder.admin, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+            assert!(answer.to_lowercase().contains("allow: get"), "{method} {path}: {answer}");
+        }
+    }
+    for (path, kind) in [("/none", "text/plain"), ("/api/none", "application/json")] {
+        let answer = herder.admin(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let found = answer.headers["content-type"].to_str().expect("text");
+        assert!(found.starts_with(kind), "{path}: {found}");
     }
     let metrics = herder.admin("/metrics").await.body;
     assert!(metrics.contains("herder_provider_stale{provider=\"rancher\"} 0.0"), "{metrics}");
@@ -106,4 +133,105 @@ async fn events_tell_of_views_and_rates() {
         let read = tokio::time::timeout(crate::harness::PATIENCE, stream.read_line(&mut seen));
         assert!(read.await.expect("in time").expect("readable") > 0, "{seen}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
+    let herder = demo().await;
+    let open = || async {
+        let mut stream = TcpStream::connect(herder.admin).await.expect("connected");
+        stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        let head = head(&mut stream).await;
+        (stream, head)
+    };
+    let mut streams = Vec::new();
+    for place in 0..64 {
+        let (stream, head) = open().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{place}: {head}");
+        streams.push(stream);
+    }
+    let (mut late, head) = open().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: "), "{head}");
+    assert!(read(&mut late).await.contains("too many event streams"));
+    drop(streams.pop());
+    eventually("a place is free", || async { open().await.1.starts_with("HTTP/1.1 200 ") }).await;
+}
+
+/// The secrets of labels stay where they are, however a label is meant, mistyped or not served yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_of_a_label_is_shown() {
+    let labels = json!({
+        "traefik.enable": "true", "traefik.port": "80",
+        "traefik.frontend.auth.basic": "admin:geheim",
+        "traefik.frontend.auth.basic.users": "admin:geheim",
+        "traefik.frontend.auth.basic.usres": "admin:geheim",
+        "traefik.frontend.auth.forward.address": "http://me:geheim@auth/",
+        "traefik.frontend.headers.customRequestHeaders": "Authorization:geheim",
+        "traefik.api.key": "geheim", "password": "geheim", "traefik.geheim": "",
+    });
+    let service = json!([{"name": "web", "stack_name": "shop", "kind": "service", "state": "active",
+        "labels": labels, "containers": [{"name": "web-1", "primary_ip": "10.0.0.1", "state": "running",
+        "health_state": "healthy", "labels": labels}]}]);
+    let answers =
+        Answers { default: json!({"services": service, "stacks": []}), ..Answers::default() };
+    let metadata = Server::bind("127.0.0.1:0".parse().expect("an address"), answers);
+    let metadata = metadata.expect("bound");
+    let url = format!("--rancher.metadata.url=http://{}", metadata.local_addr());
+    tokio::spawn(metadata.run(std::future::pending()));
+    let herder = Herder::start(&["run", "--rancher", &url, "--log.level=debug"]);
+    eventually("it is known", || async { herder.admin("/").await.body.contains("web") }).await;
+    for path in [
+        "/",
+        "/fragment",
+        "/explain/web",
+        "/explain/web-1",
+        "/route?url=web.shop/",
+        "/api",
+        "/api/problems",
+        "/api/explain",
+        "/api/explain/web",
+        "/metrics",
+    ] {
+        let body = herder.admin(path).await.body;
+        // The name of a label is its own, and may be told.
+        assert!(!body.replace("traefik.geheim", "").contains("geheim"), "{path}: {body}");
+    }
+    assert!(!herder.log().replace("traefik.geheim", "").contains("geheim"), "{}", herder.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_changes_is_one_piece_of_news_a_second() {
+    let tree = |count: usize| {
+        let name = format!("s{count}");
+        let services =
+            json!([{"name": name, "kind": "service", "labels": {"traefik.enable": "true"}}]);
+        Answers { default: json!({"services": services, "stacks": []}), ..Answers::default() }
+    };
+    let metadata =
+        Server::bind("127.0.0.1:0".parse().expect("an address"), tree(0)).expect("bound");
+    let (url, handle) =
+        (format!("--rancher.metadata.url=http://{}", metadata.local_addr()), metadata.handle());
+    tokio::spawn(metadata.run(std::future::pending()));
+    let herder = Herder::start(&["run", "--rancher", &url]);
+    eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
+    let mut stream = BufReader::new(TcpStream::connect(herder.admin).await.expect("connected"));
+    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let changes = tokio::spawn(async move {
+        for count in 1..100 {
+            handle.set(tree(count));
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+    });
+    // Between two views stands a second's statistics, however many changes there were.
+    let (mut views, mut stats, mut line) = (0, 0, String::new());
+    while stats < 5 {
+        line.clear();
+        let read = tokio::time::timeout(crate::harness::PATIENCE, stream.read_line(&mut line));
+        assert!(read.await.expect("in time").expect("readable") > 0, "the stream ended");
+        views += usize::from(line.contains("event: view"));
+        stats += usize::from(line.contains("event: stats"));
+        assert!(views <= stats + 2, "{views} views in {stats} seconds");
+    }
+    changes.await.expect("no panic");
+    assert!(views >= 2, "only {views}");
 }

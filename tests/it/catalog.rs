@@ -5,11 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde_json::{Value, json};
+
+use crate::harness::compose::{Image, Project, output, run, script};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -184,30 +186,6 @@ fn the_quickstart_gives_away_no_more_than_it_must() {
 /// How long anything in Docker may take here before the test gives up.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// An image of the binary under test, removed at the end.
-struct Image(String);
-
-impl Image {
-    /// Built by the script that users have. The name is this process's own: tests run side by side.
-    fn build(purpose: &str) -> Self {
-        let image = Self(format!("herder-catalog-{purpose}-{}", std::process::id()));
-        run(&mut script(&image.0, Path::new(env!("CARGO_BIN_EXE_herder"))));
-        image
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = Command::new("docker").args(["image", "rm", "--force", &self.0]).output();
-    }
-}
-
-fn script(image: &str, binary: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command.arg(root().join("scripts/image")).arg(binary).env("IMAGE", image);
-    command
-}
-
 /// A container, removed at the end.
 struct Container(String);
 
@@ -215,44 +193,6 @@ impl Drop for Container {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.0]).output();
     }
-}
-
-/// A compose project, taken down at the end.
-struct Project {
-    name: String,
-    image: String,
-}
-
-impl Project {
-    fn compose(&self, arguments: &[&str]) -> Command {
-        let file = root().join("compose/docker/docker-compose.yml");
-        let mut command = Command::new("docker-compose");
-        command.env("HERDER_IMAGE", &self.image).arg("-p").arg(&self.name).arg("-f").arg(file);
-        command.args(arguments);
-        command
-    }
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        let _ = self.compose(&["down", "--volumes", "--timeout", "1"]).output();
-    }
-}
-
-/// Runs to a good end and gives what it printed.
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = output(command);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-#[track_caller]
-fn output(command: &mut Command) -> Output {
-    command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?} does not start ({e}); see scripts/test"))
 }
 
 #[track_caller]
@@ -333,7 +273,7 @@ async fn the_image_is_one_binary_for_nobody_and_checks_itself() {
 #[tokio::test]
 async fn three_web_tests_start_turn_healthy_and_ill_and_stop_at_once() {
     let image = Image::build("compose");
-    let project = Project { name: image.0.clone(), image: image.0.clone() };
+    let project = Project::new(&image);
     run(&mut project.compose(&["up", "-d", "--scale", "web-test=3", "web-test"]));
     let ids = run(&mut project.compose(&["ps", "-q", "web-test"]));
     let ids: Vec<&str> = ids.lines().collect();

@@ -5,10 +5,10 @@
 //! | `<!-- run: … -->` | |
 //! | --- | --- |
 //! | `yes` | as it stands, with `herder` in the path |
-//! | `demo-start` | starts the demo |
+//! | `demo-start` | starts the demo, but for `cargo run` and the ports |
 //! | `demo` | while the demo runs |
 //! | `web-test` | while `herder web-test` runs |
-//! | `docker`, `docker-example`, `docker-running` | with a Docker daemon, and the quickstart up |
+//! | `docker`, `docker-running`, `docker-example` | with a Docker daemon: starts the quickstart, beside it, and on its own (`quickstart.rs`) |
 //! | `no` | needs what a test cannot have: Rancher, a registry, a shell's own folders |
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
 }
 
 /// The shell blocks of one kind, in order.
-fn blocks(kind: &str) -> Vec<String> {
+pub(crate) fn blocks(kind: &str) -> Vec<String> {
     let block = Regex::new(r"(?s)<!-- run: ([\w-]+) -->\n```sh\n(.*?)```").expect("a pattern");
     let pages = pages();
     let all = pages.values().flat_map(|page| block.captures_iter(page));
@@ -43,7 +43,7 @@ fn blocks(kind: &str) -> Vec<String> {
 
 /// Runs a block as a reader would, and gives what it printed.
 #[track_caller]
-fn run(block: &str) -> String {
+pub(crate) fn run(block: &str) -> String {
     let herder = Path::new(env!("CARGO_BIN_EXE_herder"));
     let path = std::env::var("PATH").expect("PATH");
     let path = format!("{}:{path}", herder.parent().expect("a folder").display());
@@ -179,7 +179,17 @@ fn the_labels_are_those_of_the_code() {
 /// The README's and the docs' lines for a running demo, as they stand but for the ports.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_beside_the_demo_run() {
-    let herder = crate::harness::herder::Herder::start(&["demo"]);
+    // The README's own words start it.
+    let start = blocks("demo-start");
+    assert!(!start.is_empty());
+    for block in start {
+        let args = block.trim().strip_prefix("cargo run --release -- ").expect("cargo runs it");
+        beside(&args.split_whitespace().collect::<Vec<_>>()).await;
+    }
+}
+
+async fn beside(args: &[&str]) {
+    let herder = crate::harness::herder::Herder::start(args);
     let host = "web-test.proxy-test.local";
     crate::harness::eventually("the demo serves", || async {
         herder.get(host, "/").await.status == 200

@@ -42,7 +42,9 @@ async fn labels_become_routes_and_go_with_their_container() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_nothing() {
-    let herder = std::sync::Arc::new(Herder::start(DOCKER));
+    let mut args = DOCKER.to_vec();
+    args.push("--log.level=info,herder::proxy=debug");
+    let herder = std::sync::Arc::new(Herder::start(&args));
     let backend = unique("shared");
     let label = format!("traefik.frontend.rule=Host:{}.e2e", backend.replace('_', "-"));
     let group = format!("traefik.backend={backend}");
@@ -80,7 +82,7 @@ async fn a_stop_under_load_loses_nothing() {
     eventually("the stopped one has left", || async { servers().await == 1 }).await;
     let (count, lost) = load.await.expect("no panic");
     assert!(count > 50, "only {count}");
-    assert_eq!(lost, [], "of {count}");
+    assert_eq!(lost, [], "of {count}: {}", herder.log());
     drop(two);
 }
 

@@ -51,7 +51,7 @@ async fn unknown_is_404_and_known_without_a_server_is_503() {
     assert!(unknown.ends_with("\r\n\r\n404 page not found\n"), "{unknown}");
     let empty = get(serving.addr, "empty.local").await;
     assert!(empty.starts_with("HTTP/1.1 503 "), "{empty}");
-    assert!(empty.contains("retry-after: "), "{empty}");
+    assert!(empty.contains("Retry-After: "), "{empty}");
     let totals = &serving.state.live.totals;
     assert_eq!(totals.answers(StatusClass::ClientError), 1);
     assert_eq!(totals.answers(StatusClass::ServerError), 1);
@@ -93,17 +93,17 @@ async fn the_server_is_told_about_the_client_who_cannot_lie() {
     let seen = origin.text();
     assert!(seen.starts_with("GET /users?a=1 HTTP/1.1\r\n"), "{seen}");
     for line in [
-        "host: web.local:81",
-        "x-forwarded-for: 127.0.0.1",
-        "x-forwarded-host: web.local:81",
-        "x-forwarded-port: 81",
-        "x-forwarded-proto: http",
-        "x-real-ip: 127.0.0.1",
-        "x-forwarded-prefix: /api",
+        "Host: web.local:81",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Host: web.local:81",
+        "X-Forwarded-Port: 81",
+        "X-Forwarded-Proto: http",
+        "X-Real-Ip: 127.0.0.1",
+        "X-Forwarded-Prefix: /api",
     ] {
         assert!(seen.contains(&format!("{line}\r\n")), "{line} is not in\n{seen}");
     }
-    assert!(!seen.contains("1.1.1.1") && !seen.contains("x-secret"), "{seen}");
+    assert!(!seen.contains("1.1.1.1") && !seen.contains("X-Secret"), "{seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +178,7 @@ async fn a_cookie_brings_a_client_back() {
         line.expect("a name").to_owned()
     };
     let cookie =
-        first.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        first.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).expect("a cookie");
     let cookie = cookie.split(';').next().expect("a pair");
     for _ in 0..6 {
         let request = format!(
@@ -186,7 +186,7 @@ async fn a_cookie_brings_a_client_back() {
         );
         let answer = exchange(serving.addr, request.as_bytes()).await;
         assert_eq!(name(&answer), name(&first));
-        assert!(!answer.contains("set-cookie: herder"), "{answer}");
+        assert!(!answer.contains("Set-Cookie: herder"), "{answer}");
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value)] // what `json!` makes is handed on
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use herder::config::Config;
@@ -64,7 +65,7 @@ fn routes(settings: &RancherSettings, snapshot: &Snapshot) -> Vec<String> {
         let urls: Vec<String> = servers.map(|server| server.url()).collect();
         format!("{} -> {}", frontend.rule.text(), urls.join(" "))
     };
-    config.frontends.values().map(line).collect()
+    config.frontends.values().map(|frontend| line(frontend)).collect()
 }
 
 async fn routes_of(services: Value) -> Vec<String> {
@@ -138,12 +139,16 @@ async fn one_name_in_two_stacks_and_addresses_outside() {
         service("web", "two", enabled("80"), healthy("10.0.0.2")),
         {"name": "out", "stack_name": "one", "kind": "externalService", "external_ips": ["192.0.2.1"],
          "labels": {"traefik.enable": "true", "traefik.port": "81"}, "state": null, "hostname": null},
+        {"name": "lb", "stack_name": "one", "kind": "loadBalancerService", "state": "active",
+         "labels": {"traefik.enable": "true", "traefik.port": "82", "traefik.frontend.rule": "Host:lb.local"},
+         "containers": healthy("10.0.0.3")},
         {"name": null}, null, 5,
     ]))
     .await;
     assert_eq!(
         found,
         [
+            "Host:lb.local -> http://10.0.0.3:82",
             "Host:out.one.local -> http://192.0.2.1:81",
             "Host:web.one.local -> http://10.0.0.1:80",
             "Host:web.two.local -> http://10.0.0.2:80",
@@ -262,4 +267,178 @@ async fn routes_stay_while_the_service_is_gone_and_follow_when_it_is_back() {
     }
     tokio::spawn(back.expect("the port is free again").run(std::future::pending()));
     status(503).await;
+}
+
+/// A metadata service that answers by path, with these pieces, each after this pause. Counts what it is asked.
+async fn scripted(
+    answer: impl Fn(&str, usize) -> (Vec<String>, Duration) + Send + Sync + 'static,
+) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (all, answer) = (Arc::clone(&asked), Arc::new(answer));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+            tokio::spawn(async move {
+                loop {
+                    let request = crate::harness::raw::head(&mut stream).await;
+                    let Some(path) = request.split(' ').nth(1).map(str::to_owned) else { return };
+                    let count = {
+                        let mut all = all.lock().expect("not poisoned");
+                        all.push(path.clone());
+                        all.len()
+                    };
+                    let (pieces, pause) = answer(&path, count);
+                    for piece in pieces {
+                        if stream.write_all(piece.as_bytes()).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            });
+        }
+    });
+    (addr, asked)
+}
+
+/// A whole answer in one piece.
+fn ok(body: &str) -> (Vec<String>, Duration) {
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    (vec![answer], Duration::ZERO)
+}
+
+const ONE: &str = r#"[{"name": "web", "stack_name": "shop", "kind": "service", "containers": []}]"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_neither_be_huge_nor_drip() {
+    let (addr, _) = scripted(|_, _| ok(&format!("\"{}\"", "x".repeat(10_000)))).await;
+    let mut settings = settings(addr);
+    settings.answers.bytes_max = 5_000;
+    let huge = Rancher::new(&settings).expect("a provider").fetch(Depth::Everything).await;
+    let huge = huge.expect_err("it is too large").to_string();
+    assert!(huge.contains("more than 5000 bytes"), "{huge}");
+
+    let drops = || std::iter::repeat_n(" ".to_owned(), 5_000);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n".to_owned();
+    let drip = move || [head.clone()].into_iter().chain(drops()).collect();
+    let (addr, _) = scripted(move |_, _| (drip(), Duration::from_millis(20))).await;
+    let mut settings = self::settings(addr);
+    settings.answers.timeout = Duration::from_millis(300);
+    let mut rancher = Rancher::new(&settings).expect("a provider");
+    let slow = tokio::time::timeout(PATIENCE, rancher.fetch(Depth::Everything)).await;
+    let slow = slow.expect("it ends in time");
+    let slow = slow.expect_err("it drips").to_string();
+    assert!(slow.contains("no whole answer to /version within 300ms"), "{slow}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_answer_is_a_bad_one_and_not_an_unreachable_service() {
+    let half = bad(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n\"1").await;
+    assert!(half.contains("it ended early"), "{half}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_version_is_all_that_is_asked() {
+    let (addr, asked) = scripted(|path, _| match path.ends_with("/version") {
+        true => ok("\"7\""),
+        false => ok(ONE),
+    })
+    .await;
+    let mut rancher = Rancher::new(&settings(addr)).expect("a provider");
+    let first = rancher.fetch(Depth::Everything).await.expect("an answer");
+    let before = asked.lock().expect("not poisoned").len();
+    for _ in 0..3 {
+        assert_eq!(rancher.fetch(Depth::News).await.expect("an answer"), first);
+    }
+    let asked = asked.lock().expect("not poisoned").clone();
+    assert_eq!(asked[before..], ["/2016-07-29/version"; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_never_rests_ends_in_an_answer_all_the_same() {
+    let (addr, asked) = scripted(|path, count| match path.contains("/version") {
+        true => ok(&format!("\"{count}\"")),
+        false => ok(ONE),
+    })
+    .await;
+    let mut rancher = Rancher::new(&settings(addr)).expect("a provider");
+    let snapshot = rancher.fetch(Depth::Everything).await.expect("an answer");
+    let Snapshot { services, .. } = &snapshot;
+    assert_eq!(services.len(), 1);
+    let count = asked.lock().expect("not poisoned").len();
+    assert!(count <= 8, "{count} questions for one look");
+    // Two servers behind one name that disagree: news each time, and yet no storm of questions.
+    for _ in 0..3 {
+        tokio::time::timeout(PATIENCE, rancher.changed()).await.expect("in time").expect("news");
+    }
+    assert!(asked.lock().expect("not poisoned").len() <= count + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_the_url_is_shown_to_nobody() {
+    let (addr, _) = serve(json!([]));
+    for url in [
+        format!("http://me:geheim@{addr}"),
+        "http://me:geheim@127.0.0.1:1".to_owned(),
+        "http://me:geheim@not a host".to_owned(),
+        "gopher://me:geheim@127.0.0.1".to_owned(),
+    ] {
+        let url = format!("--rancher.metadata.url={url}");
+        let check = std::process::Command::new(env!("CARGO_BIN_EXE_herder"))
+            .args(["check", "--rancher", &url, "--log.level=debug"])
+            .output()
+            .expect("herder runs");
+        let said = [check.stdout, check.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("geheim"), "{url}: {said}");
+    }
+    let url = format!("--rancher.metadata.url=http://me:geheim@{addr}");
+    let herder = Herder::start(&["run", "--rancher", &url, "--log.level=debug"]);
+    eventually("it answers", || async { herder.admin("/ping").await.status == 200 }).await;
+    for path in ["/", "/api", "/api/explain", "/health", "/metrics"] {
+        assert!(!herder.admin(path).await.body.contains("geheim"), "{path}");
+    }
+    assert!(!herder.log().contains("geheim"), "{}", herder.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_service_walks_its_tree_as_the_real_one_does() {
+    let tree = json!({"services": [
+        {"name": "a b", "ports": ["80:80/tcp"], "labels": {"x": "1"}}], "hosts": []});
+    let server = Server::bind(
+        "127.0.0.1:0".parse().expect("an address"),
+        Answers {
+            default: tree,
+            by_client: [(
+                "127.0.0.1".parse().expect("an address"),
+                json!({"self": {"host": {"name": "h"}}}),
+            )]
+            .into(),
+        },
+    )
+    .expect("bound");
+    let base = format!("http://{}", server.local_addr());
+    tokio::spawn(server.run(std::future::pending()));
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let text = async |path: &str| {
+        let answer = client.get(format!("{base}{path}")).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    };
+    assert_eq!(text("/").await.1, "2015-07-25\n2015-12-19\n2016-07-29\nlatest\n");
+    assert_eq!(text("/latest/version").await, (200, "1".to_owned()));
+    assert_eq!(text("/latest/services").await.1, "0=a b\n");
+    assert_eq!(text("/latest/services/a%20b/labels/x").await.1, "1");
+    assert_eq!(text("/latest/services/0/ports").await.1, "80:80/tcp\n");
+    assert_eq!(text("/latest/services/a b").await.1, "labels/\nname\nports/\n");
+    assert_eq!(text("/latest/self/host/name").await.1, "h");
+    assert_eq!(text("/latest/services/none").await.0, 404);
+    assert_eq!(text("/1999/services").await, (404, "Invalid version".to_owned()));
+    let json = client.get(format!("{base}/latest/services/0/name"));
+    let json = json.header("accept", "application/json").send().await.expect("an answer");
+    assert_eq!(json.json::<Value>().await.expect("JSON"), json!("a b"));
+    // Where nothing changes, a wait ends at the time it names.
+    let wait = text("/latest/version?wait=true&value=1&maxWait=1");
+    assert_eq!(tokio::time::timeout(PATIENCE, wait).await.expect("in time").1, "1");
 }

@@ -424,7 +424,8 @@ mod tests {
     fn reads_a_container_of_two_networks() {
         let facts = inspected("inspect-two-networks.json");
         assert_eq!(facts.name, "shop_web_1");
-        assert_eq!(facts.labels["com.docker.compose.project"], "shop");
+        let project = facts.labels.get("com.docker.compose.project");
+        assert_eq!(project.map(String::as_str), Some("shop"));
         assert_eq!(facts.state.0, State::Running);
         let ips: Vec<_> =
             facts.networks.iter().map(|(n, at)| format!("{n} {}", at.ip.unwrap())).collect();

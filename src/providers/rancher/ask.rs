@@ -9,15 +9,13 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::providers::{Error, roots};
-
-/// The largest answer, in bytes. A thousand services with three containers each are about 5 MiB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// From the question to the end of the answer, however it drips.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::settings::{AnswerLimits, RancherSettings};
 
 /// What a long poll may take over the time that was asked for: the server wakes its waiters every 5 s or so.
 const POLL_GRACE: Duration = Duration::from_secs(15);
+
+/// Room made at once for an answer that says it is so long, in bytes.
+const ANNOUNCED_MAX: usize = 16 << 20;
 
 /// Shown of an answer that cannot be used, in characters.
 const SHOWN_MAX: usize = 120;
@@ -28,11 +26,14 @@ pub(super) struct Metadata {
     url: Url,
     version: String,
     endpoint: String,
+    limits: AnswerLimits,
 }
 
 impl Metadata {
-    pub(super) fn new(url: &str, version: &str) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Unreachable { endpoint: url.to_owned(), reason };
+    pub(super) fn new(settings: &RancherSettings) -> Result<Self, Error> {
+        let RancherSettings { url, version, answers: limits, .. } = settings;
+        let endpoint = endpoint(url);
+        let wrong = |reason: String| Error::Unreachable { endpoint: endpoint.clone(), reason };
         let base = Url::parse(url).map_err(|error| {
             wrong(format!("{error}; write http://rancher-metadata.rancher.internal"))
         })?;
@@ -54,17 +55,13 @@ impl Metadata {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| wrong(explain(&error)))?;
-        let mut shown = base.clone();
-        // A password in the URL is nobody's business; a URL that cannot have one has none.
-        let _ = shown.set_password(None);
-        let _ = shown.set_username("");
-        let endpoint = shown.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { client, url: base, version: version.to_owned(), endpoint })
+        let (version, limits) = (version.clone(), limits.clone());
+        Ok(Self { client, url: base, version, endpoint, limits })
     }
 
     /// The version of everything, which changes with every change.
     pub(super) async fn version(&self) -> Result<String, Error> {
-        let answer = self.ask("version", &[], ANSWER_TIMEOUT).await?;
+        let answer = self.ask("version", &[], self.limits.timeout).await?;
         self.as_version(&answer)
     }
 
@@ -76,18 +73,27 @@ impl Metadata {
         self.as_version(&answer)
     }
 
-    /// One subtree.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
-        self.ask(path, &[], ANSWER_TIMEOUT).await
+    /// One subtree, as text: JSON, but not looked at yet.
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.ask(path, &[], self.limits.timeout).await
+    }
+
+    /// That a subtree is not what it should be.
+    pub(super) fn bad_json(&self, path: &str, error: &serde_json::Error, body: &[u8]) -> Error {
+        let body = body.get(..SHOWN_MAX * 4).unwrap_or(body);
+        let text = String::from_utf8_lossy(body);
+        self.bad_answer(format!("/{path} is not JSON ({error}): {}", shown(&text)))
     }
 
     pub(super) fn bad_answer(&self, reason: impl Into<String>) -> Error {
         Error::BadAnswer { endpoint: self.endpoint.clone(), reason: reason.into() }
     }
 
-    fn as_version(&self, answer: &Value) -> Result<String, Error> {
+    fn as_version(&self, body: &[u8]) -> Result<String, Error> {
+        let answer =
+            serde_json::from_slice(body).map_err(|error| self.bad_json("version", &error, body))?;
         match answer {
-            Value::String(version) => Ok(version.clone()),
+            Value::String(version) => Ok(version),
             Value::Number(version) => Ok(version.to_string()),
             other => Err(self.bad_answer(format!("its version is {}", shown(&other.to_string())))),
         }
@@ -98,17 +104,17 @@ impl Metadata {
         path: &str,
         query: &[(&str, &str)],
         limit: Duration,
-    ) -> Result<Value, Error> {
+    ) -> Result<Vec<u8>, Error> {
         match timeout(limit, self.exchange(path, query)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::Limit {
                 endpoint: self.endpoint.clone(),
-                reason: format!("no whole answer to /{path} within {} s", limit.as_secs()),
+                reason: format!("no whole answer to /{path} within {limit:?}"),
             }),
         }
     }
 
-    async fn exchange(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Error> {
+    async fn exchange(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
         let mut url = self.url.clone();
         let base = self.url.path().trim_end_matches('/');
         url.set_path(&format!("{base}/{}/{path}", self.version));
@@ -126,26 +132,28 @@ impl Metadata {
             )));
         }
         let body = self.body(response).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
         let text = String::from_utf8_lossy(&body);
         if status == StatusCode::NOT_FOUND && text.contains("Invalid version") {
             let known = self.versions().await;
             return Err(self.bad_answer(format!("it has no version \"{}\"{known}", self.version)));
         }
-        if !status.is_success() {
-            return Err(self.bad_answer(format!("{status} for /{path}: {}", shown(&text))));
-        }
-        serde_json::from_slice(&body).map_err(|error| {
-            self.bad_answer(format!("/{path} is not JSON ({error}): {}", shown(&text)))
-        })
+        Err(self.bad_answer(format!("{status} for /{path}: {}", shown(&text))))
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+        let bytes_max = self.limits.bytes_max;
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+        // What is announced is no promise.
+        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(bytes_max).min(ANNOUNCED_MAX));
+        let ended = |error| self.bad_answer(format!("it ended early: {}", explain(&error)));
+        while let Some(piece) = response.chunk().await.map_err(ended)? {
+            if body.len() + piece.len() > bytes_max {
                 return Err(Error::Limit {
                     endpoint: self.endpoint.clone(),
-                    reason: format!("an answer of more than {ANSWER_BYTES_MAX} bytes"),
+                    reason: format!("an answer of more than {bytes_max} bytes"),
                 });
             }
             body.extend_from_slice(&piece);
@@ -171,6 +179,20 @@ impl Metadata {
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
         Error::Unreachable { endpoint: self.endpoint.clone(), reason: explain(error) }
+    }
+}
+
+/// The URL as it may be shown: a password in it is nobody's business.
+pub(super) fn endpoint(url: &str) -> String {
+    match Url::parse(url) {
+        // A URL that cannot have one has none.
+        Ok(mut shown) => {
+            let _ = shown.set_password(None);
+            let _ = shown.set_username("");
+            shown.as_str().trim_end_matches('/').to_owned()
+        }
+        // What stands before the last @ may be one, whatever the rest is.
+        Err(_) => url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned(),
     }
 }
 

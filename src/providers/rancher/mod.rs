@@ -10,7 +10,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use ask::Metadata;
 
@@ -39,6 +39,8 @@ pub struct Rancher {
     long_poll: bool,
     /// What was read last, and at which version.
     last: Option<(String, Snapshot)>,
+    /// When there was news last.
+    last_news: Option<Instant>,
 }
 
 impl Rancher {
@@ -47,27 +49,38 @@ impl Rancher {
     /// # Errors
     /// When the URL is not one, or no HTTP client can be made.
     pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
-        let metadata = Metadata::new(&settings.url, &settings.version)?;
-        Ok(Self { metadata, long_poll: settings.long_poll, last: None })
+        let metadata = Metadata::new(settings)?;
+        Ok(Self { metadata, long_poll: settings.long_poll, last: None, last_news: None })
     }
 
-    /// Reads everything at one version: when it moves meanwhile, again. One that moves all the time (a rollout) is
-    /// taken as it was last seen, under the older version, so that the next look reads anew.
+    /// Reads everything. What came in one answer belongs together, whatever the version does meanwhile: it is
+    /// remembered under the version before it, so that the next look sees whether it has moved.
+    ///
+    /// Where two answers are needed, the version tells whether they belong together: when it moves meanwhile, they are
+    /// asked for again. One that moves all the time (a rollout) is taken as it was last seen.
     async fn read(&self, mut version: String) -> Result<(String, Snapshot), Error> {
         let mut reads = 0;
         loop {
             reads += 1;
-            let services = self.metadata.get("services").await?;
-            let containers = match parse::needs_containers(&services) {
-                true => self.metadata.get("containers").await?,
-                false => Value::Null,
-            };
-            let after = self.metadata.version().await?;
-            if after == version || reads == READS_MAX {
-                let snapshot = parse::snapshot(services, &containers)
-                    .map_err(|reason| self.metadata.bad_answer(reason))?;
-                return Ok((version, snapshot));
+            let services_body = self.metadata.get("services").await?;
+            let services = parse::services(&services_body)
+                .map_err(|error| self.metadata.bad_json("services", &error, &services_body))?;
+            let (mut containers, mut after) = (Value::Null, None);
+            if parse::needs_containers(&services) {
+                let body = self.metadata.get("containers").await?;
+                containers = serde_json::from_slice(&body)
+                    .map_err(|error| self.metadata.bad_json("containers", &error, &body))?;
+                after = Some(self.metadata.version().await?);
             }
+            let after = after.filter(|after| *after != version && reads < READS_MAX);
+            let Some(after) = after else {
+                let mut snapshot = parse::snapshot(services, &containers)
+                    .map_err(|reason| self.metadata.bad_answer(reason))?;
+                if let Some((_, earlier)) = &self.last {
+                    snapshot.share(earlier);
+                }
+                return Ok((version, snapshot));
+            };
             version = after;
         }
     }
@@ -97,8 +110,11 @@ impl Provider for Rancher {
         loop {
             let is_news = self.metadata.wait(known, LONG_POLL).await? != *known;
             if is_news {
-                // Two servers behind one name may disagree for ever.
-                sleep(NEWS_PAUSE).await;
+                // Two servers behind one name may disagree for ever. News after a quiet time goes on at once.
+                if let Some(last) = self.last_news {
+                    sleep_until(last + NEWS_PAUSE).await;
+                }
+                self.last_news = Some(Instant::now());
                 return Ok(());
             }
             sleep(POLL_PAUSE).await;
@@ -106,16 +122,21 @@ impl Provider for Rancher {
     }
 }
 
+/// The service's URL as it may be shown: without name and password.
+pub fn endpoint(settings: &RancherSettings) -> String {
+    ask::endpoint(&settings.url)
+}
+
 /// Whether a metadata service answers there, and its version.
 ///
 /// # Errors
 /// When it does not within 2 s.
 pub async fn answers(settings: &RancherSettings) -> Result<String, Error> {
-    let metadata = Metadata::new(&settings.url, &settings.version)?;
+    let metadata = Metadata::new(settings)?;
     match tokio::time::timeout(PROBE_TIMEOUT, metadata.version()).await {
         Ok(version) => version,
         Err(_) => Err(Error::Unreachable {
-            endpoint: settings.url.clone(),
+            endpoint: endpoint(settings),
             reason: format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
         }),
     }

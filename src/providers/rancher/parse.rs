@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::model::{
     Address, Health, Instance, Kind, Labels, Origin, Problem, ProviderName, Service, Snapshot,
@@ -21,14 +22,15 @@ const PROBLEMS_MAX: usize = 1_000;
 
 /// What we read of a service. Any value may be null, and older servers leave fields out.
 #[derive(Deserialize)]
-struct RawService {
+struct RawService<'b> {
     name: Option<String>,
     stack_name: Option<String>,
     uuid: Option<String>,
     kind: Option<String>,
     state: Option<String>,
     labels: Option<Value>,
-    containers: Option<Vec<Value>>,
+    #[serde(borrow)]
+    containers: Option<Vec<&'b RawValue>>,
     external_ips: Option<Vec<String>>,
     health_check: Option<Value>,
     create_index: Option<Value>,
@@ -49,22 +51,49 @@ struct RawContainer {
     stack_name: Option<String>,
 }
 
+/// The list of services, split into its entries and read no further: one that is odd costs only itself, and thousands
+/// of them are never there as trees.
+#[derive(Debug)]
+pub(super) enum Services<'b> {
+    List(Vec<&'b RawValue>),
+    Other(&'b RawValue),
+}
+
+/// Splits the list of services.
+///
+/// # Errors
+/// When it is not JSON.
+pub(super) fn services(body: &[u8]) -> Result<Services<'_>, serde_json::Error> {
+    let whole: &RawValue = serde_json::from_slice(body)?;
+    // It is JSON; so whatever is wrong now is that it is no list.
+    Ok(serde_json::from_str(whole.get()).map_or(Services::Other(whole), Services::List))
+}
+
 /// Whether containers are told by name only, and must be asked for by themselves.
-pub(super) fn needs_containers(services: &Value) -> bool {
-    let containers = services.as_array().into_iter().flatten();
-    let mut containers = containers.filter_map(|service| service.get("containers")?.as_array());
-    containers.any(|list| list.iter().any(Value::is_string))
+pub(super) fn needs_containers(services: &Services<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Containers<'b> {
+        #[serde(borrow)]
+        containers: Option<Vec<&'b RawValue>>,
+    }
+    let Services::List(services) = services else { return false };
+    let lists = services.iter().filter_map(|service| {
+        serde_json::from_str::<Containers<'_>>(service.get()).ok()?.containers
+    });
+    lists.flatten().any(|container| container.get().starts_with('"'))
 }
 
 /// Reads the list of services.
 ///
 /// # Errors
 /// When it is not a list.
-pub(super) fn snapshot(services: Value, containers: &Value) -> Result<Snapshot, String> {
+pub(super) fn snapshot(services: Services<'_>, containers: &Value) -> Result<Snapshot, String> {
     let services = match services {
-        Value::Array(services) => services,
-        Value::Null => Vec::new(),
-        other => return Err(format!("its services are no list but {}", kind_of(&other))),
+        Services::List(services) => services,
+        Services::Other(other) => match serde_json::from_str(other.get()) {
+            Ok(Value::Null) | Err(_) => Vec::new(),
+            Ok(other) => return Err(format!("its services are no list but {}", kind_of(&other))),
+        },
     };
     if services.len() > SERVICES_MAX {
         let count = services.len();
@@ -90,13 +119,14 @@ pub(super) fn snapshot(services: Value, containers: &Value) -> Result<Snapshot, 
 }
 
 fn service(
-    value: Value,
-    by_name: &HashMap<&str, &Value>,
+    value: &RawValue,
+    by_name: &ByName<'_>,
     problems: &mut Vec<Problem>,
 ) -> Result<Service, (Option<String>, String)> {
-    let known_as = value.get("name").and_then(Value::as_str).map(str::to_owned);
-    let raw: RawService =
-        serde_json::from_value(value).map_err(|error| (known_as.clone(), error.to_string()))?;
+    let raw: RawService<'_> = serde_json::from_str(value.get()).map_err(|error| {
+        let value: Value = serde_json::from_str(value.get()).unwrap_or_default();
+        (value.get("name").and_then(Value::as_str).map(str::to_owned), error.to_string())
+    })?;
     let name = filled(raw.name).ok_or_else(|| (None, "it has no name".to_owned()))?;
     let stack = filled(raw.stack_name);
     let full_name = match &stack {
@@ -113,13 +143,20 @@ fn service(
         Kind::External => external(&raw.external_ips.unwrap_or_default(), &origin, problems),
         _ => {
             let containers = raw.containers.unwrap_or_default();
-            let found = containers.iter().take(CONTAINERS_MAX).map(|value| match value {
-                Value::String(name) => by_name.get(name.as_str()).copied().unwrap_or(value),
-                _ => value,
+            let read = containers.iter().take(CONTAINERS_MAX).map(|value| {
+                let name: Option<String> = serde_json::from_str(value.get()).ok();
+                let named = name.and_then(|name| {
+                    // Names are unique within a stack only.
+                    let own = by_name.get(&(stack.as_deref(), name.as_str()));
+                    own.or_else(|| by_name.get(&(None, name.as_str()))).copied()
+                });
+                match named {
+                    Some(value) => RawContainer::deserialize(value),
+                    None => serde_json::from_str(value.get()),
+                }
             });
-            let read = found
-                .filter_map(|value| container(value, (&name, stack.as_deref()), &origin, problems));
-            read.collect()
+            let own = (name.as_str(), stack.as_deref());
+            read.filter_map(|read| container(read, own, &origin, problems)).collect()
         }
     };
     let health_checked = raw.health_check.is_some_and(|check| !check.is_null())
@@ -139,12 +176,12 @@ fn service(
 
 /// A container of this service; those of its sidekicks belong to services of their own.
 fn container(
-    value: &Value,
+    read: serde_json::Result<RawContainer>,
     (service, stack): (&str, Option<&str>),
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) -> Option<Instance> {
-    let raw = match RawContainer::deserialize(value) {
+    let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
             let what = format!("A container's metadata cannot be read: {error}; it is left out.");
@@ -248,9 +285,16 @@ fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) ->
     read.collect()
 }
 
-fn by_name(containers: &Value) -> HashMap<&str, &Value> {
+/// Containers by stack and name.
+type ByName<'v> = HashMap<(Option<&'v str>, &'v str), &'v Value>;
+
+fn by_name<'v>(containers: &'v Value) -> ByName<'v> {
     let containers = containers.as_array().into_iter().flatten();
-    containers.filter_map(|value| Some((value.get("name")?.as_str()?, value))).collect()
+    let entry = |value: &'v Value| {
+        let text = |key: &str| value.get(key)?.as_str().filter(|text| !text.is_empty());
+        Some(((text("stack_name"), text("name")?), value))
+    };
+    containers.filter_map(entry).collect()
 }
 
 /// `0.0.0.0:8080:80/tcp` exposes 80. What is not TCP, or no port, exposes nothing.
@@ -285,13 +329,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(services: Value) -> Snapshot {
-        snapshot(services, &Value::Null).expect("a list")
+    fn read(services: &Value) -> Snapshot {
+        told(services, &Value::Null).expect("a list")
+    }
+
+    fn told(services: &Value, containers: &Value) -> Result<Snapshot, String> {
+        let body = services.to_string();
+        snapshot(super::services(body.as_bytes()).expect("JSON"), containers)
     }
 
     #[test]
     fn reads_a_service_with_its_containers() {
-        let snapshot = read(json!([{
+        let snapshot = read(&json!([{
             "name": "web-test", "stack_name": "proxy-test", "uuid": "u1", "kind": "service",
             "state": "active", "labels": {"traefik.enable": "true", "n": 5}, "create_index": "7",
             "health_check": {"port": 8080},
@@ -305,7 +354,7 @@ mod tests {
         let service = &snapshot.services[0];
         assert_eq!(snapshot.problems, []);
         assert_eq!((service.health_checked, service.age_order), (true, Some(7)));
-        assert_eq!(service.labels["n"], "5");
+        assert_eq!(service.labels.get("n").map(String::as_str), Some("5"));
         let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
         assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));
         assert_eq!(a.exposed_ports, [80]);
@@ -314,7 +363,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_costs_only_itself() {
-        let snapshot = read(json!([
+        let snapshot = read(&json!([
             {"name": "good", "labels": null, "containers": null, "kind": null, "stack_name": null},
             {"name": 5},
             {"name": "half", "containers": [{"name": "x", "ips": 5}, {"name": "y", "primary_ip": "no"}]},
@@ -328,7 +377,7 @@ mod tests {
 
     #[test]
     fn addresses_outside_are_instances() {
-        let snapshot = read(json!([
+        let snapshot = read(&json!([
             {"name": "ext", "kind": "externalService", "external_ips": ["192.0.2.1", "x"]}
         ]));
         assert_eq!(snapshot.services[0].kind, Kind::External);
@@ -339,25 +388,42 @@ mod tests {
     #[test]
     fn containers_told_by_name_are_looked_up() {
         let services = json!([{"name": "web", "containers": ["web-1"]}]);
-        assert!(needs_containers(&services));
+        let body = services.to_string();
+        assert!(needs_containers(&super::services(body.as_bytes()).expect("JSON")));
         let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
-        let snapshot = snapshot(services, &containers).expect("a list");
+        let snapshot = told(&services, &containers).expect("a list");
         assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
     }
 
     #[test]
+    fn a_container_of_another_stack_is_another_container() {
+        let services = json!([
+            {"name": "web", "stack_name": "one", "containers": ["web-1"]},
+            {"name": "web", "stack_name": "two", "containers": ["web-1"]},
+        ]);
+        let containers = json!([
+            {"name": "web-1", "stack_name": "two", "primary_ip": "10.0.0.2"},
+            {"name": "web-1", "stack_name": "one", "primary_ip": "10.0.0.1"},
+        ]);
+        let snapshot = told(&services, &containers).expect("a list");
+        let address = |service: &Service| format!("{:?}", service.instances[0].addresses);
+        assert!(address(&snapshot.services[0]).contains("10.0.0.1"));
+        assert!(address(&snapshot.services[1]).contains("10.0.0.2"));
+    }
+
+    #[test]
     fn nonsense_has_bounds() {
-        assert!(snapshot(json!(vec![0; SERVICES_MAX + 1]), &Value::Null).is_err());
-        let zeros = read(json!(vec![0; 5_000]));
+        assert!(told(&json!(vec![0; SERVICES_MAX + 1]), &Value::Null).is_err());
+        let zeros = read(&json!(vec![0; 5_000]));
         assert_eq!(zeros.problems.len(), PROBLEMS_MAX);
-        let zeros = read(json!([{"name": "web", "containers": vec![0; 50_000]}]));
+        let zeros = read(&json!([{"name": "web", "containers": vec![0; 50_000]}]));
         assert!(zeros.problems.len() <= PROBLEMS_MAX);
     }
 
     #[test]
     fn something_else_than_a_list_is_no_answer() {
-        assert!(snapshot(json!({"a": 1}), &Value::Null).is_err());
-        assert!(snapshot(json!("text"), &Value::Null).is_err());
-        assert_eq!(read(Value::Null), Snapshot::default());
+        assert!(told(&json!({"a": 1}), &Value::Null).is_err());
+        assert!(told(&json!("text"), &Value::Null).is_err());
+        assert_eq!(read(&Value::Null), Snapshot::default());
     }
 }

@@ -13,6 +13,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -67,6 +68,17 @@ pub(crate) fn herder_image() -> &'static str {
         );
         let lines = "FROM scratch\nCOPY herder /herder\nENTRYPOINT [\"/herder\"]\n";
         image("herder", lines, &[(binary, "herder")])
+    })
+}
+
+/// The same with a health check on `/health`; three seconds pass before the first one.
+pub(crate) fn checked_image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let lines = "FROM scratch\nCOPY herder /herder\nENTRYPOINT [\"/herder\"]\n\
+                     HEALTHCHECK --interval=3s --timeout=2s --retries=1 CMD [\"/herder\", \
+                     \"healthcheck\", \"--url\", \"http://127.0.0.1:8080/health\"]\n";
+        image("checked", lines, &[(Path::new(env!("CARGO_BIN_EXE_herder")), "herder")])
     })
 }
 
@@ -338,21 +350,34 @@ impl Certificates {
         self.folder.path().join(name)
     }
 
-    /// The server's side.
+    /// The server's side, which wants the client's certificate.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let read = |name| CertificateDer::from_pem_file(self.file(name)).expect("a certificate");
         let mut roots = RootCertStore::empty();
-        roots.add(read("ca.pem")).expect("an authority");
+        roots.add(self.certificate("ca.pem")).expect("an authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        self.server_with(verifier.build().expect("a verifier"))
+    }
+
+    /// The server's side, for any client.
+    pub(crate) fn server(&self) -> TlsAcceptor {
+        self.server_with(WebPkiClientVerifier::no_client_auth())
+    }
+
+    fn server_with(&self, verifier: Arc<dyn ClientCertVerifier>) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::from_pem_file(self.file("server.key")).expect("a key");
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the versions of the provider")
-            .with_client_cert_verifier(verifier.build().expect("a verifier"))
-            .with_single_cert(vec![read("server.pem")], key)
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![self.certificate("server.pem")], key)
             .expect("a certificate and its key");
         TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn certificate(&self, name: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.file(name)).expect("a certificate")
     }
 }
 

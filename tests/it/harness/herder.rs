@@ -26,7 +26,18 @@ pub(crate) struct Answer {
 impl Herder {
     /// Starts a command (`run`, `demo`) and waits until it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_herder"))
+        Self::spawn(&mut Command::new(env!("CARGO_BIN_EXE_herder")), args)
+    }
+
+    /// The same with so many open files at most.
+    pub(crate) fn start_with_files(files: usize, args: &[&str]) -> Self {
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        Self::spawn(shell.args(["-c", &script, env!("CARGO_BIN_EXE_herder")]), args)
+    }
+
+    fn spawn(command: &mut Command, args: &[&str]) -> Self {
+        let mut child = command
             .args(args)
             .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log.format", "json"])
             .stdin(Stdio::null())

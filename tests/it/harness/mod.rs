@@ -1,7 +1,9 @@
 //! What the tests stand on: real sockets, real processes, ports chosen by the system.
 
+pub(crate) mod compose;
 pub(crate) mod docker;
 pub(crate) mod herder;
+pub(crate) mod messages;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 

@@ -1,10 +1,9 @@
 //! The data plane in this process, serving a config that a test writes.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use herder::config::{Backend, Config, Frontend, Method, Scheme, Server, Sticky};
+use herder::config::{Backend, Config, Frontend, Method, Scheme, Server, Servers, Sticky};
 use herder::control::{Phase, State, View};
 use herder::model::{BackendId, FrontendId, Origin, ProviderName};
 use herder::proxy::{Proxy, Running};
@@ -73,16 +72,16 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
             shadowed_by: None,
         };
         let id = FrontendId::new(ProviderName::Docker, format!("frontend-{place}"));
-        config.frontends.insert(id, frontend);
+        config.frontends.insert(id, Arc::new(frontend));
         let server = |addr: &SocketAddr| {
             let server =
                 Server { scheme: Scheme::Http, addr: *addr, weight: 1, origin: origin.clone() };
             (Arc::from(format!("server-{addr}")), server)
         };
-        let servers: BTreeMap<_, _> = servers.iter().map(server).collect();
+        let servers: Servers = servers.iter().map(server).collect();
         let backend_value =
             Backend { method: Method::Wrr, sticky: None, servers, origin: origin.clone() };
-        config.backends.insert(backend, backend_value);
+        config.backends.insert(backend, Arc::new(backend_value));
     }
     config
 }
@@ -90,7 +89,16 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
 /// The same config, with clients that come back to their server.
 pub(crate) fn sticky(mut config: Config) -> Config {
     for backend in config.backends.values_mut() {
-        backend.sticky = Some(Sticky { cookie: "herder".to_owned() });
+        Arc::make_mut(backend).sticky = Some(Sticky { cookie: "herder".to_owned() });
+    }
+    config
+}
+
+/// The same config, with servers that are spoken to over TLS.
+pub(crate) fn https(mut config: Config) -> Config {
+    for backend in config.backends.values_mut() {
+        let servers = Arc::make_mut(backend).servers.iter_mut();
+        servers.for_each(|(_, server)| server.scheme = Scheme::Https);
     }
     config
 }

@@ -30,6 +30,18 @@ pub(crate) async fn read(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// Reads one head, byte by byte; what there is of it where the connection ends.
+pub(crate) async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
 /// A server that answers every connection's every read with the same bytes, and keeps what it read.
 pub(crate) struct Origin {
     pub(crate) addr: SocketAddr,

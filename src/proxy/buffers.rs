@@ -1,0 +1,61 @@
+//! A worker's buffers. A connection that waits holds none: it reads into the worker's and keeps what is left over.
+
+use std::cell::RefCell;
+
+/// One read takes this much at most. Large ones make large bodies cheap; the pages of what is never filled are never
+/// touched.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+
+/// Buffers that are kept for the next exchange.
+const SHELF_MAX: usize = 256;
+
+/// A buffer that grew beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// The buffers of one worker.
+pub(super) struct Buffers {
+    /// What has just been read. Borrowed for as long as it takes to handle it, never across a wait.
+    pub(super) read: RefCell<Box<[u8]>>,
+    /// What is about to be written. The same holds.
+    pub(super) write: RefCell<Vec<u8>>,
+    shelf: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        let read = RefCell::new(vec![0; READ_BYTES].into());
+        Self { read, write: RefCell::default(), shelf: RefCell::default() }
+    }
+
+    /// An empty buffer.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.shelf.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Puts a buffer back, and leaves an empty one without memory.
+    pub(super) fn give_back(&self, buffer: &mut Vec<u8>) {
+        let mut buffer = std::mem::take(buffer);
+        let mut shelf = self.shelf.borrow_mut();
+        if (1..=KEPT_BYTES_MAX).contains(&buffer.capacity()) && shelf.len() < SHELF_MAX {
+            buffer.clear();
+            shelf.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_and_a_huge_one_is_let_go() {
+        let buffers = Buffers::new();
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(b"words");
+        buffers.give_back(&mut buffer);
+        assert_eq!(buffer.capacity(), 0);
+        assert!(buffers.take().is_empty() && buffers.shelf.borrow().is_empty());
+        buffers.give_back(&mut Vec::with_capacity(KEPT_BYTES_MAX + 1));
+        assert!(buffers.shelf.borrow().is_empty());
+    }
+}

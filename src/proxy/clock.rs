@@ -1,0 +1,157 @@
+//! One coarse clock for each worker, and the deadlines that it watches.
+//!
+//! A wait costs a store instead of a timer: the clock looks through all deadlines at each tick and wakes whoever is
+//! late. A limit is so kept to within one tick.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Never.
+const NEVER: u64 = u64::MAX;
+
+/// A worker's time, in milliseconds since the worker began; it starts at 1, so that 0 can mean never.
+pub(super) struct Clock {
+    start: Instant,
+    now_ms: Cell<u64>,
+    /// The `Date` of this second (RFC 9110, section 5.6.7).
+    date: RefCell<String>,
+    watched: RefCell<Vec<Rc<Watched>>>,
+}
+
+struct Watched {
+    due_ms: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// When a task has waited for too long. It is told by being woken.
+pub(super) struct Deadline(Rc<Watched>);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        let date = RefCell::new(httpdate::fmt_http_date(SystemTime::now()));
+        Self { start: Instant::now(), now_ms: Cell::new(1), date, watched: RefCell::default() }
+    }
+
+    /// The time of the last tick.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// Writes the time of day, as `Date` has it.
+    pub(super) fn write_date(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.date.borrow().as_bytes());
+    }
+
+    /// A deadline that is not set.
+    pub(super) fn deadline(&self) -> Deadline {
+        let watched = Rc::new(Watched { due_ms: Cell::new(NEVER), waker: RefCell::default() });
+        self.watched.borrow_mut().push(Rc::clone(&watched));
+        Deadline(watched)
+    }
+
+    /// Ticks for ever.
+    pub(super) async fn run(&self, tick: Duration) {
+        let mut ticks = interval(tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.tick();
+        }
+    }
+
+    fn tick(&self) {
+        let before = self.now_ms.get();
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1) + 1;
+        self.now_ms.set(now);
+        if now / 1_000 != before / 1_000 {
+            *self.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
+        }
+        self.watched.borrow_mut().retain(|watched| {
+            if watched.due_ms.get() <= now {
+                watched.wake();
+            }
+            // Ours is the last one where the deadline was dropped.
+            Rc::strong_count(watched) > 1
+        });
+    }
+
+    /// Wakes every task that waits for something with a deadline.
+    pub(super) fn wake_all(&self) {
+        self.watched.borrow().iter().for_each(|watched| watched.wake());
+    }
+}
+
+impl Watched {
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Deadline {
+    /// Moves it to `limit_ms` from now.
+    pub(super) fn set(&self, clock: &Clock, limit_ms: u64) {
+        self.0.due_ms.set(clock.now_ms().saturating_add(limit_ms));
+    }
+
+    /// Moves it to `limit_ms` from now, unless it is due before.
+    pub(super) fn set_at_most(&self, clock: &Clock, limit_ms: u64) {
+        let due_ms = clock.now_ms().saturating_add(limit_ms);
+        self.0.due_ms.set(self.0.due_ms.get().min(due_ms));
+    }
+
+    /// Whether it has passed.
+    pub(super) fn is_over(&self, clock: &Clock) -> bool {
+        self.0.due_ms.get() <= clock.now_ms()
+    }
+
+    /// Has this task woken when it has passed. Called wherever the task is about to wait.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.0.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+
+    async fn over(deadline: &Deadline, clock: &Clock) {
+        poll_fn(|cx| match deadline.is_over(clock) {
+            true => Poll::Ready(()),
+            false => {
+                deadline.watch(cx);
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn whoever_is_late_is_woken() {
+        let clock = Clock::start();
+        let (late, patient) = (clock.deadline(), clock.deadline());
+        late.set(&clock, 20);
+        patient.set(&clock, 1_000_000);
+        tokio::select! {
+            () = clock.run(Duration::from_millis(5)) => unreachable!("it ticks for ever"),
+            () = over(&patient, &clock) => panic!("it was not due"),
+            () = over(&late, &clock) => {}
+        }
+        assert!(clock.now_ms() >= 20);
+        assert_eq!(clock.watched.borrow().len(), 2);
+        drop(late);
+        clock.tick();
+        assert_eq!(clock.watched.borrow().len(), 1);
+    }
+}

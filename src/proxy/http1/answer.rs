@@ -1,0 +1,318 @@
+//! An answer, from what the server sent to what the client gets.
+
+use std::io::Write as _;
+
+use httparse::Header;
+
+use super::fields::{Field, Options, classify};
+use super::framing::{self, Answered, Length, Repeats};
+use super::head::{AnswerHead, Version};
+use super::lines::{Passing, are_tidy, copy, put_number};
+use super::relay::{Relay, Sink};
+use super::request::Facts;
+use crate::proxy::clock::Clock;
+use crate::proxy::error::Error;
+
+/// An answer whose head was read and means one thing.
+#[derive(Debug)]
+pub(super) struct Answer<'h, 's> {
+    head: &'h [u8],
+    pub(super) status: u16,
+    reason: &'h str,
+    lines: &'s [Header<'h>],
+    passing: Passing,
+    body: Answered,
+    /// The protocol it changes to.
+    upgrade: Option<&'h [u8]>,
+    has_date: bool,
+    /// Whether its length passes in the server's own words.
+    has_length: bool,
+    /// Whether the server keeps the connection open after it.
+    is_kept_alive: bool,
+}
+
+/// How an answer goes to its client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Then {
+    /// The client may send another request.
+    KeepAlive,
+    /// The connection ends with this answer.
+    Close,
+}
+
+impl<'h, 's> Answer<'h, 's> {
+    /// Reads what a head means, as an answer to this request.
+    ///
+    /// # Errors
+    /// [`Error::BadAnswer`] where two readers could understand it in two ways.
+    pub(super) fn read(head: AnswerHead<'h, 's>, facts: &Facts) -> Result<Self, Error> {
+        let AnswerHead { bytes, status, reason, version, lines } = head;
+        let mut passing = Passing::default();
+        let mut framed = framing::Lines::default();
+        let mut options = Options::default();
+        let (mut upgrade, mut has_date) = (None, false);
+        let mut length = None;
+        for (index, line) in lines.iter().enumerate() {
+            let field = classify(line.name.as_bytes());
+            match field {
+                Field::Plain
+                | Field::Disguise
+                | Field::Identity(_)
+                | Field::ForwardedFor
+                | Field::Host
+                | Field::Expect => passing.add(index),
+                Field::Date => {
+                    passing.add(index);
+                    has_date = true;
+                }
+                Field::Connection if !options.read(line.value) => {
+                    return Err(Error::BadAnswer("its Connection names too many lines"));
+                }
+                Field::Upgrade => upgrade = Some(line.value),
+                _ => {
+                    if field == Field::ContentLength {
+                        length = length.or(Some(index));
+                    }
+                    framed.read(field, line.value, Repeats::Same);
+                }
+            }
+        }
+        options.take_away(lines, &mut passing);
+        let body = framing::of_answer(&framed, status, version, facts.is_head)?;
+        // One plain number means the same wherever it stands.
+        let is_told = matches!(body.length, Length::Known(_)) || body.told.is_some();
+        let length = length.filter(|&index| is_told && !lines[index].value.starts_with(b"0"));
+        if let Some(index) = length {
+            passing.add(index);
+        }
+        let has_length = length.is_some();
+        let is_kept_alive = match version {
+            Version::Http11 => !options.close,
+            Version::Http10 => options.keep_alive && !options.close,
+        };
+        let upgrade = upgrade.filter(|_| status == 101);
+        let head = bytes;
+        Ok(Self {
+            head,
+            status,
+            reason,
+            lines,
+            passing,
+            body,
+            upgrade,
+            has_date,
+            has_length,
+            is_kept_alive,
+        })
+    }
+
+    /// Whether it is one of those that come before the answer proper (RFC 9110, section 15.2).
+    pub(super) fn is_interim(&self) -> bool {
+        self.status < 200
+    }
+
+    /// Whether the server's connection can be used again once the body has ended.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.is_kept_alive && self.body.is_clear
+    }
+
+    /// How long its body is.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn length(&self) -> Length {
+        self.body.length
+    }
+
+    /// What becomes of the client's connection: a client of HTTP/1.0 knows the end of a body without a length by it.
+    pub(super) fn then(&self, facts: &Facts) -> Then {
+        let has_end = match self.body.length {
+            Length::None | Length::Known(_) => true,
+            Length::Chunked | Length::ToClose => facts.version == Version::Http11,
+        };
+        if facts.is_kept_alive && has_end { Then::KeepAlive } else { Then::Close }
+    }
+
+    /// Writes the head for the client, and tells how its body goes on.
+    pub(super) fn write(
+        &self,
+        facts: &Facts,
+        then: Then,
+        cookie: Option<&str>,
+        clock: &Clock,
+        out: &mut Vec<u8>,
+    ) -> Relay {
+        self.write_lines(out);
+        let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
+        if !self.has_date {
+            // RFC 9110, section 6.6.1: whoever passes an answer on adds what is missing.
+            put(b"Date: ");
+            clock.write_date(out);
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(cookie) = cookie {
+            write!(out, "Set-Cookie: {cookie}\r\n").expect("a Vec takes everything");
+        }
+        let is_new = facts.version == Version::Http11;
+        let sink = match self.body.length {
+            Length::Known(length) => {
+                if !self.has_length {
+                    put_length(length, out);
+                }
+                Sink::Plain
+            }
+            Length::None => {
+                if let Some(told) = self.body.told.filter(|_| !self.has_length) {
+                    put_length(told, out);
+                }
+                Sink::Plain
+            }
+            Length::Chunked | Length::ToClose if is_new => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Sink::Chunked
+            }
+            Length::Chunked | Length::ToClose => Sink::Plain,
+        };
+        out.extend_from_slice(match then {
+            Then::Close => b"Connection: close\r\n\r\n",
+            Then::KeepAlive if is_new => b"\r\n",
+            Then::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+        });
+        Relay::new(self.body.length, sink)
+    }
+
+    /// Writes an interim answer, or the one that changes the protocol.
+    ///
+    /// # Errors
+    /// [`Error::BadAnswer`] for a change that nobody asked for.
+    pub(super) fn write_interim(&self, facts: &Facts, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.status != 101 {
+            if facts.version == Version::Http11 {
+                self.write_lines(out);
+                out.extend_from_slice(b"\r\n");
+            }
+            return Ok(());
+        }
+        let Some(protocol) = self.upgrade.filter(|_| facts.is_upgrade) else {
+            return Err(Error::BadAnswer("it changed the protocol unasked"));
+        };
+        self.write_lines(out);
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+        out.extend_from_slice(protocol);
+        out.extend_from_slice(b"\r\n\r\n");
+        Ok(())
+    }
+
+    /// The first line, and those that pass as they are.
+    fn write_lines(&self, out: &mut Vec<u8>) {
+        if let Some(line) = self.line_as_it_was() {
+            out.extend_from_slice(line);
+        } else {
+            let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
+            put(b"HTTP/1.1 ");
+            // A status has three digits.
+            put(&[100, 10, 1].map(|place| b'0' + (self.status / place % 10) as u8));
+            put(b" ");
+            put(self.reason.as_bytes());
+            put(b"\r\n");
+        }
+        let is_tidy = are_tidy(self.head, self.lines);
+        copy(self.head, self.lines, is_tidy, &self.passing, out);
+    }
+}
+
+impl<'h> Answer<'h, '_> {
+    /// The first line, where we would write the very same: one copy instead of five.
+    fn line_as_it_was(&self) -> Option<&'h [u8]> {
+        const REASON: usize = "HTTP/1.1 200 ".len();
+        let line = self.head.get(..REASON + self.reason.len() + 2)?;
+        let is_same = line.starts_with(b"HTTP/1.1 ")
+            && line[REASON - 1] == b' '
+            && std::ptr::eq(self.reason.as_ptr(), line[REASON..].as_ptr())
+            && line.ends_with(b"\r\n");
+        is_same.then_some(line)
+    }
+}
+
+fn put_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    put_number(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::http1::head::{answer, slots};
+
+    fn facts(version: Version, is_head: bool) -> Facts {
+        Facts {
+            version,
+            length: Length::None,
+            is_head,
+            is_idempotent: true,
+            is_kept_alive: true,
+            is_upgrade: false,
+        }
+    }
+
+    /// The head a client gets, without the date.
+    fn sent(head: &str, facts: &Facts) -> Result<String, Error> {
+        let mut slots = slots();
+        let answer = Answer::read(answer(head.as_bytes(), &mut slots)?.expect("whole"), facts)?;
+        let mut out = Vec::new();
+        answer.write(facts, answer.then(facts), None, &Clock::start(), &mut out);
+        let text = String::from_utf8(out).expect("plain text");
+        let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+        Ok(lines.collect())
+    }
+
+    #[track_caller]
+    fn check(head: &str, facts: &Facts, expected: &str) {
+        assert_eq!(sent(head, facts).as_deref(), Ok(expected), "{head:?}");
+    }
+
+    #[test]
+    fn the_client_learns_where_the_body_ends() {
+        let (new, old) = (facts(Version::Http11, false), facts(Version::Http10, false));
+        let known = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+        check(known, &new, known);
+        check(
+            known,
+            &old,
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n",
+        );
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(chunked, &new, chunked);
+        check(chunked, &old, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        check("HTTP/1.0 200 OK\r\n\r\n", &new, chunked);
+        let head = facts(Version::Http11, true);
+        check(known, &head, known);
+        check(chunked, &head, "HTTP/1.1 200 OK\r\n\r\n");
+        check("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", &new, "HTTP/1.1 204 No\r\n\r\n");
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_ends_here() {
+        check(
+            "HTTP/1.1 200\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nA: b\r\n\
+             Set-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
+            &facts(Version::Http11, false),
+            "HTTP/1.1 200 \r\nA: b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
+        );
+    }
+
+    #[test]
+    fn a_protocol_is_not_changed_unasked() {
+        let mut facts = facts(Version::Http11, false);
+        let head = b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+        let write = |facts: &Facts| {
+            let mut slots = slots();
+            let answer = Answer::read(answer(head, &mut slots)?.expect("whole"), facts)?;
+            let mut out = Vec::new();
+            answer.write_interim(facts, &mut out).map(|()| out)
+        };
+        assert!(write(&facts).is_err());
+        facts.is_upgrade = true;
+        let expected = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(write(&facts).expect("asked"), expected);
+    }
+}

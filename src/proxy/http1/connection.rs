@@ -1,0 +1,222 @@
+//! A client's connection: one request after another, until either side has enough.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::answer::Then;
+use super::exchange::{After, exchange};
+use super::head::{From, Scan, Span};
+use super::own;
+use super::request::Address;
+use crate::proxy::clock::Deadline;
+use crate::proxy::error::Error;
+use crate::proxy::forwarded::plain_ip;
+use crate::proxy::upstream::poll_write;
+use crate::proxy::worker::Worker;
+
+/// A client's connection.
+pub(in crate::proxy) struct Client {
+    pub(super) stream: TcpStream,
+    /// When the wait ends that the connection is in.
+    pub(super) deadline: Deadline,
+    /// What was read and belongs to a request that has not ended. Without memory while the connection idles.
+    pub(super) inbox: Vec<u8>,
+    /// Written with the first request.
+    address: Option<Address>,
+    peer: SocketAddr,
+}
+
+/// One read of a head takes this much at most: what follows it is copied.
+const HEAD_READ_BYTES: usize = 16 * 1024;
+
+/// How long an idle connection is given at a stop, for a request that is already on its way.
+const LAST_REQUEST_WAIT_MS: u64 = 50;
+
+/// How long we wait for a client to close its side after ours.
+const LINGER_MS: u64 = 1_000;
+
+/// What comes next on a connection.
+enum Next {
+    /// A request with this head.
+    Head(Span),
+    /// Something that can be no request.
+    Bad(Error),
+    /// Nothing.
+    End,
+}
+
+/// Serves one connection until it ends.
+///
+/// The size of this future is what an idle connection takes: what is rare in it is boxed.
+pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
+    loop {
+        let after = match client.next(worker).await {
+            Next::Head(span) => exchange(worker, client, span).await,
+            Next::Bad(error) => {
+                worker.state.live.totals.answered(own::status(&error));
+                Box::pin(client.refuse(worker, &error, Then::Close, false)).await;
+                After::Linger
+            }
+            Next::End => return,
+        };
+        match after {
+            After::Again => {}
+            After::Close => return,
+            After::Linger => return Box::pin(client.linger(worker)).await,
+        }
+    }
+}
+
+impl Client {
+    pub(in crate::proxy) fn new(stream: TcpStream, peer: SocketAddr, deadline: Deadline) -> Self {
+        Self { stream, deadline, inbox: Vec::new(), address: None, peer }
+    }
+
+    /// Waits for the next head.
+    async fn next(&mut self, worker: &Worker) -> Next {
+        let limits = &worker.limits;
+        let mut scan = Scan::with_max(limits.head_bytes);
+        let limit_ms = if self.inbox.is_empty() { limits.idle_ms } else { limits.head_ms };
+        self.deadline.set(&worker.clock, limit_ms);
+        loop {
+            if !self.inbox.is_empty() {
+                match scan.advance(&self.inbox, From::Client) {
+                    Ok(Some(span)) if span.end <= limits.head_bytes => return Next::Head(span),
+                    Ok(None) if self.inbox.len() <= limits.head_bytes => {}
+                    Ok(_) => return Next::Bad(Error::HeadTooLarge),
+                    Err(error) => return Next::Bad(error),
+                }
+            }
+            let was_empty = self.inbox.is_empty();
+            match poll_fn(|cx| self.poll_more(worker, scan, cx)).await {
+                Ok(true) if was_empty => self.deadline.set(&worker.clock, limits.head_ms),
+                Ok(true) => {}
+                // It closed, which ends half a head too.
+                Ok(false) => return Next::End,
+                Err(TooLate) if scan.is_blank(&self.inbox) => return Next::End,
+                Err(TooLate) => return Next::Bad(Error::SlowClient),
+            }
+        }
+    }
+
+    /// Reads more of a head. False: the connection has ended.
+    fn poll_more(
+        &mut self,
+        worker: &Worker,
+        scan: Scan,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, TooLate>> {
+        let mut scratch = worker.buffers.read.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch[..HEAD_READ_BYTES]);
+        match self.poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(())) => {
+                if self.inbox.capacity() == 0 {
+                    self.inbox = worker.buffers.take();
+                }
+                self.inbox.extend_from_slice(buffer.filled());
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Ok(false)),
+            Poll::Pending => {
+                if worker.is_draining() && scan.is_blank(&self.inbox) {
+                    self.deadline.set_at_most(&worker.clock, LAST_REQUEST_WAIT_MS);
+                }
+                if self.deadline.is_over(&worker.clock) {
+                    return Poll::Ready(Err(TooLate));
+                }
+                self.deadline.watch(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The client's address, as servers are told it, and what was read.
+    pub(super) fn address_and_inbox(&mut self, worker: &Worker) -> (&Address, &[u8]) {
+        let peer = self.peer;
+        let address = self
+            .address
+            .get_or_insert_with(|| Address::new(plain_ip(peer.ip()), &worker.forwarder));
+        (address, &self.inbox)
+    }
+
+    /// Sends one of our own answers. What the client does not take in time is lost.
+    pub(super) async fn refuse(
+        &mut self,
+        worker: &Worker,
+        error: &Error,
+        then: Then,
+        is_head: bool,
+    ) {
+        let mut bytes = worker.buffers.take();
+        own::write(error, then, is_head, &worker.clock, &mut bytes);
+        self.deadline.set(&worker.clock, worker.limits.body_ms);
+        let mut sent = 0;
+        poll_fn(|cx| {
+            while sent < bytes.len() {
+                match self.poll_write(cx, &bytes[sent..]) {
+                    Poll::Ready(Ok(n @ 1..)) => sent += n,
+                    Poll::Ready(_) => break,
+                    Poll::Pending if self.deadline.is_over(&worker.clock) => break,
+                    Poll::Pending => {
+                        self.deadline.watch(cx);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        worker.buffers.give_back(&mut bytes);
+    }
+
+    /// Reads, and throws away, what a client still sends after our last word: the kernel would answer it with a reset,
+    /// and the client might lose that word (RFC 9112, section 9.6).
+    async fn linger(&mut self, worker: &Worker) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        self.deadline.set(&worker.clock, LINGER_MS);
+        poll_fn(|cx| {
+            loop {
+                let mut scratch = worker.buffers.read.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut scratch);
+                match self.poll_read(cx, &mut buffer) {
+                    _ if self.deadline.is_over(&worker.clock) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        self.deadline.watch(cx);
+                        return Poll::Pending;
+                    }
+                }
+            }
+        })
+        .await;
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        poll_write(&mut self.stream, cx, bytes)
+    }
+}
+
+/// A wait took longer than its limit.
+struct TooLate;

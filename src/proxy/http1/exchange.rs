@@ -1,0 +1,371 @@
+//! One request: where it goes, who gets it, and what is done when that fails.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::time::sleep;
+
+use super::answer::Then;
+use super::connection::Client;
+use super::framing::Length;
+use super::head::{self, Span, Version};
+use super::own;
+use super::relay::{Relay, Sink};
+use super::request::{Facts, Hop, Request};
+use super::transfer::{End, Failure, Transfer};
+use super::tunnel;
+use crate::balance::{Moment, sticky};
+use crate::live::ServerLive;
+use crate::middleware::Flow;
+use crate::model::Exchange;
+use crate::proxy::error::Error;
+use crate::proxy::upstream::{Place, Risk, Upstream};
+use crate::proxy::worker::Worker;
+use crate::settings::HTTP_ENTRYPOINT;
+use crate::table::{Route, RunningServer, Table, Tried};
+
+/// Before servers that did not answer are asked once more.
+const AGAIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// Another request may come.
+    Again,
+    /// It ends.
+    Close,
+    /// It ends, and the client may still be sending.
+    Linger,
+}
+
+/// A request on its way to one server.
+struct Attempt<'t> {
+    route: &'t Arc<Route>,
+    server: &'t RunningServer,
+    facts: Facts,
+    /// Whether the answer tells the client to come back to this server.
+    sets_cookie: bool,
+    body: Relay,
+    /// How much of the inbox is this request's.
+    used: usize,
+}
+
+/// A request that no server answers.
+struct Refusal {
+    error: Error,
+    route: Option<Arc<Route>>,
+    is_head: bool,
+    after: After,
+    used: usize,
+}
+
+/// A server did not answer.
+struct Failed {
+    error: Error,
+    /// Whether another one may be asked.
+    may_go_on: bool,
+}
+
+/// Answers one request. Every failure becomes an answer, and every answer is counted.
+pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
+    let mut out = worker.buffers.take();
+    let (after, used) = match forward(worker, client, span, &mut out).await {
+        Ok(done) => done,
+        Err(refusal) => (Box::pin(refuse(worker, client, &refusal)).await, refusal.used),
+    };
+    worker.buffers.give_back(&mut out);
+    // Most requests come alone.
+    if used >= client.inbox.len() {
+        worker.buffers.give_back(&mut client.inbox);
+    } else {
+        client.inbox.drain(..used);
+    }
+    after
+}
+
+async fn refuse(worker: &Worker, client: &mut Client, refusal: &Refusal) -> After {
+    let status = own::status(&refusal.error);
+    worker.state.live.totals.answered(status);
+    if let Some(route) = &refusal.route {
+        route.live.answered(status);
+        tracing::debug!(frontend = %route.id, error = %refusal.error, "request failed");
+    }
+    let then = match refusal.after {
+        After::Again => Then::KeepAlive,
+        After::Close | After::Linger => Then::Close,
+    };
+    client.refuse(worker, &refusal.error, then, refusal.is_head).await;
+    refusal.after
+}
+
+/// Asks one server after another until one answers. Tells how much of the inbox was this request's.
+///
+/// Each is picked from the table in force then: a server that has left meanwhile is not asked.
+async fn forward(
+    worker: &Worker,
+    client: &mut Client,
+    span: Span,
+    out: &mut Vec<u8>,
+) -> Result<(After, usize), Refusal> {
+    let mut tried = Tried::default();
+    let mut attempts = worker.state.settings.limits.attempts_max.max(1);
+    let (mut failed, mut has_paused) = (None::<Box<Refusal>>, false);
+    loop {
+        let table = worker.table();
+        let mut attempt =
+            match (begin(worker, client, span, &table, &mut tried, out), failed.take()) {
+                (Ok(attempt), _) => attempt,
+                (Err(refusal), None) => return Err(refusal),
+                // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
+                (Err(_), Some(last)) if attempts > 0 && !has_paused => {
+                    Box::pin(sleep(AGAIN_PAUSE)).await;
+                    (tried, failed) = (Tried::default(), Some(last));
+                    has_paused = true;
+                    continue;
+                }
+                // Nobody is left: what went wrong with the others is the better reason.
+                (Err(_), Some(last)) => return Err(*last),
+            };
+        attempts -= 1;
+        let Failed { error, may_go_on } = match run(worker, client, &mut attempt, out).await {
+            Ok(after) => return Ok((after, attempt.used)),
+            Err(failed) => failed,
+        };
+        let refusal = Refusal {
+            after: after_refusal(&error, &attempt.facts, attempt.body.is_done()),
+            error,
+            route: Some(Arc::clone(attempt.route)),
+            is_head: attempt.facts.is_head,
+            used: attempt.used,
+        };
+        if !may_go_on || attempts == 0 {
+            return Err(refusal);
+        }
+        tracing::debug!(
+            frontend = %attempt.route.id, server = %attempt.server.name, error = %refusal.error,
+            "no answer; another server is asked"
+        );
+        failed = Some(Box::new(refusal));
+    }
+}
+
+/// What becomes of the connection when one of our own answers goes out.
+fn after_refusal(error: &Error, facts: &Facts, is_complete: bool) -> After {
+    match (own::ends_connection(error) || !is_complete, facts.is_kept_alive) {
+        // What follows may still be this request.
+        (true, _) => After::Linger,
+        (false, true) => After::Again,
+        (false, false) => After::Close,
+    }
+}
+
+/// Reads the request, finds its route, picks a server, and writes what that one gets to `out`.
+fn begin<'t>(
+    worker: &Worker,
+    client: &mut Client,
+    span: Span,
+    table: &'t Table,
+    tried: &mut Tried,
+    out: &mut Vec<u8>,
+) -> Result<Attempt<'t>, Refusal> {
+    out.clear();
+    let (address, inbox) = client.address_and_inbox(worker);
+    let mut slots = head::slots();
+    let slots = &mut slots[..worker.limits.head_lines];
+    let request = head::request(&inbox[span.start..span.end], slots).and_then(Request::read);
+    let request = request.map_err(|error| Refusal {
+        error,
+        route: None,
+        is_head: false,
+        after: After::Linger,
+        used: inbox.len(),
+    })?;
+    let facts = request.facts;
+    let end = span.start + request.head_len();
+    let rest = &inbox[end..];
+    let refused = |error, route: Option<&Arc<Route>>, used, is_complete| Refusal {
+        after: after_refusal(&error, &facts, is_complete),
+        error,
+        route: route.cloned(),
+        is_head: facts.is_head,
+        used: end + used,
+    };
+
+    let target = &request.target;
+    let host = target.host.clone();
+    let mut exchange = Exchange::of_host(HTTP_ENTRYPOINT, host, target.path(), &request);
+    let route = table.lookup(&exchange);
+    let moment = Moment { now_ms: worker.clock.now_ms(), random: || fastrand::u64(..) };
+    for step in route.iter().flat_map(|route| &route.frontend.chain) {
+        match step.handler().on_request(&mut exchange) {
+            Flow::Continue => {}
+        }
+    }
+    let server = route.and_then(|route| route.backend.pick(&exchange, moment, tried));
+    if let (Some(route), Some(server)) = (route, server) {
+        // The server sees the client's host, or its own address where it wants that, or there is none.
+        let own_host;
+        let host = match route.frontend.pass_host_header && !target.authority.is_empty() {
+            true => target.authority,
+            false => {
+                own_host = server.addr.to_string();
+                &own_host
+            }
+        };
+        let hop = Hop { forwarder: &worker.forwarder, client: address, host };
+        request.write(&exchange, &hop, out);
+    }
+    let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
+    let mut body = Relay::new(facts.length, sink);
+    let used = body.feed(rest, out);
+    let used = used.map_err(|bad| refused(Error::BadRequest(bad.0), route, rest.len(), false))?;
+    match (route, server) {
+        (None, _) => Err(refused(Error::Unknown, None, used, body.is_done())),
+        (_, None) => Err(refused(Error::NoServer, route, used, body.is_done())),
+        (Some(route), Some(server)) => {
+            let sets_cookie = route.backend.sticky().is_some_and(|sticky| {
+                let line = exchange.head.header("cookie");
+                let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
+                has != Some(&server.cookie_value)
+            });
+            Ok(Attempt { route, server, facts, sets_cookie, body, used: end + used })
+        }
+    }
+}
+
+/// Sends a request to one server, and its answer to the client.
+async fn run(
+    worker: &Worker,
+    client: &mut Client,
+    attempt: &mut Attempt<'_>,
+    out: &mut Vec<u8>,
+) -> Result<After, Failed> {
+    let Attempt { route, server, facts, .. } = *attempt;
+    let place = (server.scheme, server.addr);
+    // Without a body on its way the request can be sent again as it is (RFC 9110, section 9.2.2).
+    let may_repeat = facts.is_idempotent && attempt.body.is_done();
+    let risk = if may_repeat { Risk::Repeatable } else { Risk::Once };
+    let cookie = route.backend.sticky().filter(|_| attempt.sets_cookie);
+    let cookie = cookie.map(|sticky| sticky::set_cookie(&sticky.cookie, &server.cookie_value));
+    let mut guard = Guard::begin(&server.live);
+    let mut pooled = worker.pool.take(place, risk, worker.clock.now_ms());
+    loop {
+        let is_reused = pooled.is_some();
+        let upstream = match pooled.take() {
+            Some(upstream) => upstream,
+            None => match Box::pin(dial(worker, client, place)).await {
+                Ok(upstream) => upstream,
+                Err(error) => {
+                    guard.fail();
+                    server.live.refused(worker.clock.now_ms());
+                    return Err(Failed { error, may_go_on: true });
+                }
+            },
+        };
+        let mut transfer = Transfer::new(
+            worker,
+            client,
+            route,
+            facts,
+            cookie.as_deref(),
+            (upstream, is_reused),
+            &mut attempt.body,
+            out,
+        );
+        match poll_fn(|cx| transfer.poll(cx)).await {
+            Ok(End::Answered { status, then, is_complete, is_reusable, has_next }) => {
+                let upstream = transfer.into_server();
+                if is_reusable {
+                    worker.pool.keep(place, upstream, worker.clock.now_ms());
+                }
+                if status >= 500 {
+                    guard.fail();
+                }
+                return Ok(match (then, is_complete) {
+                    (Then::KeepAlive, true) => After::Again,
+                    (Then::Close, true) if !has_next => After::Close,
+                    _ => After::Linger,
+                });
+            }
+            Ok(End::Switched) => {
+                let mut upstream = transfer.into_server();
+                let early = client.inbox.split_off(attempt.used);
+                // However it ends, it has ended: both sides are closed here.
+                let stream = &mut client.stream;
+                let _ = Box::pin(tunnel::join(stream, &mut upstream, early, &worker.buffers)).await;
+                return Ok(After::Close);
+            }
+            // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
+            Err(Failure::NoAnswer { is_unsent, is_dead: true, .. }) if is_unsent || may_repeat => {}
+            Err(Failure::NoAnswer { error, is_unsent, .. }) => {
+                guard.fail();
+                let is_broken = matches!(error, Error::Unreachable(_));
+                return Err(Failed { error, may_go_on: is_broken && (is_unsent || may_repeat) });
+            }
+            Err(Failure::Refused(error)) => {
+                if error.is_servers() {
+                    guard.fail();
+                }
+                return Err(Failed { error, may_go_on: false });
+            }
+            Err(Failure::Cut(error)) => {
+                if error.is_servers() {
+                    guard.fail();
+                }
+                tracing::debug!(frontend = %route.id, server = %server.name, %error, "answer cut");
+                if facts.version == Version::Http10 {
+                    // The end of the connection may be the end of the body: a reset says that it is not.
+                    let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+                }
+                return Ok(After::Close);
+            }
+            Err(Failure::Gone) => return Ok(After::Close),
+        }
+    }
+}
+
+/// Connects to a server.
+async fn dial(worker: &Worker, client: &Client, place: Place) -> Result<Upstream, Error> {
+    client.deadline.set(&worker.clock, worker.limits.connect_ms);
+    let mut dial = pin!(worker.pool.dial(place));
+    poll_fn(|cx| match dial.as_mut().poll(cx) {
+        Poll::Ready(Ok(upstream)) => Poll::Ready(Ok(upstream)),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Unreachable(error.to_string()))),
+        Poll::Pending if client.deadline.is_over(&worker.clock) => {
+            Poll::Ready(Err(Error::SlowServer("it did not take the connection")))
+        }
+        Poll::Pending => {
+            client.deadline.watch(cx);
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Counts one request as under way at a server, until it is dropped.
+struct Guard<'t> {
+    server: &'t ServerLive,
+    is_failed: bool,
+}
+
+impl<'t> Guard<'t> {
+    fn begin(server: &'t ServerLive) -> Self {
+        server.begin();
+        Self { server, is_failed: false }
+    }
+
+    /// It went wrong: a connection that broke, or a 5xx answer.
+    fn fail(&mut self) {
+        self.is_failed = true;
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.server.end(self.is_failed);
+    }
+}

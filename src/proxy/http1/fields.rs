@@ -1,0 +1,202 @@
+//! What a header line is to a proxy: by its name, read once for each line.
+
+use httparse::Header;
+
+use super::lines::Passing;
+
+/// What has to be done about a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Field {
+    /// It passes as it is.
+    Plain,
+    /// `Host`.
+    Host,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Connection`.
+    Connection,
+    /// `TE`.
+    Te,
+    /// `Upgrade`.
+    Upgrade,
+    /// `Expect`.
+    Expect,
+    /// `Date`.
+    Date,
+    /// Ends at each hop, without a meaning to us (RFC 9110, section 7.6.1).
+    Hop,
+    /// `X-Forwarded-For`.
+    ForwardedFor,
+    /// Tells a server who the client is. Only a trusted client may say it itself.
+    Identity(Identity),
+    /// Servers that hand headers on as variables (CGI, WSGI) take it for one that frames the body.
+    Disguise,
+}
+
+/// What is told about a client, besides the way it came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Identity {
+    Host,
+    Port,
+    Proto,
+    Server,
+    RealIp,
+    /// `X-Forwarded-Prefix`, `Forwarded`: nothing is added where they are missing.
+    Other,
+}
+
+/// What a line of this name is. An underscore counts as a hyphen in what tells who the client is: that is how CGI and
+/// WSGI servers see it, and nobody else needs it.
+pub(super) fn classify(name: &[u8]) -> Field {
+    let Some(&first) = name.first() else { return Field::Plain };
+    // Length and first letter decide: hardly any line is compared with a name that it is not.
+    match (name.len(), first | 0x20) {
+        (2, b't') if is(name, b"te") => Field::Te,
+        (4, b'h') if is(name, b"host") => Field::Host,
+        (4, b'd') if is(name, b"date") => Field::Date,
+        (6, b'e') if is(name, b"expect") => Field::Expect,
+        (7, b'u') if is(name, b"upgrade") => Field::Upgrade,
+        (9, b'f') if is(name, b"forwarded") => Field::Identity(Identity::Other),
+        (9, b'x') if is_folded(name, b"x-real-ip") => Field::Identity(Identity::RealIp),
+        (10, b'c') if is(name, b"connection") => Field::Connection,
+        (10, b'k') if is(name, b"keep-alive") => Field::Hop,
+        (14, b'c') if is(name, b"content-length") => Field::ContentLength,
+        (14, b'c') if is_folded(name, b"content-length") => Field::Disguise,
+        (14, b'h') if is(name, b"http2-settings") => Field::Hop,
+        (15, b'x') if is_folded(name, b"x-forwarded-for") => Field::ForwardedFor,
+        (16, b'p') if is(name, b"proxy-connection") => Field::Hop,
+        (16, b'x') if is_folded(name, b"x-forwarded-host") => Field::Identity(Identity::Host),
+        (16, b'x') if is_folded(name, b"x-forwarded-port") => Field::Identity(Identity::Port),
+        (17, b't') if is(name, b"transfer-encoding") => Field::TransferEncoding,
+        (17, b't') if is_folded(name, b"transfer-encoding") => Field::Disguise,
+        (17, b'x') if is_folded(name, b"x-forwarded-proto") => Field::Identity(Identity::Proto),
+        (18, b'p') if is(name, b"proxy-authenticate") => Field::Hop,
+        (18, b'x') if is_folded(name, b"x-forwarded-server") => Field::Identity(Identity::Server),
+        (18, b'x') if is_folded(name, b"x-forwarded-prefix") => Field::Identity(Identity::Other),
+        (19, b'p') if is(name, b"proxy-authorization") => Field::Hop,
+        _ => Field::Plain,
+    }
+}
+
+/// Whether a name is this one (in lower case), all its bytes compared at once. Setting the bit that tells lower case
+/// from upper turns no other byte of a name into a letter, a digit or a hyphen.
+fn is<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let different =
+        name.iter().zip(plain).fold(0, |all, (byte, plain)| all | (byte | 0x20) ^ plain);
+    different == 0
+}
+
+/// The same, an underscore taken for a hyphen.
+fn is_folded<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
+    let different = name.iter().zip(plain).fold(0, |all, (&byte, plain)| all | fold(byte) ^ plain);
+    different == 0
+}
+
+/// What `Connection` says (RFC 9110, section 7.6.1).
+#[derive(Debug, Default)]
+pub(super) struct Options<'h> {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// Lines that it takes away besides those that always go.
+    named: Vec<&'h [u8]>,
+}
+
+/// Names in `Connection` that a head may have: each is compared with each line.
+const NAMED_MAX: usize = 100;
+
+/// What `Connection` may not take away: it would change what the message is, where it goes, or whose it is.
+const KEPT: [&[u8]; 4] = [b"host", b"cookie", b"authorization", b"set-cookie"];
+
+impl<'h> Options<'h> {
+    /// Reads one line more. False: it names more than anybody needs.
+    #[must_use]
+    pub(super) fn read(&mut self, value: &'h [u8]) -> bool {
+        // What nearly all of them say.
+        if is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return true;
+        }
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let is = |other: &[u8]| option.eq_ignore_ascii_case(other);
+            match option.len() {
+                0 => {}
+                5 if is(b"close") => self.close = true,
+                7 if is(b"upgrade") => self.upgrade = true,
+                10 if is(b"keep-alive") => self.keep_alive = true,
+                _ if classify(option) != Field::Plain || KEPT.iter().any(|kept| is(kept)) => {}
+                _ => self.named.push(option),
+            }
+        }
+        self.named.len() <= NAMED_MAX
+    }
+
+    /// Has the lines that it names pass no further.
+    pub(super) fn take_away(&self, lines: &[Header<'_>], passing: &mut Passing) {
+        if self.named.is_empty() {
+            return;
+        }
+        for (index, line) in lines.iter().enumerate() {
+            if self.names(line.name.as_bytes()) {
+                passing.remove(index);
+            }
+        }
+    }
+
+    fn names(&self, name: &[u8]) -> bool {
+        self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_without_case() {
+        assert_eq!(classify(b"HOST"), Field::Host);
+        assert_eq!(classify(b"Transfer-Encoding"), Field::TransferEncoding);
+        assert_eq!(classify(b"Transfer_Encoding"), Field::Disguise);
+        assert_eq!(classify(b"Content_Length"), Field::Disguise);
+        assert_eq!(classify(b"X_Forwarded-For"), Field::ForwardedFor);
+        assert_eq!(classify(b"X-Real_IP"), Field::Identity(Identity::RealIp));
+        assert_eq!(classify(b"X-Request-Id"), Field::Plain);
+        assert_eq!(classify(b"Ho_t"), Field::Plain);
+    }
+
+    #[test]
+    fn every_other_byte_makes_another_name() {
+        for name in [&b"host"[..], b"te", b"content-length", b"x-real-ip", b"http2-settings"] {
+            for (at, byte) in
+                name.iter().enumerate().flat_map(|(at, _)| (0..=255).map(move |b| (at, b)))
+            {
+                let mut other = name.to_vec();
+                other[at] = byte;
+                // Controls stand in no name: httparse sees to that.
+                if byte.is_ascii_control() || byte.eq_ignore_ascii_case(&name[at]) {
+                    continue;
+                }
+                let is_other = classify(&other) != classify(name);
+                let is_underscore = byte == b'_' && name[at] == b'-';
+                assert!(is_other || is_underscore, "{:?}", String::from_utf8_lossy(&other));
+            }
+        }
+    }
+
+    #[test]
+    fn connection_takes_away_what_it_names_and_nothing_that_matters() {
+        let mut options = Options::default();
+        assert!(options.read(b"Close, X-Secret ,,Host, Cookie, X-Forwarded-For"));
+        assert!(options.close && !options.keep_alive);
+        assert!(options.names(b"x-secret"));
+        for kept in [&b"Host"[..], b"Cookie", b"X-Forwarded-For", b"Content-Length"] {
+            assert!(!options.names(kept));
+        }
+        assert!(!Options::default().read(&b"a,".repeat(101)));
+    }
+}

@@ -1,0 +1,356 @@
+//! Where a head ends, and what its lines are. Looks at each byte once, however slowly they come.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig};
+
+use super::lines::place;
+use crate::proxy::error::Error;
+
+/// Lines that a head may have at most, whatever the settings say: they lie on the stack while a head is read.
+pub(in crate::proxy) const LINES_MAX: usize = 256;
+
+/// No registered method is half as long.
+const METHOD_BYTES_MAX: usize = 64;
+
+/// Room for the lines of a head.
+pub(super) type Slots<'h> = [MaybeUninit<Header<'h>>; LINES_MAX];
+
+/// Empty room.
+pub(super) fn slots<'h>() -> Slots<'h> {
+    [const { MaybeUninit::uninit() }; LINES_MAX]
+}
+
+/// The versions of HTTP/1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Version {
+    /// No keep-alive unless asked for, no chunks, no interim answers.
+    Http10,
+    /// The usual one.
+    Http11,
+}
+
+/// A request's head, as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestHead<'h, 's> {
+    /// The whole of it.
+    pub(super) bytes: &'h [u8],
+    pub(super) method: &'h str,
+    pub(super) target: &'h str,
+    pub(super) version: Version,
+    pub(super) lines: &'s [Header<'h>],
+}
+
+/// An answer's head, as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerHead<'h, 's> {
+    /// The whole of it.
+    pub(super) bytes: &'h [u8],
+    pub(super) status: u16,
+    pub(super) reason: &'h str,
+    pub(super) version: Version,
+    pub(super) lines: &'s [Header<'h>],
+}
+
+/// Who sent a head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum From {
+    /// A client: lines end in CR LF, or two readers may see two heads.
+    Client,
+    /// A server: old ones end their lines with LF alone (RFC 9112, section 2.2), and what we write is clean.
+    Server,
+}
+
+/// How far the search for a head's end has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scan {
+    /// Bytes looked at.
+    seen: usize,
+    /// Where the current line begins.
+    line: usize,
+    /// Where the head begins: one empty line before a request is passed over (RFC 9112, section 2.2).
+    start: usize,
+    /// What came may be taken for one head, unseen, up to this size.
+    unseen_max: usize,
+}
+
+/// A whole head is in `bytes[start..end]`; it may end earlier.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Scan {
+    /// For heads of this size at most.
+    pub(super) fn with_max(head_bytes: usize) -> Self {
+        Self { unseen_max: head_bytes, ..Self::default() }
+    }
+
+    /// Looks at what has come since the last time. None: the head has not ended yet.
+    ///
+    /// # Errors
+    /// What cannot become a head, as soon as that is certain.
+    pub(super) fn advance(&mut self, bytes: &[u8], from: From) -> Result<Option<Span>, Error> {
+        // Nearly every head comes alone and in one piece: its lines are looked at when it is read. Whether it ends
+        // earlier shows then, too.
+        let is_fresh = self.seen == 0 && bytes.len() <= self.unseen_max && from == From::Client;
+        let begins = bytes.first().is_some_and(|&byte| is_token_byte(byte));
+        if is_fresh && begins && bytes.ends_with(b"\r\n\r\n") {
+            return Ok(Some(Span { start: 0, end: bytes.len() }));
+        }
+        for found in memchr::memchr_iter(b'\n', &bytes[self.seen..]) {
+            let at = self.seen + found;
+            let has_return = at > self.line && bytes[at - 1] == b'\r';
+            if !has_return && from == From::Client {
+                return Err(Error::BadRequest("a line ends without a carriage return"));
+            }
+            let end_of_line = if has_return { at - 1 } else { at };
+            let line = &bytes[self.line..end_of_line];
+            match (line.is_empty(), self.line == self.start) {
+                (true, true) if from == From::Client && self.start == 0 => self.start = at + 1,
+                (true, true) => return Err(from.bad("an empty line stands where a head begins")),
+                (true, false) => return Ok(Some(Span { start: self.start, end: at + 1 })),
+                (false, true) if from == From::Client => {
+                    check_beginning(line)?;
+                    check_version(line)?;
+                }
+                (false, _) => {}
+            }
+            self.line = at + 1;
+        }
+        self.seen = bytes.len();
+        if from == From::Client && self.line == self.start {
+            check_beginning(&bytes[self.start..])?;
+        }
+        Ok(None)
+    }
+
+    /// Whether it has looked at anything.
+    pub(super) fn has_begun(self) -> bool {
+        self.seen > 0
+    }
+
+    /// Whether nothing but what may be passed over has come.
+    pub(super) fn is_blank(self, bytes: &[u8]) -> bool {
+        bytes.len() <= self.start
+    }
+}
+
+impl From {
+    fn bad(self, what: &'static str) -> Error {
+        match self {
+            Self::Client => Error::BadRequest(what),
+            Self::Server => Error::BadAnswer(what),
+        }
+    }
+}
+
+/// What is no HTTP/1 is told so after its first line, not after a time-out.
+fn check_version(line: &[u8]) -> Result<(), Error> {
+    match line.split_last_chunk::<9>() {
+        Some((_, b" HTTP/1.1" | b" HTTP/1.0")) => Ok(()),
+        Some((_, [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])) => {
+            Err(Error::VersionNotServed)
+        }
+        _ => Err(Error::BadRequest("the first line does not end with an HTTP version")),
+    }
+}
+
+/// The beginning of a first line: a method, or something that speaks another protocol.
+fn check_beginning(bytes: &[u8]) -> Result<(), Error> {
+    let beginning = &bytes[..bytes.len().min(METHOD_BYTES_MAX + 1)];
+    let method = beginning.split(|&byte| byte == b' ').next().unwrap_or_default();
+    // The carriage return of an empty line may be waiting for its line feed.
+    let is_name = method.iter().all(|&byte| is_token_byte(byte));
+    let is_name = is_name && (bytes.is_empty() || !method.is_empty()) || bytes == b"\r";
+    if !is_name {
+        return Err(Error::BadRequest("the first line does not begin with a method"));
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Error::MethodNotServed);
+    }
+    Ok(())
+}
+
+/// RFC 9110, section 5.6.2.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Reads the request head that `bytes` begin with; a whole one is there.
+///
+/// # Errors
+/// [`Error::BadRequest`] where it breaks the grammar, [`Error::HeadTooLarge`] where it has too many lines,
+/// [`Error::MethodNotServed`] for a method that is longer than any.
+pub(super) fn request<'h, 's>(
+    bytes: &'h [u8],
+    slots: &'s mut [MaybeUninit<Header<'h>>],
+) -> Result<RequestHead<'h, 's>, Error> {
+    let mut request = httparse::Request::new(&mut []);
+    let parsed =
+        ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, slots);
+    let bytes = match parsed {
+        Ok(httparse::Status::Complete(end)) => &bytes[..end],
+        Ok(httparse::Status::Partial) => {
+            return Err(Error::BadRequest("the head does not end where it should"));
+        }
+        Err(error) => return Err(bad_request(error, bytes)),
+    };
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
+    else {
+        return Err(Error::BadRequest("the first line is not whole"));
+    };
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Error::MethodNotServed);
+    }
+    let lines = request.headers;
+    // httparse takes a line feed for the end of a line; two readers could see two heads.
+    let ends_clean = |at: usize| bytes[..at].ends_with(b"\r\n");
+    if !lines.iter().all(|line| ends_clean(place(bytes, line.name.as_bytes())))
+        || !bytes.ends_with(b"\r\n\r\n")
+    {
+        return Err(Error::BadRequest("a line ends without a carriage return"));
+    }
+    Ok(RequestHead { bytes, method, target, version: Version::of(version), lines })
+}
+
+/// Reads the answer head that `bytes` begin with. None: it has not come whole.
+///
+/// # Errors
+/// [`Error::BadAnswer`] where it breaks the grammar or has too many lines.
+pub(super) fn answer<'h, 's>(
+    bytes: &'h [u8],
+    slots: &'s mut [MaybeUninit<Header<'h>>],
+) -> Result<Option<AnswerHead<'h, 's>>, Error> {
+    let mut config = ParserConfig::default();
+    // RFC 9112, section 5.1: a proxy removes such blanks; it does not refuse them.
+    config.allow_spaces_after_header_name_in_responses(true);
+    let mut answer = httparse::Response::new(&mut []);
+    let end = match config.parse_response_with_uninit_headers(&mut answer, bytes, slots) {
+        Ok(httparse::Status::Complete(end)) => end,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Error::BadAnswer("its head is no HTTP/1")),
+    };
+    let (Some(status), Some(version)) = (answer.code, answer.version) else {
+        return Err(Error::BadAnswer("its first line is not whole"));
+    };
+    if status < 100 {
+        return Err(Error::BadAnswer("its status is none"));
+    }
+    let (reason, lines) = (answer.reason.unwrap_or_default(), &*answer.headers);
+    let (bytes, version) = (&bytes[..end], Version::of(version));
+    Ok(Some(AnswerHead { bytes, status, reason, version, lines }))
+}
+
+impl Version {
+    fn of(minor: u8) -> Self {
+        if minor == 0 { Self::Http10 } else { Self::Http11 }
+    }
+}
+
+fn bad_request(error: httparse::Error, bytes: &[u8]) -> Error {
+    let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    Error::BadRequest(match error {
+        httparse::Error::HeaderName => "a header name holds what no name can hold",
+        httparse::Error::HeaderValue => "a header value holds what no value can hold",
+        httparse::Error::NewLine => "a line does not end where it should",
+        httparse::Error::Version
+            if check_version(first.trim_ascii_end()) == Err(Error::VersionNotServed) =>
+        {
+            return Error::VersionNotServed;
+        }
+        httparse::Error::Token | httparse::Error::Version => {
+            "the first line holds what it cannot hold"
+        }
+        httparse::Error::TooManyHeaders => return Error::HeadTooLarge,
+        httparse::Error::Status => "the head cannot be read",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scan(bytes: &[u8], from: From) -> Result<Option<Span>, Error> {
+        Scan::with_max(1_000).advance(bytes, from)
+    }
+
+    #[test]
+    fn finds_the_end_and_passes_over_one_empty_line() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(scan(head, From::Client), Ok(Some(Span { start: 0, end: head.len() })));
+        let late = b"\r\nGET / HTTP/1.1\r\n\r\nrest";
+        assert_eq!(scan(late, From::Client), Ok(Some(Span { start: 2, end: 20 })));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost", From::Client), Ok(None));
+        assert!(scan(b"\r\n\r\n", From::Client).is_err());
+    }
+
+    #[test]
+    fn says_early_what_can_be_no_request() {
+        for bytes in [
+            &b"\x16\x03\x01"[..],
+            b"\0",
+            b" GET",
+            b"GET /\r\n",
+            b"GET / HTTP/2.0\r\n",
+            b"GET / HTTP/1.1\n",
+            b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2\r\n",
+            b"{\"json\"",
+        ] {
+            assert!(scan(bytes, From::Client).is_err(), "{bytes:?}");
+        }
+        assert_eq!(scan(&[b'A'; 200], From::Client), Err(Error::MethodNotServed));
+    }
+
+    #[test]
+    fn a_server_may_end_lines_with_a_line_feed_alone() {
+        let head = b"HTTP/1.1 200 OK\nA: b\n\nbody";
+        assert_eq!(scan(head, From::Server), Ok(Some(Span { start: 0, end: 22 })));
+        let mut slots = slots();
+        let answer = answer(head, &mut slots).expect("an answer").expect("a whole one");
+        assert_eq!((answer.status, answer.lines.len()), (200, 1));
+    }
+
+    #[test]
+    fn what_no_line_can_hold_is_refused() {
+        for line in
+            ["A : b", "A\0: b", "A: b\0", " A: b", "A: b\rc", "A", ": b", "A: b\r\n c", "(a): b"]
+        {
+            let head = format!("GET / HTTP/1.1\r\n{line}\r\n\r\n");
+            let mut slots = slots();
+            assert!(request(head.as_bytes(), &mut slots).is_err(), "{line:?}");
+        }
+    }
+
+    /// The head that was found, where it is a good one.
+    fn head(bytes: &[u8], found: Result<Option<Span>, Error>, from: From) -> Option<Option<Span>> {
+        let Some(span) = found.ok()? else { return Some(None) };
+        let (bytes, mut slots) = (&bytes[span.start..span.end], slots());
+        let is_good = match from {
+            From::Client => request(bytes, &mut slots).is_ok(),
+            From::Server => answer(bytes, &mut slots).is_ok(),
+        };
+        is_good.then_some(Some(span))
+    }
+
+    proptest! {
+        #[test]
+        fn the_cuts_do_not_matter(
+            bytes in "(\r\n)?[A-Z]{1,4} /[a-z]{0,3} HTTP/1[.][01]\r?\n([A-Z]: [a-z]{0,3}\r?\n){0,3}\r?\n?[a-z\r\n]{0,4}",
+            cut in 0_usize..64,
+            server in any::<bool>(),
+        ) {
+            let (bytes, from) = (bytes.as_bytes(), if server { From::Server } else { From::Client });
+            let mut scan = Scan::with_max(1_000);
+            let first = scan.advance(&bytes[..cut.min(bytes.len())], from);
+            let both = match first {
+                Ok(None) => scan.advance(bytes, from),
+                done => done,
+            };
+            prop_assert_eq!(head(bytes, both, from), head(bytes, self::scan(bytes, from), from));
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What the engine makes of any bytes, without sockets, held against laws that no input may break. The properties beside
+//! it and the fuzzer (`fuzz/`) call it.
+//!
+//! The laws: where the bytes are cut does not matter; what goes to the other side means the same when it is read again,
+//! by the engine and by a simple reader of another make; nothing panics.
+
+use super::answer::Answer;
+use super::framing::Length;
+use super::head::{self, From, Scan, Version};
+use super::own;
+use super::relay::{Relay, Sink};
+use super::request::{Address, Facts, Hop, Request};
+use crate::model::Exchange;
+use crate::proxy::clock::Clock;
+use crate::proxy::error::Error;
+use crate::proxy::forwarded::Forwarder;
+
+/// One message on its way.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Message {
+    /// Its head, as the other side gets it.
+    head: Vec<u8>,
+    /// Its body, as the other side gets it.
+    framed: Vec<u8>,
+    /// Its body alone.
+    body: Vec<u8>,
+    is_whole: bool,
+}
+
+/// What was made of some bytes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Outcome {
+    messages: Vec<Message>,
+    /// The status of the refusal that ended the connection.
+    refused: Option<u16>,
+}
+
+impl Outcome {
+    /// Without what depends on the cuts: the sizes of the chunks.
+    fn meaning(&self) -> Vec<(&[u8], &[u8], bool)> {
+        self.messages.iter().map(|m| (&*m.head, &*m.body, m.is_whole)).collect()
+    }
+
+    fn sent(&self) -> Vec<u8> {
+        self.messages.iter().flat_map(|m| [&*m.head, &*m.framed].concat()).collect()
+    }
+}
+
+/// How one side's bytes are read.
+trait Side {
+    const FROM: From;
+
+    /// Writes a head for the other side, and tells how long it was, how its body goes on and whether another message may follow.
+    fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error>;
+}
+
+struct FromClient;
+
+/// The clock is one for all reads of a case: an answer without `Date` gets the time of day.
+struct FromServer {
+    facts: Facts,
+    clock: Clock,
+}
+
+impl Side for FromClient {
+    const FROM: From = From::Client;
+
+    fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
+        let mut slots = head::slots();
+        let request = Request::read(head::request(bytes, &mut slots)?)?;
+        let target = &request.target;
+        let exchange = Exchange::new("http", target.authority, target.path(), &request);
+        let forwarder = Forwarder::new(Vec::new(), "judge");
+        let client = Address::new([127, 0, 0, 1].into(), &forwarder);
+        let hop = Hop { forwarder: &forwarder, client: &client, host: target.authority };
+        request.write(&exchange, &hop, out);
+        let length = request.facts.length;
+        let sink = if length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
+        let is_kept_alive = request.facts.is_kept_alive;
+        Ok((request.head_len(), length, Relay::new(length, sink), is_kept_alive))
+    }
+}
+
+impl Side for FromServer {
+    const FROM: From = From::Server;
+
+    fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
+        let mut slots = head::slots();
+        let answer = head::answer(bytes, &mut slots)?.ok_or(Error::BadAnswer("not whole"))?;
+        assert_eq!(answer.bytes.len(), bytes.len(), "both find the same end");
+        let answer = Answer::read(answer, &self.facts)?;
+        if answer.is_interim() {
+            answer.write_interim(&self.facts, out)?;
+            let none = Relay::new(Length::None, Sink::Plain);
+            return Ok((bytes.len(), Length::None, none, true));
+        }
+        let then = answer.then(&self.facts);
+        let relay = answer.write(&self.facts, then, None, &self.clock, out);
+        Ok((bytes.len(), answer.length(), relay, answer.is_reusable()))
+    }
+}
+
+/// Reads a connection whose bytes come in these pieces.
+fn read<'b, S: Side>(side: &S, pieces: impl Iterator<Item = &'b [u8]>) -> Outcome {
+    let (mut inbox, mut scan) = (Vec::new(), Scan::with_max(1_000));
+    let mut outcome = Outcome::default();
+    let mut under_way: Option<(Relay, Relay, bool)> = None;
+    for piece in pieces {
+        inbox.extend_from_slice(piece);
+        loop {
+            if let Some((relay, plain, goes_on)) = &mut under_way {
+                let Some(message) = outcome.messages.last_mut() else { return outcome };
+                let fed = relay.feed(&inbox, &mut message.framed);
+                let read = plain.feed(&inbox, &mut message.body);
+                assert_eq!(fed, read, "both read the same framing");
+                let Ok(used) = fed else {
+                    outcome.refused = Some(400);
+                    return outcome;
+                };
+                inbox.drain(..used);
+                if !relay.is_done() {
+                    break;
+                }
+                message.is_whole = true;
+                if !*goes_on {
+                    return outcome;
+                }
+                under_way = None;
+            }
+            let span = match scan.advance(&inbox, S::FROM) {
+                Ok(Some(span)) => span,
+                Ok(None) => break,
+                Err(error) => {
+                    outcome.refused = Some(own::status(&error));
+                    return outcome;
+                }
+            };
+            let mut head = Vec::new();
+            match side.head(&inbox[span.start..span.end], &mut head) {
+                Ok((len, length, relay, goes_on)) => {
+                    outcome.messages.push(Message { head, ..Message::default() });
+                    under_way = Some((relay, Relay::new(length, Sink::Plain), goes_on));
+                    inbox.drain(..span.start + len);
+                }
+                Err(error) => {
+                    outcome.refused = Some(own::status(&error));
+                    return outcome;
+                }
+            }
+            scan = Scan::with_max(1_000);
+        }
+    }
+    outcome
+}
+
+/// Pieces that end at these places.
+fn cut<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|&cut| cut.min(bytes.len())).collect();
+    places.extend([0, bytes.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+/// Holds a client's bytes against the laws.
+///
+/// # Panics
+/// Where one is broken.
+pub fn requests(bytes: &[u8], cuts: &[usize]) {
+    let whole = read(&FromClient, std::iter::once(bytes));
+    let pieces = read(&FromClient, cut(bytes, cuts).into_iter());
+    // What is refused depends on how much of a broken head has come; that it is refused does not.
+    assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");
+    assert_eq!(whole.refused.is_some(), pieces.refused.is_some(), "the cuts matter");
+    let sent = whole.sent();
+    let again = read(&FromClient, std::iter::once(&*sent));
+    assert_eq!(again.messages, whole.messages, "what was sent means another thing");
+    assert_eq!(again.refused, None, "what was sent is refused");
+    read_simply(&whole);
+}
+
+/// Holds a server's bytes against the laws, as answers to the same request again and again.
+///
+/// # Panics
+/// Where one is broken.
+pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
+    let facts = Facts {
+        version: if is_old { Version::Http10 } else { Version::Http11 },
+        length: Length::None,
+        is_head,
+        is_idempotent: true,
+        is_kept_alive: true,
+        is_upgrade: false,
+    };
+    let side = FromServer { facts, clock: Clock::start() };
+    let whole = read(&side, std::iter::once(bytes));
+    let pieces = read(&side, cut(bytes, cuts).into_iter());
+    assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");
+    assert_eq!(whole.refused.is_some(), pieces.refused.is_some(), "the cuts matter");
+    for message in &whole.messages {
+        check_head(&message.head);
+    }
+}
+
+/// A reader of another make: splits lines, adds up lengths, and knows nothing of this engine's types.
+fn read_simply(outcome: &Outcome) {
+    for message in &outcome.messages {
+        let lines = check_head(&message.head);
+        let value = |name: &str| {
+            let mut found = lines.iter().filter(|(n, _)| n.replace('_', "-") == name);
+            let value = found.next().map(|(_, value)| value.clone());
+            assert!(found.next().is_none(), "{name} stands twice");
+            value
+        };
+        assert!(value("host").is_some());
+        assert_eq!(value("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+        match (value("content-length"), value("transfer-encoding")) {
+            (Some(length), None) if message.is_whole => {
+                assert_eq!(length.parse(), Ok(message.framed.len()));
+            }
+            (Some(_), None) => {}
+            (None, Some(coding)) => {
+                assert_eq!(coding, "chunked");
+                if message.is_whole {
+                    assert!(message.framed.ends_with(b"\r\n\r\n"));
+                }
+            }
+            (None, None) => assert!(message.framed.is_empty()),
+            (Some(_), Some(_)) => panic!("two lengths"),
+        }
+    }
+}
+
+/// Each line of a head, its name in lower case.
+fn check_head(head: &[u8]) -> Vec<(String, String)> {
+    let Some(head) = head.strip_suffix(b"\r\n\r\n") else {
+        // An interim answer is not sent to a client of HTTP/1.0.
+        assert!(head.is_empty(), "a head does not end");
+        return Vec::new();
+    };
+    let text: String = head.iter().copied().map(char::from).collect();
+    let lines = text.split("\r\n").skip(1).map(|line| {
+        assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
+        let (name, value) = line.split_once(':').expect("a line has a name");
+        assert!(!name.is_empty() && !name.contains([' ', '\t', ':']), "{line:?}");
+        (name.to_ascii_lowercase(), value.trim().to_owned())
+    });
+    lines.collect()
+}
+
+/// Takes any bytes apart into a case: the fuzzer's way in. The first says what they are, the next ones where to cut.
+pub fn anything(data: &[u8]) {
+    let [kind, first, second, bytes @ ..] = data else { return };
+    let cuts = [usize::from(*first), usize::from(*second) * 3];
+    match kind % 5 {
+        0 | 1 => requests(bytes, &cuts),
+        2 => answers(bytes, &cuts, false, false),
+        3 => answers(bytes, &cuts, true, false),
+        _ => answers(bytes, &cuts, false, true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes that are often nearly a message.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let words = prop::sample::select(vec![
+            "GET / HTTP/1.1\r\n",
+            "POST /p?q HTTP/1.1\r\n",
+            "GET http://b.test/x HTTP/1.0\r\n",
+            "OPTIONS * HTTP/1.1\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 204 No\r\n",
+            "HTTP/1.1 100 Go\r\n",
+            "HTTP/1.0 200 OK\n",
+            "Host: a.test\r\n",
+            "Host: a.test\r\n\r\n",
+            "Content-Length: 5\r\n",
+            "Content-Length: 5\r\n\r\nhello",
+            "content_length: 5\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Connection: close\r\n",
+            "Connection: keep-alive, X-A\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\n",
+            "X-A: b\r\n",
+            "X-Forwarded-For: 6.6.6.6\r\n",
+            "X_Forwarded_For: 6.6.6.6\r\n",
+            "TE: trailers\r\n",
+            "5\r\nhello\r\n",
+            "5;x=y\r\nhello\r\n",
+            "0\r\n\r\n",
+            "0\r\nA: b\r\n\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            " ",
+            "\0",
+            "hello",
+        ]);
+        let piece = prop_oneof![
+            9 => words.prop_map(|word| word.as_bytes().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 1..4),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn the_laws_hold_for_what_clients_send(
+            bytes in stream(),
+            cuts in prop::collection::vec(0_usize..200, 0..8),
+        ) {
+            requests(&bytes, &cuts);
+        }
+
+        #[test]
+        fn the_laws_hold_for_what_servers_send(
+            bytes in stream(),
+            cuts in prop::collection::vec(0_usize..200, 0..8),
+            is_head in any::<bool>(),
+            is_old in any::<bool>(),
+        ) {
+            answers(&bytes, &cuts, is_head, is_old);
+        }
+    }
+
+    #[test]
+    fn a_pipeline_is_told_apart() {
+        let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\n\r\n\
+                      \r\nGET /2 HTTP/1.1\r\nHost: b\r\n\r\nGET /3";
+        let outcome = read(&FromClient, std::iter::once(&bytes[..]));
+        let bodies: Vec<_> = outcome.messages.iter().map(|message| &*message.body).collect();
+        assert_eq!(bodies, [&b"hi"[..], b""]);
+        assert!(outcome.messages.iter().all(|message| message.is_whole));
+        assert_eq!(outcome.refused, None);
+    }
+}

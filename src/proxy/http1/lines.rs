@@ -1,0 +1,160 @@
+//! The lines of a head that pass as they are, copied in runs: most heads are one or two of them.
+
+use httparse::Header;
+
+use super::head::LINES_MAX;
+
+/// Which lines of a head pass as they are, a bit for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passing([u64; LINES_MAX / 64]);
+
+impl Passing {
+    pub(super) fn add(&mut self, index: usize) {
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word |= 1 << (index % 64);
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: usize) {
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word &= !(1 << (index % 64));
+        }
+    }
+
+    #[cfg(test)]
+    fn has(&self, index: usize) -> bool {
+        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// The first line from `from` on that passes, or that does not; `end` where there is none before it.
+    fn next(&self, from: usize, end: usize, passes: bool) -> usize {
+        let mut at = from;
+        while at < end {
+            let word = self.0.get(at / 64).copied().unwrap_or_default();
+            let word = if passes { word } else { !word } >> (at % 64);
+            match word.trailing_zeros() as usize {
+                64 => at = (at / 64 + 1) * 64,
+                zeros => return (at + zeros).min(end),
+            }
+        }
+        end
+    }
+}
+
+/// Where a part of `bytes` begins in it.
+pub(super) fn place(bytes: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr()).min(bytes.len())
+}
+
+/// Whether all lines stand in their head as we would write them: no blank before a colon, and CR LF at each end.
+pub(super) fn are_tidy(head: &[u8], lines: &[Header<'_>]) -> bool {
+    head.ends_with(b"\r\n\r\n")
+        && lines.iter().all(|line| {
+            let start = place(head, line.name.as_bytes());
+            let has_return = head.get(start.wrapping_sub(2)) == Some(&b'\r');
+            has_return && head.get(start + line.name.len()) == Some(&b':')
+        })
+}
+
+/// Writes the lines that pass. `is_tidy` says that all lines stand as we would write them.
+pub(super) fn copy(
+    head: &[u8],
+    lines: &[Header<'_>],
+    is_tidy: bool,
+    passing: &Passing,
+    out: &mut Vec<u8>,
+) {
+    let end = lines.len();
+    let mut at = passing.next(0, end, true);
+    while at < end {
+        let stop = passing.next(at, end, false);
+        if is_tidy {
+            // The head ends with an empty line.
+            let after =
+                lines.get(stop).map_or(head.len() - 2, |line| place(head, line.name.as_bytes()));
+            out.extend_from_slice(&head[place(head, lines[at].name.as_bytes())..after]);
+        } else {
+            for line in &lines[at..stop] {
+                for part in [line.name.as_bytes(), b": ", line.value, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
+        at = passing.next(stop, end, true);
+    }
+}
+
+/// Writes a number in decimal digits.
+pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::http1::head::{answer, slots};
+
+    /// What is written of a head when the lines of these names pass.
+    fn copied(head: &str, names: &str) -> String {
+        let mut slots = slots();
+        let answer = answer(head.as_bytes(), &mut slots).expect("a head").expect("a whole one");
+        let mut out = Vec::new();
+        let mut passing = Passing::default();
+        for (index, line) in answer.lines.iter().enumerate() {
+            if names.contains(line.name) {
+                passing.add(index);
+            }
+        }
+        copy(answer.bytes, answer.lines, are_tidy(answer.bytes, answer.lines), &passing, &mut out);
+        String::from_utf8(out).expect("plain text")
+    }
+
+    #[test]
+    fn lines_pass_as_they_are() {
+        let head = "HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\nC:3\r\nD:  4 \r\nE: \r\n\r\nbody";
+        assert_eq!(copied(head, "ABCDE"), "A: 1\r\nB: 2\r\nC:3\r\nD:  4 \r\nE: \r\n");
+        assert_eq!(copied(head, "ACE"), "A: 1\r\nC:3\r\nE: \r\n");
+        assert_eq!(copied(head, "B"), "B: 2\r\n");
+        assert_eq!(copied(head, ""), "");
+    }
+
+    #[test]
+    fn what_stands_otherwise_is_written_anew() {
+        let tidied = "A: 1\r\nB: 2\r\n";
+        assert_eq!(copied("HTTP/1.1 200 OK\r\nA : 1\r\nB: 2\r\n\r\n", "AB"), tidied);
+        assert_eq!(copied("HTTP/1.1 200 OK\r\nA: 1\nB: 2\r\n\r\n", "AB"), tidied);
+        assert_eq!(copied("HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\n\n", "AB"), tidied);
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 7, 10, 1_024, u64::MAX] {
+            let mut out = Vec::new();
+            put_number(number, &mut out);
+            assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+        }
+    }
+
+    #[test]
+    fn each_line_has_its_bit() {
+        let mut passing = Passing::default();
+        [0, 1, 63, 64, 65, 255].into_iter().for_each(|index| passing.add(index));
+        passing.remove(1);
+        let found: Vec<_> = (0..256).filter(|&index| passing.has(index)).collect();
+        assert_eq!(found, [0, 63, 64, 65, 255]);
+        let next = [(0, true), (1, true), (64, true), (66, true), (0, false), (63, false)];
+        let next = next.map(|(from, passes)| passing.next(from, 256, passes));
+        assert_eq!(next, [0, 63, 64, 255, 1, 66]);
+        assert_eq!((passing.next(66, 100, true), passing.next(255, 256, false)), (100, 256));
+    }
+}

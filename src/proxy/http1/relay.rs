@@ -1,0 +1,223 @@
+//! A body on its way from one side's framing to the other's. No I/O: bytes in, bytes out.
+
+use std::io::Write as _;
+
+use super::chunked::{BadChunk, Decoder, Piece};
+use super::framing::Length;
+
+/// A body under way.
+#[derive(Debug)]
+pub(super) struct Relay {
+    source: Source,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// So many bytes are left.
+    Length(u64),
+    Chunked(Box<Decoder>),
+    /// Until the connection ends.
+    ToClose,
+    /// Everything has come.
+    Done,
+}
+
+/// How a body is framed towards the other side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sink {
+    /// As it is: the other side knows the length, or waits for the end of the connection.
+    Plain,
+    /// In chunks.
+    Chunked,
+}
+
+/// A body ended before its time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the body ended early")]
+pub(super) struct Truncated;
+
+impl Relay {
+    /// A body of this length.
+    pub(super) fn new(length: Length, sink: Sink) -> Self {
+        let source = match length {
+            Length::None | Length::Known(0) => Source::Done,
+            Length::Known(length) => Source::Length(length),
+            Length::Chunked => Source::Chunked(Box::default()),
+            Length::ToClose => Source::ToClose,
+        };
+        // What has no body has no chunks either.
+        let sink = if length == Length::None { Sink::Plain } else { sink };
+        Self { source, sink }
+    }
+
+    /// Whether everything has come.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.source, Source::Done)
+    }
+
+    /// How many of the next `there` bytes go to the other side as they are, and counts them as taken. None: they have
+    /// to go through [`feed`](Self::feed).
+    pub(super) fn pass(&mut self, there: usize) -> Option<usize> {
+        match (&mut self.source, self.sink) {
+            (Source::Length(left), Sink::Plain) => {
+                let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
+                *left -= passed as u64;
+                if *left == 0 {
+                    self.source = Source::Done;
+                }
+                Some(passed)
+            }
+            (Source::ToClose, Sink::Plain) => Some(there),
+            _ => None,
+        }
+    }
+
+    /// Takes what belongs to the body off the front of `input`, writes it to `out` as the other side wants it, and
+    /// tells how much that was.
+    ///
+    /// # Errors
+    /// Where the framing is broken. What was written to `out` before may be sent.
+    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadChunk> {
+        let mut rest = input;
+        match &mut self.source {
+            Source::Done => {}
+            Source::ToClose => self.sink.write(std::mem::take(&mut rest), out),
+            Source::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                let (data, after) = rest.split_at(taken);
+                self.sink.write(data, out);
+                *left -= taken as u64;
+                if *left == 0 {
+                    self.sink.end(&[], out);
+                    self.source = Source::Done;
+                }
+                rest = after;
+            }
+            Source::Chunked(decoder) => loop {
+                match decoder.next(&mut rest)? {
+                    Piece::Data(data) => self.sink.write(data, out),
+                    Piece::More => break,
+                    Piece::End => {
+                        self.sink.end(decoder.trailers(), out);
+                        self.source = Source::Done;
+                        break;
+                    }
+                }
+            },
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// The connection that it came by has ended.
+    ///
+    /// # Errors
+    /// Where the body had not: the other side must be able to see that.
+    pub(super) fn end_of_input(&mut self, out: &mut Vec<u8>) -> Result<(), Truncated> {
+        match self.source {
+            Source::Done => Ok(()),
+            Source::ToClose => {
+                self.sink.end(&[], out);
+                self.source = Source::Done;
+                Ok(())
+            }
+            Source::Length(_) | Source::Chunked(_) => Err(Truncated),
+        }
+    }
+}
+
+impl Sink {
+    fn write(self, data: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Plain => out.extend_from_slice(data),
+            // An empty chunk would be the last one.
+            Self::Chunked if data.is_empty() => {}
+            Self::Chunked => {
+                write!(out, "{:x}\r\n", data.len()).expect("a Vec takes everything");
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    fn end(self, trailers: &[u8], out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n");
+            out.extend_from_slice(trailers);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(length: Length, sink: Sink, input: &str, used: usize, expected: &str) {
+        let (mut relay, mut out) = (Relay::new(length, sink), Vec::new());
+        let taken = relay.feed(input.as_bytes(), &mut out).expect("whole");
+        relay.end_of_input(&mut out).expect("whole");
+        assert_eq!((taken, String::from_utf8_lossy(&out).as_ref()), (used, expected));
+    }
+
+    #[test]
+    fn each_framing_becomes_each_other() {
+        check(Length::None, Sink::Chunked, "next", 0, "");
+        check(Length::Known(3), Sink::Plain, "abcdef", 3, "abc");
+        check(Length::Known(3), Sink::Chunked, "abcdef", 3, "3\r\nabc\r\n0\r\n\r\n");
+        check(Length::Chunked, Sink::Plain, "3\r\nabc\r\n0\r\n\r\nnext", 13, "abc");
+        check(
+            Length::Chunked,
+            Sink::Chunked,
+            "3;x=y\r\nabc\r\n0\r\n\r\n",
+            17,
+            "3\r\nabc\r\n0\r\n\r\n",
+        );
+        check(Length::Chunked, Sink::Chunked, "0\r\nA: b\r\n\r\n", 11, "0\r\nA: b\r\n\r\n");
+        check(Length::ToClose, Sink::Plain, "abc", 3, "abc");
+        check(Length::ToClose, Sink::Chunked, "abc", 3, "3\r\nabc\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_body_that_ends_early_is_noticed() {
+        for (length, input) in [(Length::Known(5), "abc"), (Length::Chunked, "5\r\nabc")] {
+            let (mut relay, mut out) = (Relay::new(length, Sink::Plain), Vec::new());
+            relay.feed(input.as_bytes(), &mut out).expect("so far");
+            assert_eq!(relay.end_of_input(&mut out), Err(Truncated));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_arrives_whole_whatever_the_cuts(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
+            cuts in prop::collection::vec(1_usize..20, 0..40),
+        ) {
+            let body: Vec<u8> = chunks.concat();
+            let mut sent = Vec::new();
+            for chunk in &chunks {
+                Sink::Chunked.write(chunk, &mut sent);
+            }
+            Sink::Chunked.end(b"T: 1\r\n", &mut sent);
+            let sent_length = sent.len();
+            sent.extend_from_slice(b"GET /next");
+            // There and back again: chunks to chunks, and those to plain bytes.
+            let mut there = Relay::new(Length::Chunked, Sink::Chunked);
+            let mut back = Relay::new(Length::Chunked, Sink::Plain);
+            let (mut input, mut used, mut plain) = (&sent[..], 0, Vec::new());
+            let mut cuts = cuts.into_iter();
+            while !there.is_done() {
+                let (piece, rest) = input.split_at(cuts.next().unwrap_or(input.len()).min(input.len()));
+                let mut out = Vec::new();
+                used += there.feed(piece, &mut out).expect("good chunks");
+                back.feed(&out, &mut plain).expect("good chunks");
+                input = rest;
+            }
+            prop_assert!(back.is_done());
+            prop_assert_eq!(plain, body);
+            prop_assert_eq!(used, sent_length);
+        }
+    }
+}

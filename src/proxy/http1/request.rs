@@ -1,0 +1,364 @@
+//! A request, from what the client sent to what the server gets.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use httparse::Header;
+
+use super::fields::{Field, Identity, Options, classify};
+use super::framing::{self, Length};
+use super::head::{RequestHead, Version};
+use super::lines::{Passing, copy, put_number};
+use super::target::Target;
+use crate::model::{Exchange, Head};
+use crate::proxy::error::Error;
+use crate::proxy::forwarded::{Forwarder, port_of};
+
+/// A request whose head was read and means one thing.
+#[derive(Debug)]
+pub(super) struct Request<'h, 's> {
+    head: &'h [u8],
+    method: &'h str,
+    lines: &'s [Header<'h>],
+    passing: Passing,
+    pub(super) target: Target<'h>,
+    wants_trailers: bool,
+    /// The protocol it asks to change to.
+    upgrade: Option<&'h [u8]>,
+    pub(super) facts: Facts,
+}
+
+/// What is left to know of a request once its head was sent on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) version: Version,
+    pub(super) length: Length,
+    /// Its answer has no body.
+    pub(super) is_head: bool,
+    /// It may be sent again (RFC 9110, section 9.2.2).
+    pub(super) is_idempotent: bool,
+    /// The client may send another one on this connection.
+    pub(super) is_kept_alive: bool,
+    /// It asks to change the protocol.
+    pub(super) is_upgrade: bool,
+}
+
+/// How a request goes on, and who sent it.
+pub(super) struct Hop<'a> {
+    pub(super) forwarder: &'a Forwarder,
+    pub(super) client: &'a Address,
+    /// What the server is to take for its host.
+    pub(super) host: &'a str,
+}
+
+/// A client's address, written once for all its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    text: Box<str>,
+    /// What a server is told of a client that is not trusted to tell it itself.
+    lines: Box<str>,
+    is_trusted: bool,
+}
+
+impl Address {
+    pub(super) fn new(ip: IpAddr, forwarder: &Forwarder) -> Self {
+        let text = ip.to_string().into_boxed_str();
+        let own = &forwarder.lines;
+        let lines = format!("X-Forwarded-For: {text}\r\nX-Real-Ip: {text}{own}").into();
+        Self { text, lines, is_trusted: forwarder.trusts(ip) }
+    }
+}
+
+impl<'h, 's> Request<'h, 's> {
+    /// Reads what a head means.
+    ///
+    /// # Errors
+    /// What two readers could understand in two ways, and what is not served.
+    pub(super) fn read(head: RequestHead<'h, 's>) -> Result<Self, Error> {
+        let RequestHead { bytes, method, target, version, lines } = head;
+        let mut passing = Passing::default();
+        let mut framing = framing::Lines::default();
+        let mut options = Options::default();
+        let (mut host, mut hosts) = (None, 0);
+        let (mut upgrade, mut upgrades) = (None, 0);
+        let mut wants_trailers = false;
+        for (index, line) in lines.iter().enumerate() {
+            let field = classify(line.name.as_bytes());
+            match field {
+                Field::Plain | Field::Date => passing.add(index),
+                // HTTP/1.0 knows no interim answers.
+                Field::Expect if version == Version::Http11 => passing.add(index),
+                Field::Host => (host, hosts) = (Some(line.value), hosts + 1),
+                Field::Connection if !options.read(line.value) => {
+                    return Err(Error::BadRequest("Connection names too many lines"));
+                }
+                Field::Te => wants_trailers |= names_trailers(line.value),
+                Field::Upgrade => (upgrade, upgrades) = (Some(line.value), upgrades + 1),
+                _ => framing.read(field, line.value, framing::Repeats::No),
+            }
+        }
+        options.take_away(lines, &mut passing);
+        let host = match (hosts, version) {
+            (0, Version::Http10) => None,
+            (0, Version::Http11) => return Err(Error::BadRequest("there is no Host line")),
+            (1, _) => host,
+            _ => return Err(Error::BadRequest("there are several Host lines")),
+        };
+        let host = host.map(str::from_utf8).transpose();
+        let host = host.map_err(|_| Error::BadRequest("the Host line is not plain text"))?;
+        let target = Target::read(method, target, host)?;
+        let length = framing::of_request(&framing, version)?;
+        let is_upgradable = version == Version::Http11
+            && options.upgrade
+            && upgrades == 1
+            // A body would have to end before the new protocol begins: nobody sends one.
+            && length == Length::None;
+        let upgrade = upgrade.filter(|protocol| is_upgradable && !is_http2(protocol));
+        let is_kept_alive = match version {
+            Version::Http11 => !options.close,
+            Version::Http10 => options.keep_alive && !options.close,
+        };
+        let facts = Facts {
+            version,
+            length,
+            is_head: method == "HEAD",
+            is_idempotent: IDEMPOTENT.contains(&method),
+            is_kept_alive,
+            is_upgrade: upgrade.is_some(),
+        };
+        let head = bytes;
+        Ok(Self { head, method, lines, passing, target, wants_trailers, upgrade, facts })
+    }
+
+    /// How long its head is.
+    pub(super) fn head_len(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Writes the head for a server.
+    pub(super) fn write(&self, exchange: &Exchange<'_>, hop: &Hop<'_>, out: &mut Vec<u8>) {
+        let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
+        if let Some(line) = self.line_as_it_was(exchange) {
+            put(line);
+        } else {
+            put(self.method.as_bytes());
+            put(b" ");
+            put(exchange.path.as_bytes());
+            put(self.target.query().as_bytes());
+            put(b" HTTP/1.1\r\n");
+        }
+        put(b"Host: ");
+        put(hop.host.as_bytes());
+        put(b"\r\n");
+        let is_trusted = hop.client.is_trusted;
+        let mut told = Told::default();
+        let mut passing = self.passing;
+        if is_trusted {
+            for (index, line) in self.lines.iter().enumerate() {
+                if let Field::Identity(identity) = classify(line.name.as_bytes()) {
+                    told.add(identity);
+                    passing.add(index);
+                }
+            }
+        }
+        // A request's lines stand as they should, or it was refused.
+        copy(self.head, self.lines, true, &passing, out);
+        let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
+        if is_trusted {
+            self.put_identity(&told, hop, &mut put);
+        } else {
+            put(hop.client.lines.as_bytes());
+        }
+        let authority = self.target.authority;
+        if !told.has(Identity::Host) && !authority.is_empty() {
+            put(b"\r\nX-Forwarded-Host: ");
+            put(authority.as_bytes());
+        }
+        if !told.has(Identity::Port) {
+            put(b"\r\nX-Forwarded-Port: ");
+            put(port_of(authority).as_bytes());
+        }
+        if let Some(prefix) = &exchange.stripped_prefix {
+            put(b"\r\nX-Forwarded-Prefix: ");
+            put(prefix.as_bytes());
+        }
+        match self.upgrade {
+            Some(protocol) => {
+                put(b"\r\nConnection: upgrade\r\nUpgrade: ");
+                put(protocol);
+            }
+            None if self.wants_trailers => put(b"\r\nConnection: te\r\nTE: trailers"),
+            None => {}
+        }
+        match self.facts.length {
+            Length::Known(length) => {
+                put(b"\r\nContent-Length: ");
+                put_number(length, out);
+                out.extend_from_slice(b"\r\n\r\n");
+            }
+            Length::Chunked => put(b"\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Length::None | Length::ToClose => put(b"\r\n\r\n"),
+        }
+    }
+}
+
+impl Request<'_, '_> {
+    /// The first line, where we would write the very same: one copy instead of five.
+    fn line_as_it_was(&self, exchange: &Exchange<'_>) -> Option<&[u8]> {
+        const END: &[u8] = b" HTTP/1.1\r\n";
+        let start = self.method.len() + 1;
+        let line = self.head.get(..start + self.target.path_and_query.len() + END.len())?;
+        // A path that lies where the target begins is the target's own.
+        let is_same = matches!(&exchange.path, Cow::Borrowed(path)
+            if std::ptr::eq(path.as_ptr(), line[start..].as_ptr()) && path.len() == self.target.path().len());
+        (is_same && line[start - 1] == b' ' && line.ends_with(END)).then_some(line)
+    }
+
+    /// What a trusted client has not told itself.
+    fn put_identity(&self, told: &Told, hop: &Hop<'_>, put: &mut impl FnMut(&[u8])) {
+        let ip = &hop.client.text;
+        put(b"X-Forwarded-For: ");
+        for line in self.lines {
+            if classify(line.name.as_bytes()) == Field::ForwardedFor {
+                put(line.value);
+                put(b", ");
+            }
+        }
+        put(ip.as_bytes());
+        if !told.has(Identity::RealIp) {
+            put(b"\r\nX-Real-Ip: ");
+            put(ip.as_bytes());
+        }
+        if !told.has(Identity::Proto) {
+            put(b"\r\nX-Forwarded-Proto: http");
+        }
+        if !told.has(Identity::Server) {
+            put(b"\r\nX-Forwarded-Server: ");
+            put(hop.forwarder.server_name().as_bytes());
+        }
+    }
+}
+
+impl Head for Request<'_, '_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+        line.map(|line| line.value)
+    }
+}
+
+/// What a trusted client has told itself.
+#[derive(Default)]
+struct Told([bool; 6]);
+
+impl Told {
+    fn add(&mut self, identity: Identity) {
+        self.0[identity as usize] = true;
+    }
+
+    fn has(&self, identity: Identity) -> bool {
+        self.0[identity as usize]
+    }
+}
+
+/// Methods that may be sent again (RFC 9110, section 9.2.2).
+const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
+
+fn names_trailers(te: &[u8]) -> bool {
+    te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+}
+
+/// A server that changes to HTTP/2 would take requests that no route was looked up for.
+fn is_http2(protocol: &[u8]) -> bool {
+    protocol.to_ascii_lowercase().windows(3).any(|part| part == b"h2c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::http1::head::{request, slots};
+
+    fn read<T>(head: &str, then: impl FnOnce(Result<Request<'_, '_>, Error>) -> T) -> T {
+        let mut slots = slots();
+        then(request(head.as_bytes(), &mut slots).and_then(Request::read))
+    }
+
+    /// The head a server gets for these lines.
+    fn sent(lines: &str, trusted: &str) -> String {
+        let head = format!("GET /api/x?q HTTP/1.1\r\nHost: a.test:81\r\n{lines}\r\n");
+        let forwarder = Forwarder::new(vec![trusted.parse().expect("a network")], "herder-1");
+        read(&head, |request| {
+            let request = request.expect("a good head");
+            let mut exchange =
+                Exchange::new("http", request.target.authority, request.target.path(), &request);
+            exchange.stripped_prefix = Some("/api".to_owned());
+            exchange.path = "/x".into();
+            let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
+            let hop = Hop { forwarder: &forwarder, client: &client, host: "a.test:81" };
+            let mut out = Vec::new();
+            request.write(&exchange, &hop, &mut out);
+            String::from_utf8(out).expect("plain text")
+        })
+    }
+
+    const OURS: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Real-Ip: 10.0.0.9\r\n\
+        X-Forwarded-Proto: http\r\nX-Forwarded-Server: herder-1\r\n\
+        X-Forwarded-Host: a.test:81\r\nX-Forwarded-Port: 81\r\nX-Forwarded-Prefix: /api\r\n";
+
+    #[test]
+    fn a_client_cannot_say_who_it_is() {
+        let lines = "X-Forwarded-For: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
+                     X-Forwarded-Prefix: /evil\r\nA: b\r\n";
+        let expected = format!("GET /x?q HTTP/1.1\r\nHost: a.test:81\r\nA: b\r\n{OURS}\r\n");
+        assert_eq!(sent(lines, "192.168.0.0/16"), expected);
+    }
+
+    #[test]
+    fn a_trusted_one_can() {
+        let lines = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\
+                     X-Forwarded-For: 2.2.2.2\r\nX-Real-Ip: 1.1.1.1\r\n";
+        let sent = sent(lines, "10.0.0.0/8");
+        for line in [
+            "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.9",
+            "X-Forwarded-Proto: https",
+            "X-Real-Ip: 1.1.1.1",
+            "X-Forwarded-Host: a.test:81",
+        ] {
+            assert_eq!(sent.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in\n{sent}");
+        }
+        assert_eq!(sent.matches("X-Forwarded-Proto").count(), 1);
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_ends_here() {
+        let lines = "Connection: close, X-Secret, Cookie\r\nX-Secret: 1\r\nCookie: a=b\r\n\
+                     Keep-Alive: 5\r\nProxy-Authorization: x\r\nTE: trailers, gzip\r\n\
+                     Upgrade: websocket\r\n";
+        let expected = format!(
+            "GET /x?q HTTP/1.1\r\nHost: a.test:81\r\nCookie: a=b\r\n{OURS}\
+             Connection: te\r\nTE: trailers\r\n\r\n"
+        );
+        assert_eq!(sent(lines, "192.168.0.0/16"), expected);
+    }
+
+    #[test]
+    fn a_protocol_is_changed_where_both_lines_ask_for_it() {
+        let is_upgrade = |lines: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
+            read(&head, |request| request.expect("a good head").facts.is_upgrade)
+        };
+        assert!(is_upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"));
+        assert!(!is_upgrade("Upgrade: websocket"));
+        assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: h2c"));
+        assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b"));
+        assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1"));
+    }
+
+    #[test]
+    fn there_is_one_host() {
+        let is_good = |head: &str| read(head, |request| request.is_ok());
+        assert!(is_good("GET / HTTP/1.0\r\n\r\n"));
+        assert!(!is_good("GET / HTTP/1.1\r\n\r\n"));
+        assert!(!is_good("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"));
+        assert!(!is_good("GET / HTTP/1.1\r\nHost: \u{e4}\r\n\r\n"));
+    }
+}

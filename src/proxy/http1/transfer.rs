@@ -1,0 +1,557 @@
+//! One request and its answer, moving between a client and a server: both ways at once, and never more than one piece
+//! ahead of whoever reads.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncWrite as _, ReadBuf};
+
+use super::answer::{Answer, Then};
+use super::connection::Client;
+use super::head::{self, From, Scan};
+use super::relay::Relay;
+use super::request::Facts;
+use crate::proxy::buffers::READ_BYTES;
+use crate::proxy::error::Error;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::worker::Worker;
+use crate::table::Route;
+
+/// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
+/// sooner, and never pay for the look.
+const WATCH_AFTER_MS: u64 = 500;
+
+/// Interim answers (100, 103) that come before one answer.
+const INTERIM_MAX: usize = 32;
+
+/// One read for a client that has not taken the last piece at once.
+const SLOW_READ_BYTES: usize = 32 * 1024;
+
+/// A body of this size goes out in one piece with its head; a larger one is not copied.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// One exchange under way.
+pub(super) struct Transfer<'x> {
+    worker: &'x Worker,
+    client: &'x mut Client,
+    route: &'x Route,
+    facts: Facts,
+    /// The cookie that the answer sets.
+    cookie: Option<&'x str>,
+    server: Upstream,
+    /// Whether other requests went over this connection before.
+    is_reused: bool,
+    up: &'x mut Relay,
+    to_server: &'x mut Vec<u8>,
+    sent: usize,
+    /// Whether any byte of the request went out.
+    has_sent: bool,
+    /// Whether TLS holds nothing back of it.
+    is_flushed: bool,
+    /// Why the server takes no more. It may have answered before.
+    server_broke: Option<io::Error>,
+    down: Option<Down>,
+    /// An answer's head that has not come whole.
+    half_head: Vec<u8>,
+    scan: Scan,
+    interims: usize,
+    /// What the client has not taken yet.
+    to_client: Vec<u8>,
+    taken: usize,
+    /// How much is read from the server at once.
+    window: usize,
+    /// Bytes came that belong to no answer, or the server ended the connection.
+    is_spoilt: bool,
+    /// The client's next request is waiting: no need to look whether it is still there.
+    has_next: bool,
+    /// Whether the client's leaving is looked for.
+    watches: bool,
+    switches: bool,
+}
+
+/// An answer whose head went out.
+struct Down {
+    body: Relay,
+    status: u16,
+    then: Then,
+    is_reusable: bool,
+}
+
+/// How an exchange ended.
+pub(super) enum End {
+    /// The answer went out whole.
+    Answered {
+        status: u16,
+        then: Then,
+        /// The request came whole, too: the next bytes are another one.
+        is_complete: bool,
+        /// The server's connection may carry another request.
+        is_reusable: bool,
+        /// More has come from the client.
+        has_next: bool,
+    },
+    /// Both sides speak another protocol now.
+    Switched,
+}
+
+/// Why an exchange did not end well.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing of an answer came.
+    NoAnswer {
+        error: Error,
+        /// Not a byte of the request went out either.
+        is_unsent: bool,
+        /// The connection ended without a word: as one does that was kept open for too long.
+        is_dead: bool,
+    },
+    /// The answer cannot be passed on, and nothing of it was.
+    Refused(Error),
+    /// The answer broke off after its head had gone out.
+    Cut(Error),
+    /// The client left.
+    Gone,
+}
+
+impl<'x> Transfer<'x> {
+    #[allow(clippy::too_many_arguments)] // each is one fact of the exchange
+    pub(super) fn new(
+        worker: &'x Worker,
+        client: &'x mut Client,
+        route: &'x Route,
+        facts: Facts,
+        cookie: Option<&'x str>,
+        (server, is_reused): (Upstream, bool),
+        up: &'x mut Relay,
+        to_server: &'x mut Vec<u8>,
+    ) -> Self {
+        let transfer = Self {
+            worker,
+            client,
+            route,
+            facts,
+            cookie,
+            server,
+            is_reused,
+            up,
+            to_server,
+            sent: 0,
+            has_sent: false,
+            is_flushed: false,
+            server_broke: None,
+            down: None,
+            half_head: Vec::new(),
+            scan: Scan::default(),
+            interims: 0,
+            to_client: Vec::new(),
+            taken: 0,
+            window: READ_BYTES,
+            is_spoilt: false,
+            has_next: false,
+            watches: false,
+            switches: false,
+        };
+        transfer.client.deadline.set(&worker.clock, transfer.limit_ms());
+        transfer
+    }
+
+    /// Gives the server's connection back.
+    pub(super) fn into_server(self) -> Upstream {
+        self.server
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
+        if (!self.is_up_done() || self.watches)
+            && let Poll::Ready(failure) = self.poll_up(cx)
+        {
+            return Poll::Ready(Err(failure));
+        }
+        match self.poll_down(cx) {
+            // An interim answer is half on its way: no other one may stand in its middle.
+            Poll::Ready(Err(Failure::Refused(error))) if !self.to_client.is_empty() => {
+                return Poll::Ready(Err(Failure::Cut(error)));
+            }
+            Poll::Ready(end) => return Poll::Ready(end),
+            Poll::Pending => {}
+        }
+        if self.client.deadline.is_over(&self.worker.clock) {
+            if self.watches || !self.is_up_done() {
+                return Poll::Ready(Err(self.too_late()));
+            }
+            // The wait has become a long one: from now on the client's leaving is noticed at once.
+            self.watches = true;
+            self.note_progress();
+            if self.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::Gone));
+            }
+        }
+        self.client.deadline.watch(cx);
+        Poll::Pending
+    }
+
+    /// Whether the request has gone out whole.
+    fn is_up_done(&self) -> bool {
+        self.up.is_done() && self.sent == self.to_server.len() && self.is_flushed
+    }
+
+    /// How long the wait may take that this exchange is in.
+    fn limit_ms(&self) -> u64 {
+        let is_waiting = self.is_up_done();
+        let limit_ms = match self.down.is_none() && is_waiting {
+            true => self.worker.limits.response_ms,
+            false => self.worker.limits.body_ms,
+        };
+        match is_waiting && !self.watches {
+            true => limit_ms.min(WATCH_AFTER_MS),
+            false => limit_ms,
+        }
+    }
+
+    fn note_progress(&self) {
+        self.client.deadline.set(&self.worker.clock, self.limit_ms());
+    }
+
+    fn too_late(&self) -> Failure {
+        if self.down.is_some() {
+            return Failure::Cut(Error::SlowServer("its answer, or the client, came to a halt"));
+        }
+        let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
+        match self.sent < self.to_server.len() {
+            true => no_answer(Error::SlowServer("it does not take the request")),
+            false if self.up.is_done() => no_answer(Error::SlowServer("no answer in time")),
+            false => Failure::Refused(Error::SlowClient),
+        }
+    }
+
+    /// Client to server. Ready: it came to a bad end.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let mut moved = false;
+        loop {
+            while self.sent < self.to_server.len() && self.server_broke.is_none() {
+                match self.server.poll_write(cx, &self.to_server[self.sent..]) {
+                    Poll::Ready(Ok(n @ 1..)) => {
+                        self.sent += n;
+                        self.has_sent = true;
+                        moved = true;
+                    }
+                    Poll::Ready(Ok(0)) => self.server_broke = Some(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Err(error)) => self.server_broke = Some(error),
+                    Poll::Pending => return self.up_waits(moved),
+                }
+            }
+            if self.server_broke.is_some() {
+                return self.up_waits(moved);
+            }
+            self.is_flushed = self.server.poll_flush(cx).is_ready();
+            if !self.is_flushed {
+                return self.up_waits(moved);
+            }
+            if self.up.is_done() {
+                if moved {
+                    self.note_progress();
+                }
+                return match self.watches {
+                    true => self.poll_gone(cx).map(|()| Failure::Gone),
+                    false => Poll::Pending,
+                };
+            }
+            self.to_server.clear();
+            self.sent = 0;
+            match self.poll_body_of_client(cx) {
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(failure)) => return Poll::Ready(failure),
+                Poll::Pending => return self.up_waits(moved),
+            }
+        }
+    }
+
+    fn up_waits(&self, moved: bool) -> Poll<Failure> {
+        if moved {
+            self.note_progress();
+        }
+        Poll::Pending
+    }
+
+    /// Takes the next piece of the request's body.
+    fn poll_body_of_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let mut scratch = self.worker.buffers.read.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        match self.client.poll_read(cx, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Gone)),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                return Poll::Ready(Err(Failure::Gone));
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        let bytes = buffer.filled();
+        let used = match self.up.pass(bytes.len()) {
+            Some(passed) => {
+                // Most of it goes out at once, and is not copied.
+                let sent = match self.server.poll_write(cx, &bytes[..passed]) {
+                    Poll::Ready(Ok(sent)) => sent,
+                    Poll::Ready(Err(error)) => {
+                        self.server_broke = Some(error);
+                        0
+                    }
+                    Poll::Pending => 0,
+                };
+                self.to_server.extend_from_slice(&bytes[sent..passed]);
+                passed
+            }
+            None => match self.up.feed(bytes, self.to_server) {
+                Ok(used) => used,
+                Err(bad) => {
+                    let error = Error::BadRequest(bad.0);
+                    return Poll::Ready(Err(match self.down {
+                        None => Failure::Refused(error),
+                        Some(_) => Failure::Cut(error),
+                    }));
+                }
+            },
+        };
+        self.client.inbox.extend_from_slice(&bytes[used..]);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the client has left, which is all it can tell while it waits, besides its next request.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_next {
+            return Poll::Pending;
+        }
+        let mut byte = [0];
+        match self.client.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(1..)) => {
+                self.has_next = true;
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Server to client. Ready: the exchange has ended.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
+        loop {
+            while self.taken < self.to_client.len() {
+                match self.client.poll_write(cx, &self.to_client[self.taken..]) {
+                    Poll::Ready(Ok(n @ 1..)) => {
+                        self.taken += n;
+                        self.note_progress();
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Failure::Gone)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.taken > 0 {
+                // It reads slowly, or has begun to: it gets smaller pieces, and no large buffer waits with it.
+                self.worker.buffers.give_back(&mut self.to_client);
+                self.taken = 0;
+                self.window = SLOW_READ_BYTES;
+            }
+            if self.switches {
+                return Poll::Ready(Ok(End::Switched));
+            }
+            if let Some(down) = &self.down
+                && down.body.is_done()
+            {
+                let is_complete = self.is_up_done();
+                return Poll::Ready(Ok(End::Answered {
+                    status: down.status,
+                    then: down.then,
+                    is_complete,
+                    is_reusable: down.is_reusable && is_complete && !self.is_spoilt,
+                    has_next: self.has_next,
+                }));
+            }
+            match self.poll_server(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes what comes next from the server, and sends it on.
+    fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let worker = self.worker;
+        let mut scratch = worker.buffers.read.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch[..self.window]);
+        let read = match self.server.poll_read(cx, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(read) => read,
+        };
+        let bytes = buffer.filled();
+        if let Err(error) = read {
+            return Poll::Ready(Err(self.server_ended(Some(error))));
+        }
+        if bytes.is_empty() {
+            self.is_spoilt = true;
+            return Poll::Ready(self.end_of_answer());
+        }
+        let mut write = worker.buffers.write.borrow_mut();
+        write.clear();
+        let result = if self.down.is_some() {
+            self.body(cx, bytes, &mut write)
+        } else if self.half_head.is_empty() {
+            self.head(cx, bytes, &mut write)
+        } else {
+            let mut all = std::mem::take(&mut self.half_head);
+            all.extend_from_slice(bytes);
+            self.head(cx, &all, &mut write)
+        };
+        self.note_progress();
+        Poll::Ready(result)
+    }
+
+    /// The server closed its side.
+    fn end_of_answer(&mut self) -> Result<(), Failure> {
+        let Some(down) = &mut self.down else { return Err(self.server_ended(None)) };
+        down.body
+            .end_of_input(&mut self.to_client)
+            .map_err(|_| Failure::Cut(Error::BadAnswer("its body ended early")))
+    }
+
+    fn server_ended(&mut self, error: Option<io::Error>) -> Failure {
+        if self.down.is_some() {
+            return Failure::Cut(Error::BadAnswer("the connection broke in its body"));
+        }
+        if !self.half_head.is_empty() || self.interims > 0 {
+            return Failure::Refused(Error::BadAnswer("it ended in its head"));
+        }
+        // What broke first is the cause.
+        let cause = self.server_broke.take().or(error);
+        let text = cause.map_or_else(
+            || "it closed the connection without an answer".to_owned(),
+            |error| error.to_string(),
+        );
+        let error = Error::Unreachable(text);
+        Failure::NoAnswer { error, is_unsent: !self.has_sent, is_dead: self.is_reused }
+    }
+
+    /// Reads the head of an answer, or what there is of it.
+    fn head(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut rest = bytes;
+        loop {
+            // One that comes in many pieces is read when its end has come: each byte is looked at once.
+            let is_late = self.scan.has_begun()
+                && self.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_none();
+            let mut slots = head::slots();
+            let slots = &mut slots[..self.worker.limits.head_lines];
+            let head = match is_late {
+                true => None,
+                false => head::answer(rest, slots).map_err(Failure::Refused)?,
+            };
+            let length = head.map_or(rest.len(), |head| head.bytes.len());
+            if length > self.worker.limits.head_bytes {
+                return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
+            }
+            let Some(head) = head else {
+                if !is_late {
+                    self.scan.advance(rest, From::Server).map_err(Failure::Refused)?;
+                }
+                self.half_head.extend_from_slice(rest);
+                self.to_client.extend_from_slice(write);
+                return Ok(());
+            };
+            let after = &rest[head.bytes.len()..];
+            let answer = Answer::read(head, &self.facts).map_err(Failure::Refused)?;
+            if !answer.is_interim() {
+                self.begin_answer(&answer, write);
+                let begun = self.body(cx, after, write);
+                if let Err(Failure::Cut(error)) = begun {
+                    // Nothing of it has gone out.
+                    self.down = None;
+                    return Err(Failure::Refused(error));
+                }
+                self.count(answer.status);
+                return begun;
+            }
+            answer.write_interim(&self.facts, write).map_err(Failure::Refused)?;
+            self.scan = Scan::default();
+            if answer.status == 101 {
+                self.count(101);
+                self.to_client.extend_from_slice(write);
+                self.to_client.extend_from_slice(after);
+                self.switches = true;
+                return Ok(());
+            }
+            self.interims += 1;
+            if self.interims > INTERIM_MAX {
+                return Err(Failure::Refused(Error::BadAnswer("too many interim answers")));
+            }
+            if after.is_empty() {
+                self.to_client.extend_from_slice(write);
+                return Ok(());
+            }
+            rest = after;
+        }
+    }
+
+    fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
+        let is_stopping = self.worker.is_draining() || !self.is_up_done();
+        let then = if is_stopping { Then::Close } else { answer.then(&self.facts) };
+        let clock = &self.worker.clock;
+        let body = answer.write(&self.facts, then, self.cookie, clock, write);
+        let is_reusable = answer.is_reusable();
+        self.down = Some(Down { body, status: answer.status, then, is_reusable });
+    }
+
+    fn count(&self, status: u16) {
+        self.worker.state.live.totals.answered(status);
+        self.route.live.answered(status);
+    }
+
+    /// Sends on a piece of the body, after what is in `write`.
+    fn body(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let Some(down) = &mut self.down else { return Ok(()) };
+        let (used, mut as_it_is) = match down.body.pass(bytes.len()) {
+            Some(passed) => (passed, &bytes[..passed]),
+            None => match down.body.feed(bytes, write) {
+                Ok(used) => (used, &[][..]),
+                Err(_) => return Err(Failure::Cut(Error::BadAnswer("its chunks cannot be read"))),
+            },
+        };
+        self.is_spoilt |= used < bytes.len();
+        if as_it_is.len() <= COPY_BYTES_MAX {
+            write.extend_from_slice(as_it_is);
+            as_it_is = &[];
+        }
+        let all = write.len() + as_it_is.len();
+        let sent = if all == 0 || !self.to_client.is_empty() {
+            0
+        } else {
+            let pieces = [IoSlice::new(write), IoSlice::new(as_it_is)];
+            let sent = match as_it_is.is_empty() {
+                true => self.client.poll_write(cx, write),
+                false => Pin::new(&mut self.client.stream).poll_write_vectored(cx, &pieces),
+            };
+            match sent {
+                Poll::Ready(Ok(sent)) => sent,
+                Poll::Ready(Err(_)) => return Err(Failure::Gone),
+                Poll::Pending => 0,
+            }
+        };
+        if sent == all {
+            // It keeps up again.
+            self.window = READ_BYTES;
+            return Ok(());
+        }
+        let of_write = sent.min(write.len());
+        self.to_client.extend_from_slice(&write[of_write..]);
+        self.to_client.extend_from_slice(&as_it_is[sent - of_write..]);
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! A connection that changed its protocol (WebSocket): from then on both sides are joined byte by byte.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::buffers::Buffers;
+
+/// One direction.
+struct Pipe {
+    /// What the reader has not taken yet.
+    left: Vec<u8>,
+    taken: usize,
+    has_ended: bool,
+}
+
+/// Joins both sides until both have ended. `early` is what the client said before the change was confirmed.
+///
+/// # Errors
+/// Where a connection breaks: both have ended then.
+pub(super) async fn join(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    server: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    early: Vec<u8>,
+    buffers: &Buffers,
+) -> io::Result<()> {
+    let mut up = Pipe { left: early, taken: 0, has_ended: false };
+    let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
+    poll_fn(|cx| {
+        let up = up.poll(cx, client, server, buffers)?;
+        let down = down.poll(cx, server, client, buffers)?;
+        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+impl Pipe {
+    /// Moves what can be moved. Ready: one side ended, and the other was told.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        if self.has_ended {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while self.taken < self.left.len() {
+                match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.taken..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    n => self.taken += n,
+                }
+            }
+            buffers.give_back(&mut self.left);
+            self.taken = 0;
+            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            let mut scratch = buffers.read.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.has_ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            let sent = match Pin::new(&mut *to).poll_write(cx, bytes)? {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => 0,
+            };
+            if sent < bytes.len() {
+                self.left = buffers.take();
+                self.left.extend_from_slice(&bytes[sent..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What HTTP/1.1 asks of a proxy, over real sockets: what passes, what waits, what is sent again and what is not.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::harness::docker::Certificates;
+use crate::harness::eventually;
+use crate::harness::herder::Herder;
+use crate::harness::proxy::{Serving, config, https, settings};
+use crate::harness::raw::{Origin, exchange, head, read};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A server that does this with every connection, the first one having number 0.
+async fn origin<F>(serve: impl Fn(usize, TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(number, stream));
+            number += 1;
+        }
+    });
+    addr
+}
+
+/// A server that reads one head on each connection, says this, and waits for the end of the connection.
+async fn saying(answer: &'static [u8]) -> SocketAddr {
+    origin(move |_, mut stream| async move {
+        head(&mut stream).await;
+        stream.write_all(answer).await.expect("sent");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await
+}
+
+fn serving(server: SocketAddr) -> Serving {
+    Serving::start(settings(), &[("Host:a.test", &[server])])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_pass_in_both_directions() {
+    let addr = origin(|_, mut stream| async move {
+        let mut request = head(&mut stream).await;
+        while !request.ends_with("\r\n\r\n") || !request.contains("0\r\nX-Sum: 1\r\n") {
+            request.push(char::from(stream.read_u8().await.expect("a byte")));
+        }
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      2\r\nok\r\n0\r\nX-Sum: 2\r\nContent-Length: 9\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+    })
+    .await;
+    let request = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n\
+                   2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let answer = exchange(serving(addr).addr, request.as_bytes()).await;
+    // What frames a message is for its head.
+    assert!(answer.ends_with("\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http_1_0_gets_an_answer_it_can_read() {
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let serving = serving(saying(chunked).await);
+    let answer = exchange(serving.addr, b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
+    assert!(answer.ends_with("Connection: close\r\n\r\nok"), "{answer}");
+    assert!(!answer.contains("chunked"), "{answer}");
+    let kept = b"GET / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n";
+    let serving = self::serving(saying(OK).await);
+    let answer = exchange(serving.addr, kept).await;
+    assert!(answer.contains("Connection: keep-alive\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_has_no_body_and_the_connection_goes_on() {
+    let addr = origin(|_, mut stream| async move {
+        for body in ["", "ok"] {
+            head(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+        }
+    })
+    .await;
+    let serving = serving(addr);
+    let requests = b"HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let answers = exchange(serving.addr, requests).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answers}");
+    assert_eq!(answers.matches("Content-Length: 2\r\n").count(), 2, "{answers}");
+    assert!(answers.ends_with("\r\n\r\nok"), "{answers}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_asks_first_is_told_to_go_on_by_the_server() {
+    let addr = origin(|_, mut stream| async move {
+        let request = head(&mut stream).await;
+        assert!(request.contains("\r\nExpect: 100-continue\r\n"), "{request}");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("sent");
+        let mut body = [0; 5];
+        stream.read_exact(&mut body).await.expect("a body");
+        stream.write_all(OK).await.expect("sent");
+    })
+    .await;
+    let serving = serving(addr);
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let request =
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    assert_eq!(head(&mut stream).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.expect("sent");
+    assert!(read(&mut stream).await.ends_with("\r\n\r\nok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_before_the_body_reaches_the_client() {
+    let addr = saying(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
+    let serving = serving(addr);
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000000\r\n\r\nsome")
+        .await
+        .expect("sent");
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // The rest of the body must not be taken for a request.
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_waits_for_whoever_reads_it() {
+    // Neither side of either direction reads: what is on its way stays within the buffers of kernel and proxy.
+    let silent = origin(|_, stream| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        drop(stream);
+    })
+    .await;
+    let serving = serving(silent);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000\r\n\r\n")
+        .await
+        .expect("sent");
+    assert!(taken(&mut client).await < 64 << 20);
+
+    let flood = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&flood);
+    let addr = origin(move |_, mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+            stream.write_all(answer).await.expect("sent");
+            counted.store(taken(&mut stream).await.max(1), Relaxed);
+        }
+    })
+    .await;
+    let serving = self::serving(addr);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+    eventually("the server comes to a halt", || async { flood.load(Relaxed) > 0 }).await;
+    assert!(flood.load(Relaxed) < 64 << 20);
+}
+
+/// How much the other side takes until it takes no more for half a second.
+async fn taken(stream: &mut TcpStream) -> usize {
+    let piece = vec![b'x'; 1 << 16];
+    let mut taken = 0;
+    while let Ok(Ok(n)) = timeout(Duration::from_millis(500), stream.write(&piece)).await {
+        taken += n;
+        assert!(taken < 512 << 20, "nobody reads, and yet it is taken");
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_ends_the_request_at_the_server() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&ended);
+    let addr = origin(move |_, mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            head(&mut stream).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            counted.fetch_add(1, Relaxed);
+        }
+    })
+    .await;
+    let serving = serving(addr);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+    drop(client);
+    eventually("the server's connection ends", || async { ended.load(Relaxed) == 1 }).await;
+    eventually("nothing is open", || async { serving.state.live.totals.open_connections() == 0 })
+        .await;
+}
+
+/// A server that answers the first request of each connection and dies in the second. Counts requests.
+async fn dying(count: &Arc<AtomicUsize>) -> SocketAddr {
+    let count = Arc::clone(count);
+    origin(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            for turn in 0..2 {
+                let request = head(&mut stream).await;
+                if request.is_empty() {
+                    return;
+                }
+                if request.starts_with("POST") {
+                    stream.read_u8().await.expect("a body");
+                }
+                count.fetch_add(1, Relaxed);
+                if turn == 0 {
+                    stream.write_all(OK).await.expect("sent");
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_repeated_is_sent_once() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut settings = settings();
+    settings.workers = 1;
+    let serving = Serving::start(settings, &[("Host:a.test", &[dying(&count).await])]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let post = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nx";
+    let get = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for (request, status, requests) in
+        [(&post[..], "200", 1), (post, "502", 2), (get, "200", 3), (get, "200", 5)]
+    {
+        client.write_all(request).await.expect("sent");
+        let answer = read(&mut client).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(count.load(Relaxed), requests);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeatable_request_goes_on_to_another_server_when_one_dies() {
+    let dead = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+    })
+    .await;
+    let servers = [dead, Origin::start(OK, false).await.addr];
+    let serving = Serving::start(settings(), &[("Host:a.test", &servers)]);
+    for _ in 0..4 {
+        let answer = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_upgrade_is_an_ordinary_answer() {
+    let serving = serving(saying(OK).await);
+    let request =
+        "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = exchange(serving.addr, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unasked_upgrade_is_a_bad_answer() {
+    let switching = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+    let serving = serving(saying(switching).await);
+    let answer = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 502 ") && !answer.contains("hello"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_seen_to_break_off() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhexx",
+    ] {
+        let addr = origin(move |_, mut stream| async move {
+            head(&mut stream).await;
+            stream.write_all(answer).await.expect("sent");
+        })
+        .await;
+        let serving = serving(addr);
+        let seen = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        let is_open = seen.starts_with("HTTP/1.1 200 ") && !seen.ends_with("0\r\n\r\n");
+        assert!(is_open || seen.starts_with("HTTP/1.1 502 "), "{seen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_unasked_reaches_nobody() {
+    let poison = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let serving = serving(saying(poison).await);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    for _ in 0..5 {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+        let answer = read(&mut client).await;
+        assert!(answer.ends_with("\r\n\r\nok") && !answer.contains("poison"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_connections_wait_for_a_place() {
+    let mut settings = settings();
+    settings.limits.connections_max = 2;
+    let serving = Serving::start(settings, &[("Host:a.test", &[saying(OK).await])]);
+    let first = TcpStream::connect(serving.addr).await.expect("connected");
+    let _second = TcpStream::connect(serving.addr).await.expect("connected");
+    eventually("both are open", || async { serving.state.live.totals.open_connections() == 2 })
+        .await;
+    let mut third = TcpStream::connect(serving.addr).await.expect("the kernel's queue takes it");
+    third
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("sent");
+    let early = timeout(Duration::from_millis(300), third.readable()).await;
+    assert!(early.is_err(), "there is no place yet");
+    drop(first);
+    assert!(read(&mut third).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_cut_off_and_a_slow_sender_is_told() {
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(300);
+    let addr = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+        let _ = stream.write_all(answer).await;
+        taken(&mut stream).await;
+    })
+    .await;
+    let serving = Serving::start(settings.clone(), &[("Host:a.test", &[addr])]);
+    let mut reader = TcpStream::connect(serving.addr).await.expect("connected");
+    reader.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+    eventually("it is cut off", || async { serving.state.live.totals.open_connections() == 0 })
+        .await;
+    let silent = origin(|_, mut stream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let serving = Serving::start(settings, &[("Host:a.test", &[silent])]);
+    let request = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhalf";
+    let answer = exchange(serving.addr, request).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_is_told_and_thousands_of_them_stop_nobody() {
+    let mut settings = settings();
+    settings.limits.head_timeout = Duration::from_millis(1_500);
+    let serving = Serving::start(settings, &[("Host:a.test", &[saying(OK).await])]);
+    let mut slow = Vec::new();
+    for _ in 0..1_000 {
+        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.te").await.expect("sent");
+        slow.push(stream);
+    }
+    let answer = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let told = read(slow.last_mut().expect("one")).await;
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+}
+
+/// The system has no file left for another connection: those that are open go on, and when some have left, others
+/// come in. The admin side is not starved either.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_files_end_nothing() {
+    let herder = Herder::start_with_files(100, &["demo"]);
+    let host = "web-test.proxy-test.local";
+    eventually("the demo serves", || async { herder.get(host, "/").await.status == 200 }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(herder.http).await.expect("the kernel's queue takes it"));
+    }
+    eventually("it says so", || async { herder.log().contains("cannot accept a connection") })
+        .await;
+    drop(crowd);
+    eventually("it serves again", || async { herder.get(host, "/").await.status == 200 }).await;
+    eventually("the page, too", || async { herder.admin("/ping").await.status == 200 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_spoken_to_over_tls_and_their_certificates_checked() {
+    let acceptor = Certificates::make().server();
+    let addr = origin(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            // A client that does not trust us ends it here.
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut seen = Vec::new();
+            while let Ok(byte @ 0..) = stream.read_u8().await {
+                seen.push(byte);
+                if seen.ends_with(b"\r\n\r\n") {
+                    stream.write_all(OK).await.expect("sent");
+                }
+            }
+        }
+    })
+    .await;
+    for (is_unchecked, status) in [(true, "200"), (false, "502")] {
+        let mut settings = settings();
+        settings.insecure_skip_verify = is_unchecked;
+        let serving = Serving::start(settings, &[]);
+        serving.publish(https(config(&[("Host:a.test", &[addr])])));
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        for _ in 0..3 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+            let answer = read(&mut client).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_on_its_way_is_not_sent_to_another_server() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    // It takes the head and some of the body, and dies.
+    let dying = origin(move |_, mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if head(&mut stream).await.starts_with("PUT") {
+                stream.read_exact(&mut [0; 4]).await.expect("the first half");
+                counted.fetch_add(1, Relaxed);
+            }
+        }
+    });
+    let servers = [dying.await, nobody()];
+    let serving = Serving::start(settings(), &[("Host:a.test", &servers)]);
+    for turn in 1..=4 {
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        let start = b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nhalf";
+        client.write_all(start).await.expect("sent");
+        eventually("it has arrived", || async { count.load(Relaxed) == turn }).await;
+        // The other half may find the connection closed.
+        let _ = client.write_all(b"rest").await;
+        let answer = read(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!(count.load(Relaxed), turn);
+    }
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+}
