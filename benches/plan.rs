@@ -120,7 +120,7 @@ fn lookup(bencher: Bencher<'_, '_>, services: u32) {
     let table = table(&snapshot(services), &Config::default(), &Live::default());
     let host = format!("web{}.shop.local", services / 2);
     bencher.bench_local(|| {
-        let exchange = Exchange::new(HTTP_ENTRYPOINT, &host, "/", &());
+        let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", &host, "/", &());
         table.lookup(&exchange).map(|route| route.priority)
     });
 }

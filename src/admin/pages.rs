@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::App;
 use super::view::{self, Page};
 use crate::explain::{self, Explanation, Outcome, RouteTest};
-use crate::settings::HTTP_ENTRYPOINT;
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -18,9 +17,13 @@ pub(super) struct Asked {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Url {
+pub(super) struct RequestAsked {
     #[serde(default)]
     url: String,
+    #[serde(default)]
+    method: String,
+    #[serde(default)]
+    header: String,
 }
 
 #[derive(Template)]
@@ -46,7 +49,10 @@ struct ExplainTemplate {
 #[template(path = "admin/route.html")]
 struct RouteTemplate {
     url: String,
-    is_wrong: bool,
+    method: String,
+    header: String,
+    /// Why it cannot be read; empty where it can.
+    wrong: String,
     test: Option<RouteTest>,
 }
 
@@ -65,22 +71,20 @@ pub(super) async fn explain(State(app): State<App>, Path(name): Path<String>) ->
     render(status, &ExplainTemplate { name, found })
 }
 
-pub(super) async fn route(State(app): State<App>, Query(Url { url }): Query<Url>) -> Response {
-    let parts = split_url(&url);
-    let view = app.state.view();
-    let test = parts
-        .as_ref()
-        .map(|(host, path)| explain::request(&view.table, HTTP_ENTRYPOINT, host, path));
-    let is_wrong = !url.is_empty() && test.is_none();
-    render(StatusCode::OK, &RouteTemplate { url, is_wrong, test })
-}
-
-/// Host and path of `http://host/path`; the scheme may be missing.
-pub(super) fn split_url(url: &str) -> Option<(String, String)> {
-    let url = url.trim();
-    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let uri: http::Uri = url.parse().ok()?;
-    Some((uri.authority()?.to_string(), uri.path().to_owned()))
+pub(super) async fn route(State(app): State<App>, Query(asked): Query<RequestAsked>) -> Response {
+    let RequestAsked { url, method, header } = asked;
+    let lines: Vec<String> = header.lines().map(str::to_owned).collect();
+    let method = if method.is_empty() { "GET".to_owned() } else { method };
+    let parsed = match url.is_empty() {
+        true => None,
+        false => Some(explain::Asked::parse(&url, Some(&method), &lines)),
+    };
+    let (test, wrong) = match parsed {
+        None => (None, String::new()),
+        Some(Ok(asked)) => (Some(explain::request(&app.state.view().table, &asked)), String::new()),
+        Some(Err(why)) => (None, why),
+    };
+    render(StatusCode::OK, &RouteTemplate { url, method, header, wrong, test })
 }
 
 fn render(status: StatusCode, template: &impl Template) -> Response {

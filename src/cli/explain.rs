@@ -4,12 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use crate::cli::sources;
 use crate::control::View;
-use crate::explain::{self, Explanation, Outcome, RouteTest};
-use crate::settings::{HTTP_ENTRYPOINT, Typed};
+use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
+use crate::settings::Typed;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
 ///
@@ -19,6 +17,12 @@ pub struct Args {
     /// A container's name or id, a service's name, or a URL; none: a line for every container
     #[arg(value_name = "CONTAINER|URL")]
     what: Option<String>,
+    /// A header line of the request for the URL, as curl takes it: 'Name: value'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "LINE", requires = "what")]
+    lines: Vec<String>,
+    /// The method of the request for the URL
+    #[arg(short = 'X', long = "request", value_name = "METHOD", requires = "what")]
+    method: Option<String>,
     #[command(flatten)]
     settings: Typed,
 }
@@ -28,16 +32,15 @@ pub struct Args {
 /// # Errors
 /// When a source cannot be read, the URL cannot be understood, or standard output cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let url = args.what.as_deref().filter(|what| what.contains("://"));
-    let url =
-        url.map(|url| url.parse::<http::Uri>().with_context(|| format!("{url} is not a URL")));
-    let url = url.transpose()?;
+    let is_request = args.method.is_some() || !args.lines.is_empty();
+    let url = args.what.as_deref().filter(|what| is_request || what.contains("://"));
+    let asked = url.map(|url| Asked::parse(url, args.method.as_deref(), &args.lines));
+    let asked = asked.transpose().map_err(anyhow::Error::msg)?;
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
-    let (text, is_routed) = match (url, args.what) {
-        (Some(url), _) => {
-            let host = url.authority().map_or("", |authority| authority.as_str());
-            let test = explain::request(&view.table, HTTP_ENTRYPOINT, host, url.path());
+    let (text, is_routed) = match (asked, args.what) {
+        (Some(asked), _) => {
+            let test = explain::request(&view.table, &asked);
             (route_test(&test), test.winner.is_some())
         }
         (None, Some(name)) => named(&view, &name),
@@ -86,7 +89,10 @@ fn summary(view: &View) -> String {
 }
 
 fn route_test(test: &RouteTest) -> String {
-    let mut text = format!("http://{}{}\n  {}\n", test.host, test.path, test.verdict);
+    let mut text = format!("http://{}{}\n  {}\n", test.host, test.target, test.verdict);
+    if let Some(sent) = test.sent.as_ref().filter(|sent| **sent != test.target) {
+        let _ = writeln!(text, "  the server gets {sent}");
+    }
     for (name, url) in &test.servers {
         let _ = writeln!(text, "  server {name} at {url}");
     }

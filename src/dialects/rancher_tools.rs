@@ -9,7 +9,7 @@ use super::servers::Wish;
 use crate::config::{Frontend, Method};
 use crate::middleware::{Middleware, StripPrefix};
 use crate::model::{BackendId, FrontendId, Kind, Outcome, Problem};
-use crate::rules::{HostPattern, Matcher, Rule};
+use crate::rules::{Matcher, PathPattern, Rule, Sort, Template};
 
 /// The dialect's own defaults.
 const PORT: u16 = 80;
@@ -47,8 +47,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     for (suffix, matcher) in wanted {
         let Some(matcher) = matcher else { continue };
         let matchers: Vec<Matcher> = [matcher].into_iter().chain(paths.iter().cloned()).collect();
-        let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
-        let rule = Rule::new(text.join(";"), matchers);
+        let rule = Rule::of(matchers);
         let id = FrontendId::new(reader.provider, format!("{name}{suffix}"));
         reader.frontend(id, Frontend { rule, ..template.clone() });
     }
@@ -101,11 +100,11 @@ fn hosts(reader: &mut Reader<'_>, enabled: Enabled) -> Vec<String> {
     hosts
 }
 
-fn patterns(reader: &mut Reader<'_>) -> Vec<HostPattern> {
+fn patterns(reader: &mut Reader<'_>) -> Vec<Template> {
     let key = "traefik.domain.regexp";
     let mut patterns = Vec::new();
     for text in reader.list(key) {
-        match HostPattern::parse(text) {
+        match Template::parse(text, Sort::Host) {
             Ok(pattern) => patterns.push(pattern),
             Err(why) => {
                 let what = format!("{key} \"{text}\" cannot be read: {why}; it is left out.");
@@ -121,7 +120,7 @@ fn paths(reader: &mut Reader<'_>) -> (Vec<Matcher>, Vec<Middleware>) {
     let mut matchers = Vec::new();
     let mut stripped = Vec::new();
     let terms = [
-        ("traefik.path", Matcher::Path as fn(Vec<String>) -> Matcher),
+        ("traefik.path", Matcher::Path as fn(Vec<PathPattern>) -> Matcher),
         ("traefik.path.strip", Matcher::Path),
         ("traefik.path.prefix", Matcher::PathPrefix),
         ("traefik.path.prefix.strip", Matcher::PathPrefix),
@@ -134,6 +133,7 @@ fn paths(reader: &mut Reader<'_>) -> (Vec<Matcher>, Vec<Middleware>) {
             let problem = Problem::error(&reader.origin.label(key), what);
             reader.problem(problem.hint(format!("Did you mean /{path}?")));
         }
+        let good: Vec<PathPattern> = good.into_iter().map(PathPattern::Literal).collect();
         if key.ends_with("strip") {
             stripped.extend(good.iter().cloned());
         }

@@ -2,9 +2,11 @@
 //!
 //! The reasons are not kept: they are worked out anew by the code that decides, with a trace that listens.
 
+mod asked;
 mod container;
 mod request;
 
+pub use asked::Asked;
 pub use container::{Explanation, service};
 pub use request::{RouteTest, request};
 

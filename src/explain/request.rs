@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::explain::Asked;
+use crate::middleware::Flow;
 use crate::model::{Exchange, FrontendId};
 use crate::table::{Route, Table, plain};
 
@@ -13,8 +15,10 @@ const LOSERS_MAX: usize = 20;
 pub struct RouteTest {
     /// The host as it is compared.
     pub host: String,
-    /// The path as it is compared.
-    pub path: String,
+    /// Path and query, as asked.
+    pub target: String,
+    /// The path and query that a server would get; none where none gets it.
+    pub sent: Option<String>,
     /// Who takes it.
     pub winner: Option<FrontendId>,
     /// One sentence: who answers it, and what the client gets.
@@ -25,27 +29,47 @@ pub struct RouteTest {
     pub losers: Vec<(FrontendId, String)>,
 }
 
-/// Says who takes a request for this host and path (each as a client would send it, without the query).
-pub fn request(table: &Table, entrypoint: &str, host: &str, path: &str) -> RouteTest {
-    let exchange = Exchange::new(entrypoint, host, path, &());
+/// Says who takes a request.
+pub fn request(table: &Table, asked: &Asked) -> RouteTest {
+    let exchange = asked.exchange();
     let winner = plain::lookup(table.routes(), &exchange);
-    let servers = winner.iter().flat_map(|route| route.backend.servers());
+    let way = winner.map(|route| way(route, asked));
+    let answer = way.as_ref().and_then(|way| way.as_ref().err());
+    let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
     let servers =
         servers.map(|s| (s.name.to_string(), format!("{}://{}", s.scheme.as_str(), s.addr)));
     RouteTest {
         host: exchange.host.to_string(),
-        path: path.to_owned(),
+        target: asked.target.clone(),
+        sent: way.as_ref().and_then(|way| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
-        verdict: verdict(winner),
+        verdict: verdict(winner, answer.map(String::as_str)),
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
     }
 }
 
-fn verdict(winner: Option<&Arc<Route>>) -> String {
+/// What the chain makes of the request: the target that a server gets, or in words what the client gets instead.
+fn way(route: &Route, asked: &Asked) -> Result<String, String> {
+    let mut exchange = asked.exchange();
+    for step in &route.frontend.chain {
+        if let Flow::Answer(answer) = step.handler().on_request(&mut exchange) {
+            let location = answer.lines.iter().find(|(name, _)| *name == "Location");
+            let to = location.map(|(_, to)| format!(" to {to}")).unwrap_or_default();
+            return Err(format!("the client gets {}{to}", answer.status));
+        }
+    }
+    let mark = if exchange.query.is_empty() { "" } else { "?" };
+    Ok(format!("{}{mark}{}", exchange.path, exchange.query))
+}
+
+fn verdict(winner: Option<&Arc<Route>>, answer: Option<&str>) -> String {
     let Some(route) = winner else {
         return "No frontend takes it: the client gets 404.".to_owned();
     };
+    if let Some(answer) = answer {
+        return format!("{} takes it: {answer}.", route.id.name);
+    }
     let count = route.backend.servers().len();
     let answer = match count {
         0 => "has no healthy server: the client gets 503".to_owned(),

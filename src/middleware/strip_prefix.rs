@@ -3,37 +3,33 @@
 //! The prefix is told to the server in `X-Forwarded-Prefix`, so that it can still write full links.
 //! Of several prefixes the longest wins, as in Traefik 1.7.
 
-use std::borrow::Cow;
-
 use crate::middleware::{Flow, Handler};
 use crate::model::Exchange;
+use crate::rules::PathPattern;
 
-/// `prefixes: ["/api"]` turns `/api/users` into `/users`.
+/// `prefixes: ["/api"]` turns `/api/users` into `/users`, `["/{tenant}"]` turns `/blue/users` into `/users`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StripPrefix {
-    /// Each with its leading slash.
-    pub prefixes: Vec<String>,
+    /// What is taken off; see [`PathPattern::prefix`].
+    pub prefixes: Vec<PathPattern>,
 }
 
 impl Handler for StripPrefix {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let Some((prefix, rest)) = self.longest_match(&exchange.path) else {
+        let path = exchange.plain_path();
+        let fitting = self.prefixes.iter().filter_map(|prefix| prefix.prefix_len(path)).max();
+        let Some(len) = fitting else {
             return Flow::Continue;
         };
-        // A server wants an absolute path: "/api" alone leaves "", which means "/".
-        let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-        exchange.stripped_prefix = Some(prefix.to_owned());
-        exchange.path = Cow::Owned(path);
+        let prefix = super::sendable(path.get(..len).unwrap_or(path));
+        exchange.strip(len);
+        exchange.added.push(("X-Forwarded-Prefix", prefix));
         Flow::Continue
     }
-}
 
-impl StripPrefix {
-    /// The longest prefix that fits, and what follows it in the path.
-    fn longest_match<'p, 'x>(&'p self, path: &'x str) -> Option<(&'p str, &'x str)> {
-        let fitting =
-            self.prefixes.iter().filter_map(|p| Some((p.as_str(), path.strip_prefix(p.as_str())?)));
-        fitting.max_by_key(|(prefix, _)| prefix.len())
+    fn describe(&self) -> String {
+        let prefixes: Vec<&str> = self.prefixes.iter().map(PathPattern::text).collect();
+        format!("strip prefix {}", prefixes.join(", "))
     }
 }
 
@@ -41,33 +37,33 @@ impl StripPrefix {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(prefixes: &[&str], path: &str, expected: &str) {
-        let strip = StripPrefix { prefixes: prefixes.iter().map(ToString::to_string).collect() };
-        let mut exchange = Exchange::new("http", "web.local", path, &());
+    /// The path that is left, and the prefix that is told.
+    fn stripped(prefixes: &[&str], path: &str) -> (String, Option<String>) {
+        let prefixes = prefixes.iter().map(|p| PathPattern::prefix(p).expect("a path"));
+        let strip = StripPrefix { prefixes: prefixes.collect() };
+        let mut exchange = Exchange::new("http", "GET", "web.local", path, &());
         assert_eq!(strip.on_request(&mut exchange), Flow::Continue);
-        assert_eq!(exchange.path, expected);
+        (exchange.path.into_owned(), exchange.added.pop().map(|(_, prefix)| prefix))
+    }
+
+    #[track_caller]
+    fn check(prefixes: &[&str], path: &str, expected: &str, prefix: &str) {
+        assert_eq!(stripped(prefixes, path), (expected.to_owned(), Some(prefix.to_owned())));
     }
 
     #[test]
     fn takes_the_prefix_and_keeps_a_leading_slash() {
-        check(&["/api"], "/api/users", "/users");
-        check(&["/api"], "/api", "/");
-        check(&["/a", "/a/b"], "/a/b/c", "/c");
-        check(&["/api/"], "/api/users", "/users");
+        check(&["/api"], "/api/users", "/users", "/api");
+        check(&["/api"], "/api", "/", "/api");
+        check(&["/a", "/a/b"], "/a/b/c", "/c", "/a/b");
+        check(&["/api/"], "/api/users", "/users", "/api/");
+        check(&["/{tenant}"], "/blue/users", "/users", "/blue");
+        check(&["/api"], "/%61pi/a%20b", "/a%20b", "/api");
     }
 
     #[test]
     fn leaves_other_paths_alone() {
-        check(&["/api"], "/other", "/other");
-        check(&[], "/api", "/api");
-    }
-
-    #[test]
-    fn tells_which_prefix_went() {
-        let strip = StripPrefix { prefixes: vec!["/api".to_owned()] };
-        let mut exchange = Exchange::new("http", "web.local", "/api/users", &());
-        strip.on_request(&mut exchange);
-        assert_eq!(exchange.stripped_prefix.as_deref(), Some("/api"));
+        assert_eq!(stripped(&["/api"], "/other"), ("/other".to_owned(), None));
+        assert_eq!(stripped(&[], "/api"), ("/api".to_owned(), None));
     }
 }

@@ -2,41 +2,123 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{percent_decode, percent_decode_str};
+
 /// The header lines of a request, whoever holds them.
 pub trait Head: Sync {
     /// The value of the first line of this name (lower case), if there is one.
     fn header(&self, name: &str) -> Option<&[u8]>;
+
+    /// Whether a line of this name (lower case) has a value that passes the test.
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool;
 }
 
 /// A request head with its host and path made comparable once, and what the chain made of it.
 pub struct Exchange<'h> {
     /// The entry point it came in by: `http`.
     pub entrypoint: &'h str,
+    /// As sent: methods have a case (RFC 9110, section 9.1).
+    pub method: &'h str,
     /// Lower case, without port and trailing dot; empty where an HTTP/1.0 client named none.
     pub host: Cow<'h, str>,
     /// The path as the client sent it, without the query, or what a middleware made of it.
     pub path: Cow<'h, str>,
-    /// The prefix that was taken off the path; told to the server in `X-Forwarded-Prefix`.
-    pub stripped_prefix: Option<String>,
-    /// The other header lines.
+    /// What follows the path's `?`, as sent.
+    pub query: &'h str,
+    /// Header lines that the chain gives to the server.
+    pub added: Vec<(&'static str, String)>,
+    /// The header lines as sent.
     pub head: &'h dyn Head,
+    /// The path as sent with its `%61` read as `a`, where there are any.
+    decoded: Option<String>,
 }
 
 impl<'h> Exchange<'h> {
-    /// A request as it arrived. `host` is made comparable here: see [`comparable_host`].
-    pub fn new(entrypoint: &'h str, host: &'h str, path: &'h str, head: &'h dyn Head) -> Self {
-        Self::of_host(entrypoint, comparable_host(host), path, head)
-    }
-
-    /// A request whose host was made comparable already.
-    pub fn of_host(
+    /// A request as it arrived. `host` is made comparable here: see [`comparable_host`]; `target` is a path, and a
+    /// query where there is a `?`.
+    pub fn new(
         entrypoint: &'h str,
-        host: Cow<'h, str>,
-        path: &'h str,
+        method: &'h str,
+        host: &'h str,
+        target: &'h str,
         head: &'h dyn Head,
     ) -> Self {
-        Self { entrypoint, host, path: Cow::Borrowed(path), stripped_prefix: None, head }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self::of_host(entrypoint, method, comparable_host(host), (path, query), head)
     }
+
+    /// A request whose host was made comparable already, and whose target was split into path and query.
+    pub fn of_host(
+        entrypoint: &'h str,
+        method: &'h str,
+        host: Cow<'h, str>,
+        (path, query): (&'h str, &'h str),
+        head: &'h dyn Head,
+    ) -> Self {
+        let decoded = memchr::memchr(b'%', path.as_bytes())
+            .map(|_| percent_decode_str(path).decode_utf8_lossy().into_owned());
+        let path = Cow::Borrowed(path);
+        Self { entrypoint, method, host, path, query, added: Vec::new(), head, decoded }
+    }
+
+    /// The path that rules are held against: as sent, with its `%61` read as `a` (Go's `URL.Path`). Two spellings of
+    /// one path take one way, so that none of them leads around a guarded frontend.
+    pub fn plain_path(&self) -> &str {
+        self.decoded.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The first value of this parameter in the query, decoded.
+    pub fn query_value(&self, key: &str) -> Option<Cow<'h, str>> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// Puts another path, as it is sent, in the place of this one.
+    pub fn replace_path(&mut self, path: String) {
+        self.decoded = memchr::memchr(b'%', path.as_bytes())
+            .map(|_| percent_decode_str(&path).decode_utf8_lossy().into_owned());
+        self.path = Cow::Owned(path);
+    }
+
+    /// Takes the first bytes of the plain path off. What is left is as it was sent, and begins with a slash.
+    pub fn strip(&mut self, plain_len: usize) {
+        // A path without `%` is its own plain one.
+        let sent_len = match &self.decoded {
+            None => plain_len,
+            Some(_) => sent_len(&self.path, plain_len),
+        };
+        let rest = self.path.get(sent_len..).unwrap_or_default();
+        let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+        self.replace_path(path);
+    }
+}
+
+/// How many bytes of this path, as sent, stand for this many of its plain ones.
+fn sent_len(path: &str, plain_len: usize) -> usize {
+    let bytes = path.as_bytes();
+    let (mut decoded, mut ends, mut end) = (Vec::with_capacity(bytes.len()), vec![0], 0);
+    while let Some(&byte) = bytes.get(end) {
+        let escape = bytes.get(end + 1..end + 3).filter(|_| byte == b'%');
+        let escape = escape.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        end += if escape.is_some() { 3 } else { 1 };
+        decoded.push(match escape {
+            Some(digits) => percent_decode(&[b'%', digits[0], digits[1]]).next().unwrap_or(byte),
+            None => byte,
+        });
+        ends.push(end);
+    }
+    let (mut plain, mut at) = (0, 0);
+    for chunk in decoded.utf8_chunks() {
+        let valid = chunk.valid().len();
+        if plain + valid >= plain_len {
+            return ends[at + plain_len - plain];
+        }
+        (plain, at) = (plain + valid, at + valid + chunk.invalid().len());
+        if !chunk.invalid().is_empty() {
+            plain += char::REPLACEMENT_CHARACTER.len_utf8();
+        }
+    }
+    path.len()
 }
 
 /// A host as the table knows it: lower case, without port and without the trailing dot.
@@ -60,6 +142,10 @@ impl Head for () {
     fn header(&self, _: &str) -> Option<&[u8]> {
         None
     }
+
+    fn has_line(&self, _: &str, _: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
@@ -81,5 +167,38 @@ mod tests {
         check("[2001:DB8::1]", "[2001:db8::1]");
         check("", "");
         check(":80", "");
+    }
+
+    #[test]
+    fn two_spellings_of_a_path_are_one() {
+        let exchange = Exchange::new("http", "GET", "a.t", "/%61dmin/%C3%A9?x=1", &());
+        assert_eq!((exchange.plain_path(), exchange.query), ("/admin/é", "x=1"));
+        assert_eq!(exchange.path, "/%61dmin/%C3%A9");
+    }
+
+    #[test]
+    fn what_is_taken_off_is_counted_in_plain_bytes() {
+        for (target, plain_len, left) in [
+            ("/api/x", 4, "/x"),
+            ("/%61pi/x%20y", 4, "/x%20y"),
+            ("/ap%69", 4, "/"),
+            ("/ap%69x", 4, "/x"),
+            ("/%C3%A9/x", 3, "/x"),
+            ("/a%zz/x", 5, "/x"),
+            ("/%ff/x", 4, "/x"),
+            ("/%41%ff%42/x", 6, "/x"),
+        ] {
+            let mut exchange = Exchange::new("http", "GET", "a.t", target, &());
+            exchange.strip(plain_len);
+            assert_eq!(exchange.path, left, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_parameters_counts() {
+        let exchange = Exchange::new("http", "GET", "a.t", "/?a=1%202&b&a=3", &());
+        assert_eq!(exchange.query_value("a").as_deref(), Some("1 2"));
+        assert_eq!(exchange.query_value("b").as_deref(), Some(""));
+        assert_eq!(exchange.query_value("c"), None);
     }
 }

@@ -115,7 +115,5 @@ fn without(rule: &Rule, hosts: &BTreeSet<String>) -> Rule {
         }
         other => other.clone(),
     });
-    let matchers: Vec<Matcher> = matchers.collect();
-    let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
-    Rule::new(text.join(";"), matchers)
+    Rule::of(matchers.collect())
 }

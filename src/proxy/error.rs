@@ -1,5 +1,7 @@
 //! Why a request could not be answered by a server, and whose fault that is.
 
+use crate::middleware::Answer;
+
 /// Why a request could not be answered by a server.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Error {
@@ -21,6 +23,9 @@ pub(super) enum Error {
     /// The client's fault: its head or body came too slowly.
     #[error("the client was too slow")]
     SlowClient,
+    /// Nobody's: its frontend has an answer of its own.
+    #[error("answered by its frontend with {}", .0.status)]
+    AnsweredHere(Box<Answer>),
     /// Nobody's: no frontend takes it.
     #[error("no frontend takes it")]
     Unknown,

@@ -1,8 +1,10 @@
 //! Which requests a frontend takes: one tree, and the languages it is written in.
 
-mod pattern;
+mod path;
+mod template;
 mod tree;
 pub mod v1;
 
-pub use pattern::HostPattern;
-pub use tree::{Matcher, Rule};
+pub use path::PathPattern;
+pub use template::{Sort, Template, expression};
+pub use tree::{HeaderTest, Matcher, Rule};

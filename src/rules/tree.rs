@@ -1,7 +1,9 @@
 //! The tree that every rule language is read into.
 
+use regex::bytes::Regex;
+
 use crate::model::Exchange;
-use crate::rules::HostPattern;
+use crate::rules::{PathPattern, Template};
 
 /// A rule: all of its matchers must match.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,23 +12,58 @@ pub struct Rule {
     matchers: Vec<Matcher>,
 }
 
-/// One term of a rule; any of its values may match.
+/// One term of a rule. Of hosts, paths and methods any value may match; of headers and query parameters all must.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Matcher {
     /// The host is one of these, each made comparable (`model::comparable_host`).
     Host(Vec<String>),
-    /// The host matches one of these patterns.
-    HostRegexp(Vec<HostPattern>),
+    /// The host matches one of these.
+    HostRegexp(Vec<Template>),
     /// The path is one of these.
-    Path(Vec<String>),
+    Path(Vec<PathPattern>),
     /// The path starts with one of these.
-    PathPrefix(Vec<String>),
+    PathPrefix(Vec<PathPattern>),
+    /// The method is one of these, in upper case.
+    Method(Vec<String>),
+    /// Each of these header lines is there.
+    Headers(Vec<HeaderTest<String>>),
+    /// A line of each of these names fits its expression somewhere.
+    HeadersRegexp(Vec<HeaderTest<Expression>>),
+    /// Each of these parameters is in the query; of one that comes twice, the first counts.
+    Query(Vec<Template>),
 }
+
+/// What a header line of this name must be like.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HeaderTest<T> {
+    /// In lower case.
+    pub name: String,
+    /// The value; an empty text asks for the line only.
+    pub value: T,
+}
+
+/// An expression for header values, which need not be UTF-8.
+#[derive(Clone, Debug)]
+pub struct Expression(pub Regex);
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Expression {}
 
 impl Rule {
     /// A rule from its matchers and the text its owner knows it by.
     pub fn new(text: impl Into<String>, matchers: Vec<Matcher>) -> Self {
         Self { text: text.into(), matchers }
+    }
+
+    /// A rule from its matchers, which make its text.
+    pub fn of(matchers: Vec<Matcher>) -> Self {
+        let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
+        Self::new(text.join(";"), matchers)
     }
 
     /// As its owner would write it: `Host:web.local;PathPrefix:/api`.
@@ -56,6 +93,22 @@ impl Rule {
             _ => None,
         })
     }
+
+    /// The host patterns it is bound to, where a `HostRegexp` term binds it.
+    pub fn host_patterns(&self) -> Option<&[Template]> {
+        self.matchers.iter().find_map(|matcher| match matcher {
+            Matcher::HostRegexp(patterns) => Some(patterns.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The paths or beginnings of paths it is bound to, where a `Path` or `PathPrefix` term binds it.
+    pub fn paths(&self) -> Option<&[PathPattern]> {
+        self.matchers.iter().find_map(|matcher| match matcher {
+            Matcher::Path(paths) | Matcher::PathPrefix(paths) => Some(paths.as_slice()),
+            _ => None,
+        })
+    }
 }
 
 impl Matcher {
@@ -64,22 +117,52 @@ impl Matcher {
         match self {
             Self::Host(hosts) => hosts.iter().any(|host| **host == *exchange.host),
             Self::HostRegexp(patterns) => patterns.iter().any(|p| p.matches(&exchange.host)),
-            Self::Path(paths) => paths.iter().any(|path| **path == *exchange.path),
-            Self::PathPrefix(prefixes) => {
-                prefixes.iter().any(|prefix| exchange.path.starts_with(prefix.as_str()))
+            Self::Path(paths) => {
+                let plain = exchange.plain_path();
+                paths.iter().any(|path| path.is_whole(plain))
             }
+            Self::PathPrefix(prefixes) => {
+                let plain = exchange.plain_path();
+                prefixes.iter().any(|prefix| prefix.prefix_len(plain).is_some())
+            }
+            Self::Method(methods) => methods.iter().any(|method| *method == exchange.method),
+            Self::Headers(tests) => tests.iter().all(|test| {
+                let wanted = test.value.as_bytes();
+                let is_wanted = |value: &[u8]| wanted.is_empty() || value == wanted;
+                exchange.head.has_line(&test.name, &mut |value| is_wanted(value))
+            }),
+            Self::HeadersRegexp(tests) => tests.iter().all(|test| {
+                exchange.head.has_line(&test.name, &mut |value| test.value.0.is_match(value))
+            }),
+            Self::Query(parameters) => parameters.iter().all(|parameter| {
+                let key = parameter.text().split('=').next().unwrap_or_default();
+                let value = exchange.query_value(key);
+                value.is_some_and(|value| parameter.matches(&format!("{key}={value}")))
+            }),
         }
     }
 
     /// `Host:a,b`, for `explain`.
     pub fn describe(&self) -> String {
+        fn joined<'v>(values: impl Iterator<Item = &'v str>) -> String {
+            values.collect::<Vec<_>>().join(",")
+        }
         let (name, values) = match self {
             Self::Host(hosts) => ("Host", hosts.join(",")),
             Self::HostRegexp(patterns) => {
-                ("HostRegexp", patterns.iter().map(HostPattern::text).collect::<Vec<_>>().join(","))
+                ("HostRegexp", joined(patterns.iter().map(Template::text)))
             }
-            Self::Path(paths) => ("Path", paths.join(",")),
-            Self::PathPrefix(prefixes) => ("PathPrefix", prefixes.join(",")),
+            Self::Path(paths) => ("Path", joined(paths.iter().map(PathPattern::text))),
+            Self::PathPrefix(paths) => ("PathPrefix", joined(paths.iter().map(PathPattern::text))),
+            Self::Method(methods) => ("Method", methods.join(",")),
+            Self::Headers(tests) => {
+                ("Headers", joined(tests.iter().flat_map(|t| [t.name.as_str(), t.value.as_str()])))
+            }
+            Self::HeadersRegexp(tests) => {
+                let pairs = tests.iter().flat_map(|t| [t.name.as_str(), t.value.0.as_str()]);
+                ("HeadersRegexp", joined(pairs))
+            }
+            Self::Query(parameters) => ("Query", joined(parameters.iter().map(Template::text))),
         };
         format!("{name}:{values}")
     }

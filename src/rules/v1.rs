@@ -1,21 +1,82 @@
 //! Traefik 1.x's rule language: `Host:a.local,b.local;PathPrefixStrip:/api`.
 //!
-//! `;` joins matchers that must all match, `,` separates values of which one must.
+//! `;` joins terms that must all match, `,` separates values. Some terms change the request as well, and some do only
+//! that. As in Traefik 1.7 (server/rules.go): empty terms and values are passed over; of two terms that change a path in
+//! one way, the later counts. Unlike there, `;` and `,` may stand between braces: `{n:[0-9]{1,2}}`.
 
-use crate::middleware::{Middleware, StripPrefix};
+use regex::bytes::RegexBuilder;
+
+use crate::middleware::{
+    AddPrefix, Middleware, ReplacePath, ReplacePathRegex, StripPrefix, TrailingSlash,
+};
 use crate::model::comparable_host;
-use crate::rules::{HostPattern, Matcher, Rule};
+use crate::rules::tree::Expression;
+use crate::rules::{HeaderTest, Matcher, PathPattern, Rule, Sort, Template};
 
-/// The matchers that are served.
-pub const MATCHERS: &[&str] =
-    &["Host", "HostRegexp", "Path", "PathStrip", "PathPrefix", "PathPrefixStrip"];
+/// A term of the language, for `--help` of every sort.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    /// Its name, as it is written.
+    pub name: &'static str,
+    /// An example of it.
+    pub example: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
 
-/// What a rule in this language asks for: some of its matchers change the request as well.
+const fn term(name: &'static str, example: &'static str, meaning: &'static str) -> Term {
+    Term { name, example, meaning }
+}
+
+/// Every term there is.
+pub const TERMS: &[Term] = &[
+    term("Host", "Host:a.local,b.local", "the host is one of these"),
+    term("HostRegexp", "HostRegexp:{sub:[a-z]+}.local", "the host fits one of these"),
+    term(
+        "Path",
+        "Path:/a,/users/{id:[0-9]+}",
+        "the path is one of these; with a slash more or less at its end, the client is sent to the one as written",
+    ),
+    term("PathStrip", "PathStrip:/a", "as `Path`, and it is taken off"),
+    term(
+        "PathStripRegex",
+        "PathStripRegex:/a/{id:[0-9]+}",
+        "as `Path`, and what fits is taken off",
+    ),
+    term("PathPrefix", "PathPrefix:/a,/users/{id}", "the path begins with one of these"),
+    term("PathPrefixStrip", "PathPrefixStrip:/a", "as `PathPrefix`, and it is taken off"),
+    term(
+        "PathPrefixStripRegex",
+        "PathPrefixStripRegex:/{tenant}",
+        "as `PathPrefix`, and what fits is taken off",
+    ),
+    term("Method", "Method:GET,POST", "the method is one of these"),
+    term(
+        "Headers",
+        "Headers:X-Kind,blue",
+        "the header line is there with this value; pairs, all must match",
+    ),
+    term(
+        "HeadersRegexp",
+        "HeadersRegexp:X-Kind,bl.*",
+        "a line of this name fits somewhere; pairs, all must match",
+    ),
+    term("Query", "Query:page={n:[0-9]+}", "the query has these parameters, all of them"),
+    term("AddPrefix", "AddPrefix:/shop", "puts this before the path"),
+    term("ReplacePath", "ReplacePath:/index.html", "puts this in the place of the path"),
+    term(
+        "ReplacePathRegex",
+        "ReplacePathRegex:^/v1/(.*) /v2/$1",
+        "puts the second in the place of what the first finds",
+    ),
+];
+
+/// What a rule in this language asks for: some of its terms change the request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reading {
     /// Which requests are taken.
     pub rule: Rule,
-    /// What the matchers whose names end in `Strip` do to them.
+    /// What is done to them, in Traefik 1.7's order (server_configuration.go, `buildMatcherMiddlewares`).
     pub chain: Vec<Middleware>,
 }
 
@@ -25,53 +86,167 @@ pub struct Reading {
 /// A sentence without a full stop that says which term is wrong and why. A rule with one wrong term is not
 /// served at all: with a term less it would take requests its owner did not mean.
 pub fn parse(text: &str) -> Result<Reading, String> {
-    let mut matchers = Vec::new();
-    let mut stripped = Vec::new();
-    for term in text.split(';').map(str::trim).filter(|term| !term.is_empty()) {
+    let mut parts = Parts::default();
+    let mut is_empty = true;
+    for term in split_outside_braces(text, ';') {
         let Some((name, values)) = term.split_once(':') else {
             return Err(format!("\"{term}\" is not of the form Matcher:value"));
         };
-        let values: Vec<&str> = match name.trim() {
-            // A pattern may hold commas of its own: `{n:[0-9]{1,2}}`.
-            "HostRegexp" => split_outside_braces(values),
-            _ => values.split(',').collect(),
-        };
-        let values: Vec<&str> = values.into_iter().map(str::trim).collect();
-        if values.iter().any(|value| value.is_empty()) {
-            return Err(format!("\"{term}\" has an empty value"));
+        let values = split_outside_braces(values, ',');
+        if values.is_empty() {
+            return Err(format!("\"{term}\" has no value"));
         }
-        matchers.push(matcher(name.trim(), &values)?);
-        if name.trim().ends_with("Strip") {
-            stripped.extend(values.iter().map(ToString::to_string));
-        }
+        parts.read(name.trim(), &values)?;
+        is_empty = false;
     }
-    if matchers.is_empty() {
+    if is_empty {
         return Err("it is empty".to_owned());
     }
-    let chain = match stripped.is_empty() {
-        true => Vec::new(),
-        false => vec![Middleware::StripPrefix(StripPrefix { prefixes: stripped })],
-    };
-    Ok(Reading { rule: Rule::new(text.trim(), matchers), chain })
+    let Parts { matchers, slash, strip_regex, strip, add, replace_regex, replace } = parts;
+    let prefixes = |prefixes| Middleware::StripPrefix(StripPrefix { prefixes });
+    let chain = [
+        slash.map(|paths| Middleware::TrailingSlash(TrailingSlash { paths })),
+        strip_regex.map(prefixes),
+        strip.map(prefixes),
+        add.map(|prefix| Middleware::AddPrefix(AddPrefix { prefix })),
+        replace_regex.map(Middleware::ReplacePathRegex),
+        replace.map(|path| Middleware::ReplacePath(ReplacePath { path })),
+    ];
+    let rule = Rule::new(text.trim(), matchers);
+    Ok(Reading { rule, chain: chain.into_iter().flatten().collect() })
+}
+
+/// What the terms read so far ask for.
+#[derive(Default)]
+struct Parts {
+    matchers: Vec<Matcher>,
+    slash: Option<Vec<PathPattern>>,
+    strip_regex: Option<Vec<PathPattern>>,
+    strip: Option<Vec<PathPattern>>,
+    add: Option<String>,
+    replace_regex: Option<ReplacePathRegex>,
+    replace: Option<String>,
+}
+
+impl Parts {
+    fn read(&mut self, name: &str, values: &[&str]) -> Result<(), String> {
+        let whole = || values.iter().map(|v| PathPattern::whole(v)).collect::<Result<Vec<_>, _>>();
+        let start = || values.iter().map(|v| PathPattern::prefix(v)).collect::<Result<Vec<_>, _>>();
+        match name {
+            "Path" | "PathStrip" | "PathStripRegex" => {
+                let paths = whole()?;
+                match name {
+                    "PathStrip" => self.strip = Some(start()?),
+                    "PathStripRegex" => self.strip_regex = Some(start()?),
+                    _ => {}
+                }
+                self.slash.get_or_insert_default().extend(paths.iter().cloned());
+                self.matchers.push(Matcher::Path(paths));
+            }
+            "PathPrefix" | "PathPrefixStrip" | "PathPrefixStripRegex" => {
+                match name {
+                    "PathPrefixStrip" => self.strip = Some(start()?),
+                    "PathPrefixStripRegex" => self.strip_regex = Some(start()?),
+                    _ => {}
+                }
+                self.matchers.push(Matcher::PathPrefix(start()?));
+            }
+            "AddPrefix" => self.add = Some(only(name, values)?.to_owned()),
+            "ReplacePath" => self.replace = Some(only(name, values)?.to_owned()),
+            "ReplacePathRegex" => {
+                // An expression may hold commas.
+                let text = values.join(",");
+                let Some((regex, replacement)) = text.split_once(' ') else {
+                    return Err(format!(
+                        "ReplacePathRegex \"{text}\" is not an expression, a space and a replacement"
+                    ));
+                };
+                let step = ReplacePathRegex::parse(regex, replacement.trim());
+                self.replace_regex = Some(step.map_err(|why| format!("\"{regex}\": {why}"))?);
+            }
+            _ => self.matchers.push(matcher(name, values)?),
+        }
+        Ok(())
+    }
 }
 
 fn matcher(name: &str, values: &[&str]) -> Result<Matcher, String> {
+    let templates = |sort: Sort| {
+        let read = |v: &&str| Template::parse(v, sort).map_err(|why| format!("\"{v}\": {why}"));
+        values.iter().map(read).collect::<Result<Vec<_>, String>>()
+    };
     match name {
         "Host" => values.iter().map(|v| host(v)).collect::<Result<_, _>>().map(Matcher::Host),
-        "HostRegexp" => {
-            let pattern = |v: &&str| HostPattern::parse(v).map_err(|why| format!("\"{v}\": {why}"));
-            values.iter().map(pattern).collect::<Result<_, _>>().map(Matcher::HostRegexp)
-        }
-        "Path" | "PathStrip" => {
-            values.iter().map(|v| path(v)).collect::<Result<_, _>>().map(Matcher::Path)
-        }
-        "PathPrefix" | "PathPrefixStrip" => {
-            values.iter().map(|v| path(v)).collect::<Result<_, _>>().map(Matcher::PathPrefix)
-        }
+        "HostRegexp" => templates(Sort::Host).map(Matcher::HostRegexp),
+        "Query" => templates(Sort::Query).map(Matcher::Query),
+        "Method" => values.iter().map(|v| method(v)).collect::<Result<_, _>>().map(Matcher::Method),
+        "Headers" => header_tests(name, values, |value| Ok(value.to_owned())).map(Matcher::Headers),
+        "HeadersRegexp" => header_tests(name, values, |value| {
+            let regex = RegexBuilder::new(value).size_limit(EXPRESSION_BYTES_MAX).build();
+            // The same expression for text says in the same words what is wrong with it.
+            let why =
+                || super::expression(value).err().unwrap_or_else(|| "it is too large".to_owned());
+            regex.map(Expression).map_err(|_| format!("\"{value}\": {}", why()))
+        })
+        .map(Matcher::HeadersRegexp),
         _ => {
-            let known = MATCHERS.join(", ");
-            Err(format!("\"{name}\" is not a matcher that is served; these are: {known}"))
+            let names = TERMS.iter().map(|term| term.name);
+            let slips = |known: &&str| {
+                strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase())
+            };
+            let near = names.clone().min_by_key(slips).filter(|near| slips(near) <= SLIPS_MAX);
+            let hint = match near {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+            };
+            Err(format!("\"{name}\" is not a matcher; {hint}"))
         }
+    }
+}
+
+/// More wrong letters than this are another word.
+const SLIPS_MAX: usize = 3;
+
+/// How much memory one compiled expression may take, in bytes.
+const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
+
+fn header_tests<T>(
+    name: &str,
+    values: &[&str],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<HeaderTest<T>>, String> {
+    let (pairs, []) = values.as_chunks::<2>() else {
+        return Err(format!(
+            "{name} wants pairs of a name and a value, and has {} values",
+            values.len()
+        ));
+    };
+    let test = |[line, value]: &[&str; 2]| {
+        if !is_token(line) {
+            return Err(format!("\"{line}\" is not the name of a header line"));
+        }
+        Ok(HeaderTest { name: line.to_ascii_lowercase(), value: read(value)? })
+    };
+    pairs.iter().map(test).collect()
+}
+
+fn method(value: &str) -> Result<String, String> {
+    match is_token(value) {
+        true => Ok(value.to_ascii_uppercase()),
+        false => Err(format!("\"{value}\" is not a method")),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn only<'v>(name: &str, values: &[&'v str]) -> Result<&'v str, String> {
+    match values {
+        [only] => Ok(only),
+        _ => Err(format!("{name} takes one value, and has {}", values.len())),
     }
 }
 
@@ -93,25 +268,18 @@ pub fn host(value: &str) -> Result<String, String> {
     Ok(host.into_owned())
 }
 
-fn path(value: &str) -> Result<String, String> {
-    match value.starts_with('/') {
-        true => Ok(value.to_owned()),
-        false => Err(format!("path \"{value}\" does not begin with a slash")),
-    }
-}
-
-fn split_outside_braces(values: &str) -> Vec<&str> {
+/// The parts between these marks, without blanks around them and without empty ones.
+fn split_outside_braces(text: &str, mark: char) -> Vec<&str> {
     let mut depth = 0_i32;
-    values
-        .split(|c: char| {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-            c == ',' && depth <= 0
-        })
-        .collect()
+    let parts = text.split(|c: char| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        c == mark && depth <= 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -122,7 +290,7 @@ mod tests {
     #[track_caller]
     fn check(rule: &str, host: &str, path: &str, expected: bool) {
         let reading = parse(rule).expect(rule);
-        let exchange = Exchange::new("http", host, path, &());
+        let exchange = Exchange::new("http", "GET", host, path, &());
         assert_eq!(reading.rule.matches(&exchange), expected, "{rule} {host} {path}");
     }
 
@@ -138,28 +306,131 @@ mod tests {
     }
 
     #[test]
-    fn strip_terms_make_a_chain() {
-        let reading = parse("PathPrefixStrip:/trend").expect("a good rule");
-        let strip = StripPrefix { prefixes: vec!["/trend".to_owned()] };
-        assert_eq!(reading.chain, [Middleware::StripPrefix(strip)]);
-        assert_eq!(reading.rule.text(), "PathPrefixStrip:/trend");
+    fn every_term_of_the_table_is_read() {
+        for term in TERMS {
+            assert!(parse(term.example).is_ok(), "{}", term.example);
+            assert!(term.example.starts_with(term.name), "{}", term.name);
+        }
+    }
+
+    #[test]
+    fn empty_terms_and_values_are_passed_over() {
+        check(";Host:a.local,,b.local,;;", "b.local", "/", true);
+        check("PathPrefix: /a , ,/b", "any", "/b", true);
+    }
+
+    #[test]
+    fn a_path_may_be_spelled_in_two_ways() {
+        check("PathPrefix:/admin", "any", "/%61dmin/x", true);
+        check("Path:/a b", "any", "/a%20b", true);
+    }
+
+    #[test]
+    fn queries_must_all_match() {
+        check("Query:a=1,b=2", "any", "/?b=2&a=1", true);
+        check("Query:a=1,b=2", "any", "/?a=1", false);
+        check("Query:a=1", "any", "/?a=10", false);
+        check("Query:a=1", "any", "/?a=2&a=1", false);
+        check("Query:a=", "any", "/?a=x", true);
+        check("Query:a={n:[0-9]+}", "any", "/?a=12", true);
+    }
+
+    #[test]
+    fn methods_and_header_lines() {
+        struct Lines;
+        impl crate::model::Head for Lines {
+            fn header(&self, name: &str) -> Option<&[u8]> {
+                (name == "x-kind").then_some(b"red")
+            }
+            fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+                name == "x-kind" && (test(b"red") || test(b"dark blue"))
+            }
+        }
+        for (rule, expected) in [
+            ("Method:get,PUT", true),
+            ("Method:PUT", false),
+            ("Headers:X-Kind,red", true),
+            ("Headers:X-Kind,dark blue", true),
+            ("Headers:X-Kind,blue", false),
+            ("Headers:X-Other,red", false),
+            ("Headers:X-Kind,red,X-Other,a", false),
+            ("HeadersRegexp:X-Kind,bl.e", true),
+            ("HeadersRegexp:X-Kind,^bl.e", false),
+        ] {
+            let exchange = Exchange::new("http", "GET", "any", "/", &Lines);
+            assert_eq!(parse(rule).expect(rule).rule.matches(&exchange), expected, "{rule}");
+        }
+    }
+
+    /// The target a server would get, with what it is told.
+    #[track_caller]
+    fn check_way(rule: &str, target: &str, expected: &str, told: &[&str]) {
+        let reading = parse(rule).expect(rule);
+        let mut exchange = Exchange::new("http", "GET", "any", target, &());
+        assert!(reading.rule.matches(&exchange), "{rule} {target}");
+        for step in &reading.chain {
+            assert_eq!(step.handler().on_request(&mut exchange), crate::middleware::Flow::Continue);
+        }
+        assert_eq!(exchange.path, expected, "{rule} {target}");
+        let lines: Vec<String> = exchange.added.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        assert_eq!(lines, told, "{rule} {target}");
+    }
+
+    #[test]
+    fn terms_that_change_the_path() {
+        check_way("PathPrefixStrip:/trend", "/trend/x", "/x", &["X-Forwarded-Prefix: /trend"]);
+        check_way("PathStrip:/a", "/a", "/", &["X-Forwarded-Prefix: /a"]);
+        check_way("PathStripRegex:/a/{n:[0-9]+}", "/a/1", "/", &["X-Forwarded-Prefix: /a/1"]);
+        check_way("PathPrefixStripRegex:/{t}/b", "/x/b/c", "/c", &["X-Forwarded-Prefix: /x/b"]);
+        check_way("PathPrefix:/a;AddPrefix:/b", "/a/c", "/b/a/c", &[]);
+        check_way("PathPrefixStrip:/a;AddPrefix:/b", "/a/c", "/b/c", &["X-Forwarded-Prefix: /a"]);
+        check_way("ReplacePath:/x", "/a", "/x", &["X-Replaced-Path: /a"]);
+        check_way("ReplacePathRegex:^/a/(.*) /b/$1", "/a/c", "/b/c", &["X-Replaced-Path: /a/c"]);
+        check_way(
+            "PathPrefixStrip:/a;PathPrefixStrip:/a/b",
+            "/a/b/c",
+            "/c",
+            &["X-Forwarded-Prefix: /a/b"],
+        );
+        let all = "ReplacePathRegex:^/b/(.*) /r/$1;AddPrefix:/b;PathPrefixStrip:/a";
+        check_way(all, "/a/c", "/r/c", &["X-Forwarded-Prefix: /a", "X-Replaced-Path: /b/c"]);
     }
 
     #[test]
     fn a_wrong_term_is_named() {
         for (rule, word) in [
             ("", "empty"),
+            (";;", "empty"),
             ("Host", "form"),
-            ("Host:", "empty value"),
-            ("Hosst:a", "Hosst"),
+            ("Host:", "no value"),
+            ("Hosst:a", "did you mean Host?"),
+            ("Something:a", "there are Host"),
             ("Host:a b", "host name"),
             ("Host:a..b", "empty part"),
             ("Host:q\".local", "host name"),
             ("Path:a", "slash"),
+            ("PathPrefix:/{a:(b)}", "(?:…)"),
             ("HostRegexp:{a:(}", "{a:(}"),
+            ("Headers:a", "pairs"),
+            ("Headers:a b,c", "header line"),
+            ("HeadersRegexp:a,(", "unclosed"),
+            ("Method:G T", "method"),
+            ("ReplacePathRegex:x", "space"),
+            ("ReplacePathRegex:( x", "unclosed"),
+            ("AddPrefix:/a,/b", "one value"),
         ] {
             let why = parse(rule).expect_err(rule);
             assert!(why.contains(word), "{rule}: {why}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is written, nobody panics; what is read reads the same from its own text.
+        #[test]
+        fn any_text_is_survived(text in "((Host|HostRegexp|Path|PathPrefix|Query|Method|Headers|X)?:?[{}a-c/.,:;=() *]{0,9};?){0,4}") {
+            if let Ok(reading) = parse(&text) {
+                proptest::prop_assert_eq!(parse(reading.rule.text()), Ok(reading));
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The fast way to a route: one hash of the host, then only the routes that can match it.
+//! The fast way to a route: a few hashes of host and path, then only the routes that can match.
 //!
 //! [`plain`](super::plain) is the obvious slow way; the two are held against each other in tests and in every
 //! debug build.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -12,35 +12,73 @@ use super::running::Route;
 use crate::model::Exchange;
 
 /// Places in the table's list of routes, ascending: the list is in the order in which routes are asked.
-type Places = Box<[u32]>;
+type Places = Vec<u32>;
 
-/// Which routes may take a request, by its host.
+/// Which routes may take a request. Each route is filed under the first of these that its rule binds: whole hosts,
+/// the ends of host patterns, the beginnings of paths.
 pub(super) struct Index {
-    by_host: HashMap<Box<str>, Places, RandomState>,
-    /// Routes that no `Host` term binds: patterns, and rules on the path alone.
-    any_host: Places,
+    by_host: HashMap<Box<str>, Shelf, RandomState>,
+    /// `.example.com` for `HostRegexp:{sub}.example.com`.
+    by_host_end: Affixes<Shelf>,
+    any_host: Shelf,
 }
+
+/// Routes that the host does not tell apart.
+#[derive(Default)]
+struct Shelf {
+    /// So few that looking at each is the fastest, or those that no path binds.
+    others: Places,
+    by_path_start: Affixes<Places>,
+}
+
+/// Values by the beginnings or ends of texts. A search hashes one part of the text for each length there is: that is
+/// as many as people have thought of, not as many as there are texts.
+struct Affixes<T> {
+    values: HashMap<Box<str>, T, RandomState>,
+    /// Ascending.
+    lengths: Box<[usize]>,
+}
+
+/// Up to this many routes of one host are looked at one by one.
+const FEW: usize = 8;
 
 impl Index {
     pub(super) fn new(routes: &[Arc<Route>]) -> Self {
-        let mut by_host: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
-        let mut any_host = Vec::new();
+        let mut by_host: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        let mut by_host_end: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        let mut any_host = Places::new();
+        // `Host:a,a` names one host twice.
+        let file = |places: &mut Places, place: u32| {
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        };
         for (place, route) in (0_u32..).zip(routes) {
-            match route.frontend.rule.hosts() {
-                None => any_host.push(place),
-                Some(hosts) => {
-                    for host in hosts {
-                        let places = by_host.entry(host.as_str().into()).or_default();
-                        // `Host:a,a` names one host twice.
-                        if places.last() != Some(&place) {
-                            places.push(place);
-                        }
+            let rule = &route.frontend.rule;
+            if let Some(hosts) = rule.hosts() {
+                for host in hosts {
+                    file(by_host.entry(host.as_str().into()).or_default(), place);
+                }
+            } else if let Some(patterns) = rule.host_patterns() {
+                for pattern in patterns {
+                    let end = pattern.literal_end().to_lowercase();
+                    match end.is_empty() {
+                        true => file(&mut any_host, place),
+                        false => file(by_host_end.entry(end.into()).or_default(), place),
                     }
                 }
+            } else {
+                any_host.push(place);
             }
         }
-        let by_host = by_host.into_iter().map(|(host, places)| (host, places.into())).collect();
-        Self { by_host, any_host: any_host.into() }
+        let shelves = |map: HashMap<Box<str>, Places, RandomState>| {
+            map.into_iter().map(|(key, places)| (key, Shelf::new(places, routes))).collect()
+        };
+        Self {
+            by_host: shelves(by_host),
+            by_host_end: Affixes::new(shelves(by_host_end)),
+            any_host: Shelf::new(any_host, routes),
+        }
     }
 
     /// The first of the routes that takes this request. Neither allocates nor locks.
@@ -49,16 +87,92 @@ impl Index {
         routes: &'r [Arc<Route>],
         exchange: &Exchange<'_>,
     ) -> Option<&'r Arc<Route>> {
-        let bound = self.by_host.get(&*exchange.host).map_or(&[][..], |places| places);
-        let first = |places: &[u32]| {
-            places.iter().copied().find(|&place| routes[place as usize].takes(exchange))
-        };
-        let best_bound = first(bound);
-        // Only what is asked before the best one so far can still win.
-        let limit = best_bound.unwrap_or(u32::MAX);
-        let ahead = self.any_host.partition_point(|&place| place < limit);
-        let best = first(&self.any_host[..ahead]).or(best_bound)?;
-        Some(&routes[best as usize])
+        let mut search = Search { routes, exchange, best: u32::MAX };
+        if let Some(shelf) = self.by_host.get(&*exchange.host) {
+            search.shelf(shelf);
+        }
+        for shelf in self.by_host_end.ends_of(&exchange.host) {
+            search.shelf(shelf);
+        }
+        search.shelf(&self.any_host);
+        routes.get(search.best as usize)
+    }
+}
+
+impl Shelf {
+    fn new(places: Places, routes: &[Arc<Route>]) -> Self {
+        if places.len() <= FEW {
+            return Self { others: places, by_path_start: Affixes::default() };
+        }
+        let mut others = Places::new();
+        let mut by_path_start: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        for place in places {
+            let paths = routes[place as usize].frontend.rule.paths();
+            let starts = paths.iter().copied().flatten().map(|path| path.literal_start());
+            let starts: BTreeSet<&str> = starts.collect();
+            if starts.is_empty() || starts.contains("") {
+                others.push(place);
+                continue;
+            }
+            for start in starts {
+                by_path_start.entry(start.into()).or_default().push(place);
+            }
+        }
+        Self { others, by_path_start: Affixes::new(by_path_start) }
+    }
+}
+
+impl<T> Affixes<T> {
+    fn new(values: HashMap<Box<str>, T, RandomState>) -> Self {
+        let lengths: BTreeSet<usize> = values.keys().map(|key| key.len()).collect();
+        Self { values, lengths: lengths.into_iter().collect() }
+    }
+
+    fn starts_of<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a T> {
+        let lengths = self.lengths.iter().take_while(move |&&len| len <= text.len());
+        lengths.filter_map(move |&len| self.values.get(text.get(..len)?))
+    }
+
+    fn ends_of<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a T> {
+        let starts = self.lengths.iter().map_while(move |&len| text.len().checked_sub(len));
+        starts.filter_map(move |start| self.values.get(text.get(start..)?))
+    }
+}
+
+impl<T> Default for Affixes<T> {
+    fn default() -> Self {
+        Self { values: HashMap::default(), lengths: Box::default() }
+    }
+}
+
+/// The search for the first route that takes a request.
+struct Search<'s> {
+    routes: &'s [Arc<Route>],
+    exchange: &'s Exchange<'s>,
+    /// Only what is asked before the best one so far can still win.
+    best: u32,
+}
+
+impl Search<'_> {
+    fn shelf(&mut self, shelf: &Shelf) {
+        self.places(&shelf.others);
+        if !shelf.by_path_start.lengths.is_empty() {
+            for places in shelf.by_path_start.starts_of(self.exchange.plain_path()) {
+                self.places(places);
+            }
+        }
+    }
+
+    fn places(&mut self, places: &[u32]) {
+        for &place in places {
+            if place >= self.best {
+                return;
+            }
+            if self.routes[place as usize].takes(self.exchange) {
+                self.best = place;
+                return;
+            }
+        }
     }
 }
 
@@ -83,6 +197,8 @@ mod tests {
             "Host:b.t,b.t,c.t",
             "HostRegexp:{x:[ab]}.t",
             "HostRegexp:{x}.t",
+            "HostRegexp:a.{x}",
+            "HostRegexp:{x}.T,b.t",
             "",
         ]);
         let path = prop::sample::select(vec![
@@ -91,6 +207,11 @@ mod tests {
             "PathPrefixStrip:/p/q",
             "PathPrefix:/",
             "Path:/p,/p/q",
+            "Path:/p/",
+            "PathPrefix:/p/{n:[qx]}",
+            "PathPrefix:/{n}/q,/other",
+            "Path:/{n:[a-z]*}",
+            "Method:GET",
         ]);
         let priority = prop::option::of(-2_i64..4);
         (host, path, priority)
@@ -126,12 +247,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_index_agrees_with_the_plain_matcher(
-            rules in prop::collection::vec(rule(), 0..12),
-            host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "none", ""]),
-            path in prop::sample::select(vec!["/", "/p", "/p/q", "/p/q/r", "/other", ""]),
+            rules in prop::collection::vec(rule(), 0..40),
+            host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "a.b", "none", ""]),
+            path in prop::sample::select(vec!["/", "/p", "/p/q", "/p/q/r", "/other", "/%70/", "/p/", ""]),
         ) {
             let table = table(&rules);
-            let exchange = Exchange::new("http", host, path, &());
+            let exchange = Exchange::new("http", "GET", host, path, &());
             let fast = table.lookup(&exchange).map(|route| &route.id);
             let slow = plain::lookup(table.routes(), &exchange).map(|route| &route.id);
             prop_assert_eq!(fast, slow);

@@ -176,6 +176,15 @@ fn the_labels_are_those_of_the_code() {
     }
 }
 
+#[test]
+fn the_terms_of_rules_are_those_of_the_code() {
+    let page = include_str!("../../docs/rules.md");
+    for term in herder::rules::v1::TERMS {
+        let row = format!("| `{}` | `{}` | {} |", term.name, term.example, term.meaning);
+        assert!(page.contains(&row), "{row} is not in docs/rules.md");
+    }
+}
+
 /// The README's and the docs' lines for a running demo, as they stand but for the ports.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_beside_the_demo_run() {

@@ -107,6 +107,39 @@ async fn the_server_is_told_about_the_client_who_cannot_lie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn terms_of_all_sorts_choose_and_change_requests() {
+    let (one, two) = (Origin::start(OK, false).await, Origin::start(OK, false).await);
+    let routes = [
+        ("Host:a.t;Method:POST;Headers:X-Kind,blue;Query:v={n:[0-9]+};ReplacePath:/new", one.addr),
+        ("Host:a.t;Path:/users/{id}", two.addr),
+        ("Host:b.t;PathPrefixStripRegex:/{tenant}/api;AddPrefix:/v2", two.addr),
+    ];
+    let routes: Vec<_> =
+        routes.iter().map(|(rule, addr)| (*rule, std::slice::from_ref(addr))).collect();
+    let serving = Serving::start(settings(), &routes);
+    let ask = |line: &'static str, rest: &'static str| {
+        let request = format!("{line} HTTP/1.1\r\n{rest}Connection: close\r\n\r\n");
+        async move { exchange(serving.addr, request.as_bytes()).await }
+    };
+    let host = "Host: a.t\r\nX-Kind: red\r\nX-Kind: blue\r\nContent-Length: 0\r\n";
+    assert!(ask("POST /x%20y?v=12", host).await.starts_with("HTTP/1.1 200 "));
+    let seen = one.text();
+    assert!(seen.starts_with("POST /new?v=12 HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains("\r\nX-Replaced-Path: /x%20y\r\n"), "{seen}");
+    for line in ["GET /x?v=12", "POST /x?v=a", "POST /x"] {
+        assert!(ask(line, host).await.starts_with("HTTP/1.1 404 "), "{line}");
+    }
+    let answer = ask("GET /users/7/?a=b", host).await;
+    assert!(answer.starts_with("HTTP/1.1 301 Moved Permanently\r\n"), "{answer}");
+    assert!(answer.contains("\r\nLocation: /users/7?a=b\r\n"), "{answer}");
+    assert!(ask("GET /users/7", host).await.starts_with("HTTP/1.1 200 "));
+    assert!(ask("GET /blue/ap%69/c%20d", "Host: b.t\r\n").await.starts_with("HTTP/1.1 200 "));
+    let seen = two.text();
+    assert!(seen.contains("GET /v2/c%20d HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains("\r\nX-Forwarded-Prefix: /blue/api\r\n"), "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kept_alive_connection_that_died_costs_no_request() {
     let origin = Origin::start(OK, true).await;
     let serving = Serving::start(settings(), &[("Host:web.local", &[origin.addr])]);

@@ -13,11 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
-use super::pages::split_url;
 use crate::explain::{self, Explanation, Outcome, RouteTest};
 use crate::live::StatusClass;
 use crate::model::Problem;
-use crate::settings::HTTP_ENTRYPOINT;
 
 /// Explanations in one answer.
 const EXPLANATIONS_MAX: usize = 1_000;
@@ -27,6 +25,9 @@ const EXPLANATIONS_MAX: usize = 1_000;
 pub(super) struct Asked {
     name: Option<String>,
     url: Option<String>,
+    method: Option<String>,
+    /// One header line, `Name: value`; several with a line feed between them.
+    header: Option<String>,
 }
 
 pub(super) async fn version() -> Json<Value> {
@@ -40,16 +41,18 @@ pub(super) async fn problems(State(app): State<App>) -> Json<Value> {
 pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) -> Response {
     let view = app.state.view();
     match (asked.url, asked.name) {
-        (Some(url), _) => match split_url(&url) {
-            Some((host, path)) => {
-                let test = explain::request(&view.table, HTTP_ENTRYPOINT, &host, &path);
-                Json(route_test(&test)).into_response()
+        (Some(url), _) => {
+            let lines: Vec<String> =
+                asked.header.iter().flat_map(|lines| lines.lines()).map(str::to_owned).collect();
+            match explain::Asked::parse(&url, asked.method.as_deref(), &lines) {
+                Ok(asked) => {
+                    Json(route_test(&explain::request(&view.table, &asked))).into_response()
+                }
+                Err(why) => {
+                    (StatusCode::BAD_REQUEST, Json(json!({"message": why}))).into_response()
+                }
             }
-            None => {
-                let what = json!({"message": "url is not of the form http://host/path"});
-                (StatusCode::BAD_REQUEST, Json(what)).into_response()
-            }
-        },
+        }
         (None, Some(name)) => {
             let found: Vec<Value> = view.explain(&name).iter().map(explanation).collect();
             let status = if found.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
@@ -105,7 +108,8 @@ fn route_test(test: &RouteTest) -> Value {
     let losers = test.losers.iter();
     json!({
         "host": test.host,
-        "path": test.path,
+        "path": test.target,
+        "sent": test.sent,
         "frontend": test.winner.as_ref().map(ToString::to_string),
         "verdict": test.verdict,
         "servers": servers.collect::<Vec<_>>(),

@@ -197,15 +197,26 @@ fn begin<'t>(
 
     let target = &request.target;
     let host = target.host.clone();
-    let mut exchange = Exchange::of_host(HTTP_ENTRYPOINT, host, target.path(), &request);
+    let query = target.query().strip_prefix('?').unwrap_or_default();
+    let of_host = Exchange::of_host;
+    let mut exchange =
+        of_host(HTTP_ENTRYPOINT, request.method, host, (target.path(), query), &request);
     let route = table.lookup(&exchange);
     let moment = Moment { now_ms: worker.clock.now_ms(), random: || fastrand::u64(..) };
+    let mut own_answer = None;
     for step in route.iter().flat_map(|route| &route.frontend.chain) {
         match step.handler().on_request(&mut exchange) {
             Flow::Continue => {}
+            Flow::Answer(answer) => {
+                own_answer = Some(answer);
+                break;
+            }
         }
     }
-    let server = route.and_then(|route| route.backend.pick(&exchange, moment, tried));
+    let server = match own_answer {
+        None => route.and_then(|route| route.backend.pick(&exchange, moment, tried)),
+        Some(_) => None,
+    };
     if let (Some(route), Some(server)) = (route, server) {
         // The server sees the client's host, or its own address where it wants that, or there is none.
         let own_host;
@@ -223,6 +234,9 @@ fn begin<'t>(
     let mut body = Relay::new(facts.length, sink);
     let used = body.feed(rest, out);
     let used = used.map_err(|bad| refused(Error::BadRequest(bad.0), route, rest.len(), false))?;
+    if let Some(answer) = own_answer {
+        return Err(refused(Error::AnsweredHere(answer), route, used, body.is_done()));
+    }
     match (route, server) {
         (None, _) => Err(refused(Error::Unknown, None, used, body.is_done())),
         (_, None) => Err(refused(Error::NoServer, route, used, body.is_done())),

@@ -69,7 +69,13 @@ impl Side for FromClient {
         let mut slots = head::slots();
         let request = Request::read(head::request(bytes, &mut slots)?)?;
         let target = &request.target;
-        let exchange = Exchange::new("http", target.authority, target.path(), &request);
+        let exchange = Exchange::new(
+            "http",
+            request.method,
+            target.authority,
+            &target.path_and_query,
+            &request,
+        );
         let forwarder = Forwarder::new(Vec::new(), "judge");
         let client = Address::new([127, 0, 0, 1].into(), &forwarder);
         let hop = Hop { forwarder: &forwarder, client: &client, host: target.authority };

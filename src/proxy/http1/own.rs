@@ -13,6 +13,7 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::BadRequest(_) => 400,
+        Error::AnsweredHere(answer) => answer.status,
         Error::Unknown => 404,
         Error::SlowClient => 408,
         Error::HeadTooLarge => 431,
@@ -41,6 +42,10 @@ pub(super) fn ends_connection(error: &Error) -> bool {
 pub(super) fn write(error: &Error, then: Then, is_head: bool, clock: &Clock, out: &mut Vec<u8>) {
     let (reason, text) = match error {
         Error::BadRequest(_) => ("Bad Request", ""),
+        Error::AnsweredHere(answer) => match answer.status {
+            301 => ("Moved Permanently", "Moved Permanently\n"),
+            _ => ("", ""),
+        },
         Error::Unknown => ("Not Found", "404 page not found\n"),
         Error::SlowClient => ("Request Timeout", "Request Timeout\n"),
         Error::HeadTooLarge => {
@@ -68,6 +73,14 @@ pub(super) fn write(error: &Error, then: Then, is_head: bool, clock: &Clock, out
     let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
     put(b"\r\n");
     match error {
+        Error::AnsweredHere(answer) => {
+            for (name, value) in &answer.lines {
+                put(name.as_bytes());
+                put(b": ");
+                put(value.as_bytes());
+                put(b"\r\n");
+            }
+        }
         Error::NoServer => {
             put(b"Retry-After: ");
             put(RETRY_AFTER_SECONDS.as_bytes());

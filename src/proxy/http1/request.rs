@@ -18,7 +18,7 @@ use crate::proxy::forwarded::{Forwarder, port_of};
 #[derive(Debug)]
 pub(super) struct Request<'h, 's> {
     head: &'h [u8],
-    method: &'h str,
+    pub(super) method: &'h str,
     lines: &'s [Header<'h>],
     passing: Passing,
     pub(super) target: Target<'h>,
@@ -178,9 +178,11 @@ impl<'h, 's> Request<'h, 's> {
             put(b"\r\nX-Forwarded-Port: ");
             put(port_of(authority).as_bytes());
         }
-        if let Some(prefix) = &exchange.stripped_prefix {
-            put(b"\r\nX-Forwarded-Prefix: ");
-            put(prefix.as_bytes());
+        for (name, value) in &exchange.added {
+            put(b"\r\n");
+            put(name.as_bytes());
+            put(b": ");
+            put(value.as_bytes());
         }
         match self.upgrade {
             Some(protocol) => {
@@ -244,6 +246,11 @@ impl Head for Request<'_, '_> {
         let line = self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
         line.map(|line| line.value)
     }
+
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let mut lines = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
+        lines.any(|line| test(line.value))
+    }
 }
 
 /// What a trusted client has told itself.
@@ -288,10 +295,15 @@ mod tests {
         let forwarder = Forwarder::new(vec![trusted.parse().expect("a network")], "herder-1");
         read(&head, |request| {
             let request = request.expect("a good head");
-            let mut exchange =
-                Exchange::new("http", request.target.authority, request.target.path(), &request);
-            exchange.stripped_prefix = Some("/api".to_owned());
-            exchange.path = "/x".into();
+            let mut exchange = Exchange::new(
+                "http",
+                "GET",
+                request.target.authority,
+                request.target.path(),
+                &request,
+            );
+            exchange.added.push(("X-Forwarded-Prefix", "/api".to_owned()));
+            exchange.replace_path("/x".to_owned());
             let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
             let hop = Hop { forwarder: &forwarder, client: &client, host: "a.test:81" };
             let mut out = Vec::new();

@@ -1,0 +1,102 @@
+//! A request that somebody thinks of.
+
+use crate::model::{Exchange, Head};
+use crate::settings::HTTP_ENTRYPOINT;
+
+/// A request that somebody thinks of: what `curl -X METHOD -H LINE URL` would send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// The entry point it would come in by.
+    pub entrypoint: String,
+    /// Its method.
+    pub method: String,
+    /// Its host, with a port where one was given.
+    pub host: String,
+    /// Path and query.
+    pub target: String,
+    /// Its header lines, the names in lower case.
+    pub lines: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// Reads a URL, whose scheme may be missing, and header lines of the form `Name: value`. A `Host` line goes before
+    /// the URL's own host, as with curl.
+    ///
+    /// # Errors
+    /// A sentence without a full stop that says what cannot be read.
+    pub fn parse(url: &str, method: Option<&str>, lines: &[String]) -> Result<Self, String> {
+        let bad_url = || format!("\"{url}\" is not of the form http://host/path");
+        let whole = url.trim();
+        let whole =
+            if whole.contains("://") { whole.to_owned() } else { format!("http://{whole}") };
+        let uri: http::Uri = whole.parse().map_err(|_| bad_url())?;
+        let mut host = uri.authority().ok_or_else(bad_url)?.to_string();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let method: http::Method = method
+            .unwrap_or("GET")
+            .parse()
+            .map_err(|_| format!("\"{}\" is not a method", method.unwrap_or_default()))?;
+        let mut parsed = Vec::new();
+        for line in lines {
+            let Some((name, value)) = line.split_once(':') else {
+                return Err(format!("the header \"{line}\" is not of the form Name: value"));
+            };
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+            match name.as_str() {
+                "host" => host = value,
+                _ => parsed.push((name, value)),
+            }
+        }
+        Ok(Self {
+            entrypoint: HTTP_ENTRYPOINT.to_owned(),
+            method: method.to_string(),
+            host,
+            target,
+            lines: parsed,
+        })
+    }
+
+    /// The request as the table sees it.
+    pub(super) fn exchange(&self) -> Exchange<'_> {
+        Exchange::new(&self.entrypoint, &self.method, &self.host, &self.target, self)
+    }
+}
+
+impl Head for Asked {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|(own, _)| own == name);
+        line.map(|(_, value)| value.as_bytes())
+    }
+
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.lines.iter().any(|(own, value)| own == name && test(value.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_what_curl_would_send() {
+        let lines = ["X-Kind: blue".to_owned(), "host: b.local".to_owned()];
+        let asked = Asked::parse("a.local/x?y=1", Some("POST"), &lines).expect("a request");
+        assert_eq!((asked.host.as_str(), asked.target.as_str()), ("b.local", "/x?y=1"));
+        assert_eq!((asked.method.as_str(), asked.header("x-kind")), ("POST", Some(&b"blue"[..])));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        for (url, method, line, word) in [
+            ("http://", None, "", "form http"),
+            ("a b", None, "", "form http"),
+            ("a.local", Some("G T"), "", "method"),
+            ("a.local", None, "X-Kind", "Name: value"),
+        ] {
+            let lines: Vec<String> =
+                [line.to_owned()].into_iter().filter(|l| !l.is_empty()).collect();
+            let why = Asked::parse(url, method, &lines).expect_err(url);
+            assert!(why.contains(word), "{why}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Puts another path in the place of the one that was asked for, which is told to the server in `X-Replaced-Path`.
+
+use regex::Regex;
+
+use crate::middleware::{Flow, Handler, sendable};
+use crate::model::Exchange;
+use crate::rules::expression;
+
+/// `path: "/index.html"` gives every request that path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReplacePath {
+    /// The path in place of every other; the query stays.
+    pub path: String,
+}
+
+/// `^/v1/(.*)` with `/v2/$1` turns `/v1/users` into `/v2/users`. A path in which nothing fits stays as it is.
+#[derive(Clone, Debug)]
+pub struct ReplacePathRegex {
+    regex: Regex,
+    replacement: String,
+}
+
+impl ReplacePathRegex {
+    /// An expression and what is put in the place of everything it finds: `$1` and `${name}` are its groups.
+    ///
+    /// # Errors
+    /// A sentence without a full stop that says what is wrong with the expression.
+    pub fn parse(regex: &str, replacement: &str) -> Result<Self, String> {
+        Ok(Self { regex: expression(regex)?, replacement: replacement.to_owned() })
+    }
+}
+
+impl PartialEq for ReplacePathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        (self.regex.as_str(), &self.replacement) == (other.regex.as_str(), &other.replacement)
+    }
+}
+
+impl Eq for ReplacePathRegex {}
+
+impl Handler for ReplacePath {
+    fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
+        replace(exchange, &self.path);
+        Flow::Continue
+    }
+
+    fn describe(&self) -> String {
+        format!("replace path with {}", self.path)
+    }
+}
+
+impl Handler for ReplacePathRegex {
+    fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
+        let path = exchange.path.as_ref();
+        if self.regex.is_match(path) {
+            let replaced = self.regex.replace_all(path, self.replacement.as_str()).into_owned();
+            replace(exchange, &replaced);
+        }
+        Flow::Continue
+    }
+
+    fn describe(&self) -> String {
+        format!("replace path {} with {}", self.regex, self.replacement)
+    }
+}
+
+fn replace(exchange: &mut Exchange<'_>, path: &str) {
+    exchange.added.push(("X-Replaced-Path", exchange.path.as_ref().to_owned()));
+    exchange.replace_path(sendable(path));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(step: &dyn Handler, path: &str, expected: &str, told: Option<&str>) {
+        let mut exchange = Exchange::new("http", "GET", "web.local", path, &());
+        step.on_request(&mut exchange);
+        assert_eq!(exchange.path, expected);
+        assert_eq!(exchange.added.first().map(|(_, path)| path.as_str()), told);
+    }
+
+    #[test]
+    fn a_path_takes_the_place_of_every_other() {
+        let step = ReplacePath { path: "/index.html".to_owned() };
+        check(&step, "/a%20b?x=1", "/index.html", Some("/a%20b"));
+    }
+
+    #[test]
+    fn groups_are_put_in() {
+        let step = ReplacePathRegex::parse("^/v1/(.*)", "/v2/$1").expect("a good one");
+        check(&step, "/v1/users", "/v2/users", Some("/v1/users"));
+        check(&step, "/v3/users", "/v3/users", None);
+        let step = ReplacePathRegex::parse("^/(?P<who>[a-z]+)$", "/u ${who}").expect("a good one");
+        check(&step, "/bob", "/u%20bob", Some("/bob"));
+        assert!(ReplacePathRegex::parse("(?=x)", "").is_err());
+    }
+}

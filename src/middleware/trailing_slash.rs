@@ -1,0 +1,72 @@
+//! Sends a client to the path as its rule has it: with a slash at the end, or without.
+//!
+//! Traefik 1.7 does so for `Path` terms (gorilla/mux's `StrictSlash`, unless `keepTrailingSlash` is set): `Path:/foo`
+//! takes `/foo/` too, and answers 301 with `Location: /foo`.
+
+use crate::middleware::{Answer, Flow, Handler, sendable};
+use crate::model::Exchange;
+use crate::rules::PathPattern;
+
+/// `paths: ["/foo"]` sends `/foo/` to `/foo`, `["/foo/"]` the other way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrailingSlash {
+    /// Of those that fit, the first says how it should be.
+    pub paths: Vec<PathPattern>,
+}
+
+impl Handler for TrailingSlash {
+    fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
+        let path = exchange.plain_path();
+        let Some(pattern) = self.paths.iter().find(|pattern| pattern.is_whole(path)) else {
+            return Flow::Continue;
+        };
+        let location = match (pattern.text().ends_with('/'), path.ends_with('/')) {
+            (true, false) => format!("{}/", exchange.path),
+            (false, true) => exchange.path.strip_suffix('/').unwrap_or_default().to_owned(),
+            _ => return Flow::Continue,
+        };
+        // Two slashes at its beginning would make a host of the first part (RFC 3986, section 4.2).
+        let location = sendable(&format!("/{}", location.trim_start_matches('/')));
+        let mark = if exchange.query.is_empty() { "" } else { "?" };
+        let location = format!("{location}{mark}{}", exchange.query);
+        Flow::Answer(Box::new(Answer { status: 301, lines: vec![("Location", location)] }))
+    }
+
+    fn describe(&self) -> String {
+        let paths: Vec<&str> = self.paths.iter().map(PathPattern::text).collect();
+        format!("send to {} as written, with or without a slash at the end", paths.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(paths: &[&str], target: &str, expected: Option<&str>) {
+        let paths = paths.iter().map(|path| PathPattern::whole(path).expect("a path")).collect();
+        let mut exchange = Exchange::new("http", "GET", "web.local", target, &());
+        let flow = TrailingSlash { paths }.on_request(&mut exchange);
+        let location = |path: &str| {
+            let lines = vec![("Location", path.to_owned())];
+            Flow::Answer(Box::new(Answer { status: 301, lines }))
+        };
+        assert_eq!(flow, expected.map_or(Flow::Continue, location), "{target}");
+    }
+
+    #[test]
+    fn the_rule_says_how_it_ends() {
+        check(&["/foo"], "/foo", None);
+        check(&["/foo"], "/foo/?a=b", Some("/foo?a=b"));
+        check(&["/foo/"], "/foo", Some("/foo/"));
+        check(&["/a", "/{n}/"], "/b", Some("/b/"));
+        check(&["/"], "/", None);
+        check(&["/foo"], "/bar/", None);
+    }
+
+    #[test]
+    fn no_path_becomes_a_host() {
+        check(&["/{all:.*}"], "//evil.test/", Some("/evil.test"));
+        check(&["/{all:.*}"], "/\\evil.test/", Some("/%5Cevil.test"));
+    }
+}
