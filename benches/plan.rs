@@ -61,6 +61,7 @@ fn snapshot(services: u32) -> Snapshot {
 
 fn defaults() -> Defaults {
     Defaults {
+        constraints: Vec::new(),
         domain: None,
         exposed_by_default: false,
         serve_unchecked: false,

@@ -9,6 +9,7 @@ mod events;
 mod metrics;
 mod pages;
 mod ping;
+pub mod providers;
 mod rates;
 mod serve;
 mod view;

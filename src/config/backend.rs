@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use litemap::LiteMap;
 
+use super::BackendWishes;
 use crate::model::{Origin, ServerName};
 
 /// Servers that do the same work.
@@ -16,6 +17,8 @@ pub struct Backend {
     pub sticky: Option<Sticky>,
     /// Only those that may get requests now.
     pub servers: Servers,
+    /// What else it asks for, where it does.
+    pub wishes: Option<Box<BackendWishes>>,
     /// Who asked for it.
     pub origin: Origin,
 }
@@ -93,4 +96,8 @@ impl fmt::Display for Method {
 pub struct Sticky {
     /// The cookie's name. Its value is a digest: it names no address in clear.
     pub cookie: String,
+    /// Whether its owner left the name to us.
+    pub is_named_by_us: bool,
+    /// Whether it was asked for by the word of Traefik 1.2, `sticky`.
+    pub is_deprecated: bool,
 }

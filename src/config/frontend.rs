@@ -1,5 +1,6 @@
 //! A rule, a chain and the backend it leads to.
 
+use super::FrontendWishes;
 use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Origin};
 use crate::rules::Rule;
@@ -18,6 +19,8 @@ pub struct Frontend {
     pub chain: Vec<Middleware>,
     /// Whether the server sees the client's `Host` (the default) or its own address.
     pub pass_host_header: bool,
+    /// What else it asks for, where it does.
+    pub wishes: Option<Box<FrontendWishes>>,
     /// Where its requests go.
     pub backend: BackendId,
     /// Who asked for it.

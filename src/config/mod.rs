@@ -6,6 +6,7 @@
 mod backend;
 mod fragment;
 mod frontend;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,11 @@ use std::sync::Arc;
 pub use backend::{Backend, Method, Scheme, Server, Servers, Sticky};
 pub use fragment::Fragment;
 pub use frontend::Frontend;
+pub use wishes::{
+    AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
+    ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
+    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, UsersAuth,
+};
 
 use crate::model::{BackendId, FrontendId};
 

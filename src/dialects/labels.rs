@@ -1,21 +1,49 @@
-//! Every label we know, in one table: the reader's list, the docs' table, and "did you mean".
+//! What we know of a label by its key.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+pub use super::label_table::LABELS;
 
 /// What becomes of a label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Support {
     /// It is acted on.
     Served,
-    /// It is known and not acted on yet.
+    /// It is known, checked and shown, and not acted on yet.
     Later,
-    /// It is known, not acted on yet, and keeps strangers out: what carries it is not served at all.
+    /// It is known, checked and shown, not acted on yet, and keeps strangers out: what carries it is closed.
     Protects,
+}
+
+/// How a label's value is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A word, or something that its reader takes apart.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Number,
+    /// `10s`, `500ms`; a bare number is seconds.
+    Duration,
+    /// Words with commas between them.
+    List,
+    /// Addresses and networks with commas between them.
+    Networks,
+    /// Header lines: `Name: value||Name: value`.
+    Headers,
+    /// A regular expression.
+    Expression,
 }
 
 /// One label, or a family of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Label {
-    /// The key; one that ends in `*` stands for all that begin so.
+    /// The key; a part that is `*` stands for any one part.
     pub key: &'static str,
+    /// How its value is written.
+    pub kind: Kind,
     /// What becomes of it.
     pub support: Support,
     /// The value it has when it is missing, as the docs print it.
@@ -23,118 +51,6 @@ pub struct Label {
     /// What it means, in a few words.
     pub meaning: &'static str,
 }
-
-const fn served(key: &'static str, default: &'static str, meaning: &'static str) -> Label {
-    Label { key, support: Support::Served, default, meaning }
-}
-
-const fn later(key: &'static str, meaning: &'static str) -> Label {
-    Label { key, support: Support::Later, default: "", meaning }
-}
-
-const fn protects(key: &'static str, meaning: &'static str) -> Label {
-    Label { key, support: Support::Protects, default: "", meaning }
-}
-
-/// Every label we know. Names and meanings are those of Traefik 1.7, and of rancher-tools where it says so.
-pub const LABELS: &[Label] = &[
-    served(
-        "traefik.enable",
-        "as exposedByDefault",
-        "whether it is routed; `stack` (rancher-tools): at `stack.domain`",
-    ),
-    served(
-        "traefik.domain",
-        "the provider's domain",
-        "domain of its host; a comma-separated list gives several hosts",
-    ),
-    served("traefik.port", "the only exposed port", "port its servers listen on"),
-    served("traefik.protocol", "`http`", "how its servers are spoken to: `http` or `https`"),
-    served(
-        "traefik.weight",
-        "`1` (rancher-tools `5`)",
-        "share of each of its servers; 0 gets nothing",
-    ),
-    served(
-        "traefik.backend",
-        "service and stack",
-        "name of its backend; services that name one backend share it",
-    ),
-    served("traefik.docker.network", "see the docs", "network by which its containers are reached"),
-    served(
-        "traefik.frontend.rule",
-        "`Host:service.stack.domain`",
-        "which requests it takes, in Traefik 1.x's rule language",
-    ),
-    served("traefik.frontend.priority", "length of the rule", "larger goes first"),
-    served(
-        "traefik.frontend.passHostHeader",
-        "`true`",
-        "whether its servers see the client's `Host`",
-    ),
-    served(
-        "traefik.backend.loadbalancer.method",
-        "`wrr` (rancher-tools `drr`)",
-        "how the next server is chosen: `wrr` or `drr`",
-    ),
-    served(
-        "traefik.backend.loadbalancer.sticky",
-        "`false`",
-        "whether a client comes back to its server, by a cookie",
-    ),
-    served(
-        "traefik.backend.loadbalancer.stickiness",
-        "`false`",
-        "whether a client comes back to its server, by a cookie",
-    ),
-    served(
-        "traefik.backend.loadbalancer.stickiness.cookieName",
-        "made from the backend's name",
-        "name of that cookie",
-    ),
-    served("traefik.priority", "`5` in rancher-tools", "rancher-tools: larger goes first"),
-    served("traefik.sticky", "`false`", "rancher-tools: whether a client comes back to its server"),
-    served(
-        "traefik.alias",
-        "",
-        "rancher-tools: further names beside the service's, a comma-separated list",
-    ),
-    served(
-        "traefik.alias.fqdn",
-        "",
-        "rancher-tools: further whole host names, a comma-separated list",
-    ),
-    served("traefik.domain.regexp", "", "rancher-tools: host patterns, a comma-separated list"),
-    served("traefik.path", "", "rancher-tools: only these paths, a comma-separated list"),
-    served("traefik.path.strip", "", "rancher-tools: only these paths, taken off"),
-    served("traefik.path.prefix", "", "rancher-tools: only below these paths"),
-    served(
-        "traefik.path.prefix.strip",
-        "",
-        "rancher-tools: only below these paths, which are taken off",
-    ),
-    later("traefik.acme", "rancher-tools: ask for a certificate"),
-    later("traefik.ratelimit.*", "rancher-tools: limits by client address"),
-    later("traefik.tags", "tags for constraints"),
-    later("traefik.backend.buffering.*", "buffering"),
-    later("traefik.backend.circuitbreaker.expression", "circuit breaker"),
-    later("traefik.backend.healthcheck.*", "active health checks"),
-    later("traefik.backend.loadbalancer.swarm", "Swarm's own load balancer"),
-    later("traefik.backend.maxconn.*", "connection limits"),
-    later("traefik.backend.responseForwarding.*", "flush interval"),
-    later("traefik.frontend.entryPoints", "entry points; there is one so far"),
-    later("traefik.frontend.errors.*", "error pages"),
-    later("traefik.frontend.headers.*", "custom and security headers"),
-    later("traefik.frontend.passTLSCert", "client certificates"),
-    later("traefik.frontend.passTLSClientCert.*", "client certificates"),
-    later("traefik.frontend.rateLimit.*", "rate limits"),
-    later("traefik.frontend.redirect.*", "redirects"),
-    later("traefik.frontend.value", "rule value of Traefik 1.0"),
-    protects("traefik.frontend.auth.*", "basic, digest and forward authentication"),
-    protects("traefik.frontend.whiteList.*", "address allow list"),
-    protects("traefik.frontend.whitelistSourceRange", "address allow list"),
-    protects("traefik.frontend.whiteListSourceRange", "address allow list"),
-];
 
 /// Labels that only the rancher-tools dialect has: a service that carries one is read in it.
 pub const RANCHER_TOOLS_OWN: &[&str] = &[
@@ -152,64 +68,97 @@ pub const RANCHER_TOOLS_OWN: &[&str] = &[
     "traefik.ratelimit.burst",
 ];
 
-/// First parts that Traefik 2 and 3 use; never names of 1.x segments.
-const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls"];
+/// First parts that Traefik 2 and 3 use; never names of 1.x segments, though 1.7 takes them for such.
+const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls", "docker"];
 
 /// What we know of a key.
 #[derive(Clone, Copy, Debug)]
-pub enum Known {
+pub enum Known<'k> {
     /// A label of the table.
     Label(&'static Label),
     /// A label of Traefik 2 or 3: `traefik.http.routers.…`.
     V2,
-    /// A segment of Traefik 1.x: `traefik.<segment>.port`, with what its ending stands for.
-    Segment(&'static Label),
+    /// A label of a segment, `traefik.SEGMENT.port`: the segment and what the label says of it.
+    Segment(&'k str, &'static Label),
+    /// A label of a segment whose ending nobody knows: the segment and the nearest ending we know.
+    UnknownInSegment(&'k str, Option<&'static str>),
     /// Nothing; with the nearest key we know.
     Unknown(Option<&'static str>),
 }
 
 /// What we know of this key, which begins with `traefik.`.
-pub fn known(key: &str) -> Known {
-    if let Some(label) = LABELS.iter().find(|label| label.is(key)) {
+pub fn known(key: &str) -> Known<'_> {
+    if let Some(label) = find(key) {
         return Known::Label(label);
     }
-    let mut parts = key.splitn(3, '.').skip(1);
-    let (first, rest) = (parts.next().unwrap_or_default(), parts.next());
+    let first = key.split('.').nth(1).unwrap_or_default();
     if V2_FAMILIES.contains(&first) {
         return Known::V2;
     }
-    match rest.and_then(as_segment) {
-        Some(label) if nearest(key).is_none_or(|(_, distance)| distance > 1) => {
-            Known::Segment(label)
+    match segment(key) {
+        // `traefik.frontent.rule` is a slip rather than a segment.
+        Some(_) if nearest(key).is_some_and(|(_, distance)| distance <= 1) => {}
+        Some((segment, rest)) => {
+            let whole = format!("traefik.{rest}");
+            return match find(&whole) {
+                Some(label) => Known::Segment(segment, label),
+                None => Known::UnknownInSegment(segment, nearest(&whole).map(|(key, _)| key)),
+            };
         }
-        _ => Known::Unknown(nearest(key).map(|(key, _)| key)),
+        None => {}
     }
+    Known::Unknown(nearest(key).map(|(key, _)| key))
 }
+
+/// The label of this key.
+pub fn find(key: &str) -> Option<&'static Label> {
+    static BY_KEY: LazyLock<HashMap<&'static str, &'static Label>> =
+        LazyLock::new(|| LABELS.iter().map(|label| (label.key, label)).collect());
+    static FAMILIES: LazyLock<Vec<&'static Label>> =
+        LazyLock::new(|| LABELS.iter().filter(|label| label.key.contains('*')).collect());
+    let family = || FAMILIES.iter().copied().find(|label| label.is(key));
+    BY_KEY.get(key).copied().filter(|label| !label.key.contains('*')).or_else(family)
+}
+
+/// The segment of a key and what the key says of it: `web` and `port` of `traefik.web.port`
+/// (Traefik 1.7, provider/label/segment.go).
+pub fn segment(key: &str) -> Option<(&str, &str)> {
+    let inside = key.strip_prefix("traefik.")?;
+    if inside.starts_with("frontend.") || inside.starts_with("backend.") {
+        return None;
+    }
+    let of_segment = |rest: &str| {
+        SEGMENT_ENDINGS.contains(&rest)
+            || rest.strip_prefix("frontend.").is_some_and(|r| !r.is_empty())
+    };
+    let splits = inside.match_indices('.').map(|(at, _)| inside.split_at(at));
+    let mut splits = splits.map(|(segment, rest)| (segment, rest.trim_start_matches('.')));
+    splits.find(|(segment, rest)| !segment.is_empty() && of_segment(rest)).filter(|(segment, _)| {
+        !V2_FAMILIES.contains(&segment.split('.').next().unwrap_or_default())
+    })
+}
+
+/// What can follow a segment's name besides `frontend.…`.
+const SEGMENT_ENDINGS: &[&str] =
+    &["port", "portIndex", "portName", "weight", "protocol", "backend"];
 
 impl Label {
-    fn is(&self, key: &str) -> bool {
-        match self.key.strip_suffix(".*") {
-            Some(family) => key
-                .strip_prefix(family)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-            None => key == self.key,
+    /// Whether it is the label of this key.
+    pub fn is(&self, key: &str) -> bool {
+        let (mut own, mut other) = (self.key.split('.'), key.split('.'));
+        loop {
+            match (own.next(), other.next()) {
+                (None, None) => return true,
+                (Some(own), Some(other)) if own == other || (own == "*" && !other.is_empty()) => {}
+                _ => return false,
+            }
         }
     }
-}
-
-/// `port` and `frontend.rule` can follow a segment's name; `enable` and `domain` cannot.
-fn as_segment(rest: &str) -> Option<&'static Label> {
-    let starts = ["frontend.", "auth."];
-    let is_segment = ["port", "protocol", "weight"].contains(&rest)
-        || starts.iter().any(|start| rest.starts_with(start));
-    is_segment
-        .then(|| format!("traefik.{rest}"))
-        .and_then(|whole| LABELS.iter().find(|label| label.is(&whole)))
 }
 
 /// The nearest whole key, if it is near enough to be a slip of the fingers, and how many slips away it is.
 fn nearest(key: &str) -> Option<(&'static str, usize)> {
-    let keys = LABELS.iter().map(|label| label.key).filter(|key| !key.ends_with('*'));
+    let keys = LABELS.iter().map(|label| label.key).filter(|key| !key.contains('*'));
     let key = key.to_ascii_lowercase();
     let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &key);
     let (known, distance) = keys.map(|k| (k, distance(k))).min_by_key(|&(_, distance)| distance)?;
@@ -225,25 +174,36 @@ mod tests {
 
     #[test]
     fn knows_its_labels() {
-        assert!(matches!(known("traefik.port"), Known::Label(l) if l.support == Support::Served));
-        assert!(
-            matches!(known("traefik.frontend.auth.basic"), Known::Label(l) if l.support == Support::Protects)
-        );
-        assert!(
-            matches!(known("traefik.frontend.auth.basic.users"), Known::Label(l) if l.support == Support::Protects)
-        );
-        assert!(
-            matches!(known("traefik.frontend.headers.STSSeconds"), Known::Label(l) if l.support == Support::Later)
-        );
-        assert!(matches!(known("traefik.http.routers.x.rule"), Known::V2));
+        for (key, support) in [
+            ("traefik.port", Support::Served),
+            ("traefik.frontend.auth.basic", Support::Protects),
+            ("traefik.frontend.auth.basic.users", Support::Protects),
+            ("traefik.frontend.headers.STSSeconds", Support::Later),
+            ("traefik.frontend.errors.any.status", Support::Later),
+        ] {
+            assert!(matches!(known(key), Known::Label(l) if l.support == support), "{key}");
+        }
+        for key in
+            ["traefik.http.routers.x.rule", "traefik.http.services.w.loadbalancer.server.port"]
+        {
+            assert!(matches!(known(key), Known::V2), "{key}");
+        }
     }
 
     #[test]
     fn knows_segments() {
-        assert!(matches!(known("traefik.web.port"), Known::Segment(l) if l.key == "traefik.port"));
-        assert!(
-            matches!(known("traefik.web.frontend.auth.basic.users"), Known::Segment(l) if l.support == Support::Protects)
-        );
+        for (key, segment, label) in [
+            ("traefik.web.port", "web", "traefik.port"),
+            ("traefik.my.web.frontend.rule", "my.web", "traefik.frontend.rule"),
+            ("traefik.a.frontend.auth.basic.users", "a", "traefik.frontend.auth.basic.users"),
+            ("traefik.a.backend", "a", "traefik.backend"),
+        ] {
+            let is = known(key);
+            assert!(matches!(is, Known::Segment(s, l) if s == segment && l.key == label), "{is:?}");
+        }
+        let slip = known("traefik.web.frontend.rul");
+        assert!(matches!(slip, Known::UnknownInSegment("web", Some("traefik.frontend.rule"))));
+        assert!(matches!(known("traefik.web.enable"), Known::Unknown(_)));
     }
 
     #[test]
@@ -254,6 +214,8 @@ mod tests {
             ("traefik.Enable", "traefik.enable"),
             ("traefik.domian", "traefik.domain"),
             ("traefik.frontend.rul", "traefik.frontend.rule"),
+            ("traefik.frontent.rule", "traefik.frontend.rule"),
+            ("traefik.frontend.passhostheader", "traefik.frontend.passHostHeader"),
         ] {
             assert!(matches!(known(slip), Known::Unknown(Some(near)) if near == meant), "{slip}");
         }

@@ -1,10 +1,12 @@
 //! Labels → `Fragment`: one file per label language, one reader that they share.
 
+mod label_table;
 pub mod labels;
 mod rancher_tools;
 mod reader;
 mod servers;
 mod v1;
+mod values;
 
 use crate::config::Fragment;
 use crate::model::{Outcome, Problem, ProviderName, Scope, Service, Trace};
@@ -70,6 +72,7 @@ pub fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::middleware::Middleware;
     use crate::model::{Address, Health, Instance, Kind, State};
     use crate::settings::HostTemplate;
 
@@ -80,6 +83,7 @@ mod tests {
             domain: Some("docker.test".to_owned()),
             exposed_by_default: true,
             serve_unchecked: true,
+            constraints: Vec::new(),
             host_template: HostTemplate::default(),
             network: None,
         }
@@ -239,12 +243,93 @@ mod tests {
 
     #[test]
     fn what_protects_and_is_not_there_yet_stays_shut() {
-        let closed = "Host:web.shop.docker.test -> ";
-        check(&[("traefik.frontend.auth.basic", "a:b")], closed, "not acted on yet");
-        check(&[("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8")], closed, "protects");
+        for (key, value, problem) in [
+            ("traefik.frontend.auth.basic", "a:b", "not acted on yet"),
+            ("traefik.frontend.auth.basic", "", "protects"),
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8", "protects"),
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/33", "cannot be read"),
+        ] {
+            let service = service("web", Some("shop"), &[(key, value)]);
+            check_service(&service, WEB, problem);
+            let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+            let chain = &reading.fragment.frontends[0].1.chain;
+            assert!(matches!(chain.as_slice(), [Middleware::Closed(_)]), "{key}: {chain:?}");
+        }
         check(&[("traefik.prot", "80")], WEB, "not a label we know");
         check(&[("traefik.http.routers.x.rule", "y")], WEB, "Traefik 2 or 3");
         check(&[("traefik.frontend.rule", "Hosst:x")], "", "Hosst");
+    }
+
+    #[test]
+    fn segments_have_labels_of_their_own() {
+        let labels = [
+            ("traefik.weight", "3"),
+            ("traefik.web.port", "81"),
+            ("traefik.web.frontend.rule", "Host:a.test"),
+            ("traefik.api.port", "82"),
+            ("traefik.api.weight", "x"),
+            ("traefik.api.frontend.auth.basic", "a:b"),
+        ];
+        let service = service("web", Some("shop"), &labels);
+        let (routes, problems) = drawn(&service);
+        assert_eq!(
+            routes,
+            [
+                "Host:web.shop.docker.test -> http://10.0.0.1:82*1",
+                "Host:a.test -> http://10.0.0.1:81*3",
+            ]
+        );
+        let is_said = |word: &str| problems.iter().any(|problem| problem.contains(word));
+        assert!(is_said("traefik.api.weight \"x\""), "{problems:?}");
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        let names = |provider| {
+            let reading = read(provider, &service, &defaults(), &mut Trace::off()).fragment;
+            let pair = |((f, frontend), _): (
+                &(crate::model::FrontendId, std::sync::Arc<crate::config::Frontend>),
+                (),
+            )| { format!("{} {}", f.name, frontend.backend.name) };
+            reading.frontends.iter().map(|f| pair((f, ()))).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(ProviderName::Docker),
+            [
+                "frontend-api-web-shop-api backend-web-shop-api",
+                "frontend-web-web-shop-web backend-web-shop-web"
+            ]
+        );
+        assert_eq!(
+            names(ProviderName::Rancher)[0],
+            "frontend-web-shop-web-shop-api backend-web-shop-web-shop-api"
+        );
+        let closed = reading.fragment.frontends.iter().map(|(_, frontend)| frontend.chain.len());
+        assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
+    }
+
+    #[test]
+    fn tags_decide_where_there_are_constraints() {
+        let constraints = crate::settings::Constraint::parse_list("tag==us-*").expect("a good one");
+        let defaults = Defaults { constraints, ..defaults() };
+        for (tags, count) in [("us-east, web", 1), ("eu", 0), ("", 0)] {
+            let service = service("web", Some("shop"), &[("traefik.tags", tags)]);
+            let reading = read(ProviderName::Docker, &service, &defaults, &mut Trace::off());
+            assert_eq!(reading.fragment.frontends.len(), count, "{tags}");
+        }
+    }
+
+    #[test]
+    fn a_bare_container_needs_a_domain_or_a_rule() {
+        let defaults = Defaults { domain: None, ..defaults() };
+        for (labels, count, problems) in [
+            (vec![], 0, 0),
+            (vec![("traefik.enable", "true")], 0, 1),
+            (vec![("traefik.domain", "a.test")], 1, 0),
+            (vec![("traefik.frontend.rule", "Path:/a")], 1, 0),
+        ] {
+            let service = service("web", None, &labels);
+            let reading = read(ProviderName::Docker, &service, &defaults, &mut Trace::off());
+            assert_eq!(reading.fragment.frontends.len(), count, "{labels:?}");
+            assert_eq!(reading.problems.len(), problems, "{labels:?}");
+        }
     }
 
     proptest! {

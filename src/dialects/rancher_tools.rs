@@ -5,9 +5,9 @@
 
 use super::Reading;
 use super::reader::{Enabled, Reader, full_name};
-use super::servers::Wish;
-use crate::config::{Frontend, Method};
-use crate::middleware::{Middleware, StripPrefix};
+use super::servers::{ServerNames, Wish};
+use crate::config::{Backend, Frontend, Method};
+use crate::middleware::{Closed, Middleware, StripPrefix};
 use crate::model::{BackendId, FrontendId, Kind, Outcome, Problem};
 use crate::rules::{Matcher, PathPattern, Rule, Sort, Template};
 
@@ -22,10 +22,17 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if enabled == Enabled::No {
         return reader.finish();
     }
-    let is_closed = reader.report_other_labels();
+    if !reader.fits_constraints() {
+        return reader.finish();
+    }
+    reader.report_other_labels();
+    let wanted = reader.wanted();
     let name = full_name(reader.service).replacen('.', "__", 1);
     let backend = BackendId::new(reader.provider, name.as_str());
-    let (paths, chain) = paths(&mut reader);
+    let (paths, mut chain) = paths(&mut reader);
+    if let Some(label) = wanted.protection {
+        chain.insert(0, Middleware::Closed(Closed { reason: label }));
+    }
     let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());
     let patterns = Some(patterns(&mut reader)).filter(|patterns| !patterns.is_empty());
     let priority = reader
@@ -33,11 +40,12 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         .or_else(|| reader.number("traefik.frontend.priority", 1, i64::MAX))
         .unwrap_or(PRIORITY);
     let template = Frontend {
-        entrypoints: Vec::new(),
+        entrypoints: reader.entrypoints(),
         rule: Rule::new("", Vec::new()),
         priority: Some(priority),
         chain,
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
+        wishes: None,
         backend: backend.clone(),
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
@@ -56,15 +64,20 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         scheme: reader.scheme(),
         weight: reader.weight(WEIGHT),
         port: reader.port(Some(PORT)),
-        name_prefix: "",
+        names: ServerNames::Container,
     };
     let mut servers = reader.servers(wish);
-    if is_closed || !has_servers(&mut reader) {
+    if !has_servers(&mut reader) {
         servers.clear();
     }
-    let method = reader.method(Method::Drr);
-    let sticky = reader.sticky(&name);
-    reader.backend(backend, method, sticky, servers);
+    let value = Backend {
+        method: reader.method(Method::Drr),
+        sticky: reader.sticky(&name),
+        servers,
+        wishes: None,
+        origin: reader.origin.clone(),
+    };
+    reader.backend(backend, value);
     reader.finish()
 }
 
@@ -108,7 +121,7 @@ fn patterns(reader: &mut Reader<'_>) -> Vec<Template> {
             Ok(pattern) => patterns.push(pattern),
             Err(why) => {
                 let what = format!("{key} \"{text}\" cannot be read: {why}; it is left out.");
-                reader.problem(Problem::error(&reader.origin.label(key), what));
+                reader.problem(Problem::error(&reader.at(key), what));
             }
         }
     }
@@ -130,7 +143,7 @@ fn paths(reader: &mut Reader<'_>) -> (Vec<Matcher>, Vec<Middleware>) {
         let (good, bad): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.starts_with('/'));
         for path in bad {
             let what = format!("{key} \"{path}\" does not begin with a slash; it is left out.");
-            let problem = Problem::error(&reader.origin.label(key), what);
+            let problem = Problem::error(&reader.at(key), what);
             reader.problem(problem.hint(format!("Did you mean /{path}?")));
         }
         let good: Vec<PathPattern> = good.into_iter().map(PathPattern::Literal).collect();

@@ -1,10 +1,12 @@
 //! What every dialect needs: values out of labels, problems, and the steps on the way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Servers, Sticky};
+use super::values::{Raw, Values, boolean};
+use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Sticky};
 use crate::dialects::Reading;
-use crate::dialects::labels::{Known, Support, known};
+use crate::dialects::labels::{self, Known, Label, Support, known};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, State,
     Trace,
@@ -19,8 +21,19 @@ pub(super) struct Reader<'a> {
     pub(super) defaults: &'a Defaults,
     pub(super) origin: Origin,
     pub(super) trace: &'a mut Trace,
+    /// The segment that is being read: its labels go before those of the service as a whole.
+    pub(super) segment: Option<&'a str>,
     problems: Vec<Problem>,
     fragment: Fragment,
+}
+
+/// What a service or one of its segments asks for besides a rule, a port and a method.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) frontend: Values,
+    pub(super) backend: Values,
+    /// The first label that protects: nobody may come in before it is acted on.
+    pub(super) protection: Option<String>,
 }
 
 /// What `traefik.enable` says.
@@ -41,7 +54,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let origin = Origin::new(provider, full_name(service));
         let (problems, fragment) = (Vec::new(), Fragment::default());
-        Self { provider, service, defaults, origin, trace, problems, fragment }
+        Self { provider, service, defaults, origin, trace, segment: None, problems, fragment }
     }
 
     pub(super) fn finish(self) -> Reading {
@@ -58,7 +71,44 @@ impl<'a> Reader<'a> {
 
     /// A label's value without blanks around it; an empty one counts as missing.
     pub(super) fn label(&self, key: &str) -> Option<&'a str> {
-        self.service.labels.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
+        let value =
+            |key: &str| self.service.labels.get(key).map(|v| v.trim()).filter(|v| !v.is_empty());
+        let own = self.segment.and_then(|_| value(&self.segment_key(key)?));
+        own.or_else(|| value(key))
+    }
+
+    /// `traefik.port` as it was written: in the segment `web`, `traefik.web.port` where there is one.
+    pub(super) fn written(&self, key: &str) -> String {
+        let own =
+            self.segment_key(key).filter(|own| self.service.labels.contains_key(own.as_str()));
+        own.unwrap_or_else(|| key.to_owned())
+    }
+
+    /// Who can mend what stands in a label.
+    pub(super) fn at(&self, key: &str) -> Origin {
+        self.origin.label(self.written(key))
+    }
+
+    /// `traefik.web.port`, for the label `traefik.port` of the segment `web`.
+    fn segment_key(&self, key: &str) -> Option<String> {
+        let key = format!("traefik.{}.{}", self.segment?, key.strip_prefix("traefik.")?);
+        labels::segment(&key)
+            .is_some_and(|(segment, _)| Some(segment) == self.segment)
+            .then_some(key)
+    }
+
+    /// The segments in which it is served: none is the service as a whole.
+    pub(super) fn segments(&self) -> Vec<Option<&'a str>> {
+        let of_key = |key: &'a String| match known(key) {
+            Known::Segment(segment, _) | Known::UnknownInSegment(segment, _) => Some(segment),
+            _ => None,
+        };
+        let keys = self.service.labels.keys().filter(|key| key.starts_with("traefik."));
+        let segments: BTreeSet<&str> = keys.filter_map(of_key).collect();
+        match segments.is_empty() {
+            true => vec![None],
+            false => segments.into_iter().map(Some).collect(),
+        }
     }
 
     /// A comma-separated list; blanks and empty entries vanish.
@@ -72,10 +122,10 @@ impl<'a> Reader<'a> {
         let value = self.label(key)?;
         let truth = boolean(value);
         if truth.is_none() {
+            let key = self.written(key);
             let what = format!("{key} \"{value}\" is neither true nor false; it is left out.");
-            self.problem(
-                Problem::error(&self.origin.label(key), what).hint("Write true or false."),
-            );
+            let problem = Problem::error(&self.origin.label(key), what);
+            self.problem(problem.hint("Write true or false."));
         }
         truth
     }
@@ -85,6 +135,7 @@ impl<'a> Reader<'a> {
         let value = self.label(key)?;
         let number = value.parse().ok().filter(|n| (min..=max).contains(n));
         if number.is_none() {
+            let key = self.written(key);
             let what = format!(
                 "{key} \"{value}\" is not a whole number from {min} to {max}; it is left out."
             );
@@ -195,6 +246,7 @@ impl<'a> Reader<'a> {
             None | Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
             Some(other) => {
+                let key = self.written(key);
                 let what = format!("{key} \"{other}\" is not served; http is spoken instead.");
                 let problem = Problem::error(&self.origin.label(key), what);
                 self.problem(problem.hint("Write http or https."));
@@ -227,80 +279,126 @@ impl<'a> Reader<'a> {
 
     /// Whether clients come back to their server, and by which cookie.
     pub(super) fn sticky(&mut self, backend: &str) -> Option<Sticky> {
-        let keys = [
-            "traefik.backend.loadbalancer.stickiness",
-            "traefik.backend.loadbalancer.sticky",
-            "traefik.sticky",
-        ];
-        if !keys.into_iter().any(|key| self.boolean(key) == Some(true)) {
+        let key = "traefik.backend.loadbalancer.stickiness";
+        let is_named = self.boolean(key) == Some(true);
+        let is_deprecated = self.boolean("traefik.backend.loadbalancer.sticky") == Some(true);
+        let is_tools = self.boolean("traefik.sticky") == Some(true);
+        if !is_named && !is_deprecated && !is_tools {
             return None;
         }
         let key = "traefik.backend.loadbalancer.stickiness.cookieName";
+        let ours = |is_deprecated: bool| Sticky {
+            cookie: match is_deprecated && !is_named {
+                // Traefik 1.7, server/server_configuration.go, `configureBackends`.
+                true => "_TRAEFIK_BACKEND".to_owned(),
+                false => format!("_herder_{}", normalized(backend)),
+            },
+            is_named_by_us: true,
+            is_deprecated,
+        };
         // RFC 6265, section 4.1.1, by way of RFC 9110's token, without the marks nobody uses.
         let is_token = |name: &&str| {
             name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b))
         };
-        let fallback = || format!("_herder_{}", normalized(backend));
-        let cookie = match self.label(key) {
-            None => fallback(),
-            Some(name) if is_token(&name) => name.to_owned(),
+        match self.label(key) {
+            None => Some(ours(is_deprecated)),
+            Some(name) if is_token(&name) => {
+                Some(Sticky { cookie: name.to_owned(), is_named_by_us: false, is_deprecated })
+            }
             Some(name) => {
+                let ours = ours(is_deprecated);
                 let what = format!(
                     "{key} \"{name}\" cannot name a cookie; {} is used instead.",
-                    fallback()
+                    ours.cookie
                 );
                 let problem = Problem::error(&self.origin.label(key), what);
                 self.problem(problem.hint("Use letters, digits, - and _."));
-                fallback()
+                Some(ours)
             }
-        };
-        Some(Sticky { cookie })
+        }
     }
 
-    /// Reports the labels that nobody knows, or that are known and not acted on. Returns whether one of them
-    /// was to keep strangers out: then nothing may be served.
-    pub(super) fn report_other_labels(&mut self) -> bool {
-        let mut is_closed = false;
-        let keys = self.service.labels.keys().filter(|key| key.starts_with("traefik."));
-        for key in keys {
+    /// The entry points it is served at; none stands for the default ones.
+    pub(super) fn entrypoints(&self) -> Vec<String> {
+        self.list("traefik.frontend.entryPoints").into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether the tags of `traefik.tags` are what the provider's constraints ask for.
+    pub(super) fn fits_constraints(&mut self) -> bool {
+        let tags = self.list("traefik.tags");
+        let Some(failed) = self.defaults.constraints.iter().find(|c| !c.fits(&tags)) else {
+            return true;
+        };
+        let said = if tags.is_empty() { "none".to_owned() } else { tags.join(", ") };
+        let why =
+            format!("Its tags ({said}) do not fit the constraint {failed}: it is not routed here.");
+        self.step(Outcome::Stop, "traefik.tags", || why);
+        false
+    }
+
+    /// Reports the labels that nobody knows, that cannot be read, or that are known and not acted on yet.
+    pub(super) fn report_other_labels(&mut self) {
+        let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
+        for (key, value) in labels {
             let origin = self.origin.label(key.as_str());
             let problem = match known(key) {
-                Known::Label(label) if label.support == Support::Served => continue,
-                Known::Label(label) | Known::Segment(label)
-                    if label.support == Support::Protects =>
-                {
-                    is_closed = true;
-                    let what =
-                        format!("{key} protects ({}), and is not acted on yet.", label.meaning);
-                    let hint = "Its frontend stays closed and answers 503 until it is. Remove the \
-                                label to open it to everybody.";
-                    Problem::error(&origin, what).hint(hint)
-                }
-                Known::Label(label) => {
-                    let what = format!("{key} is known ({}), and not acted on yet.", label.meaning);
-                    Problem::warning(&origin, what)
-                }
-                Known::Segment(_) => {
-                    let what = format!("{key} names a segment; segments are not acted on yet.");
-                    Problem::warning(&origin, what)
+                Known::Label(label) | Known::Segment(_, label) => {
+                    match not_yet(&origin, key, value, label) {
+                        Some(problem) => problem,
+                        None => continue,
+                    }
                 }
                 Known::V2 => {
                     let what = format!("{key} is a label of Traefik 2 or 3, not acted on yet.");
                     Problem::warning(&origin, what)
                 }
-                Known::Unknown(near) => {
-                    let problem =
-                        Problem::warning(&origin, format!("{key} is not a label we know."));
-                    match near {
-                        Some(near) => problem.hint(format!("Did you mean {near}?")),
-                        None => problem,
-                    }
+                Known::UnknownInSegment(segment, near) => {
+                    let what = format!("{key} is not a label we know of the segment {segment}.");
+                    let near = near
+                        .map(|near| near.replacen("traefik.", &format!("traefik.{segment}."), 1));
+                    hinted(Problem::warning(&origin, what), near.as_deref())
                 }
+                Known::Unknown(near) => hinted(
+                    Problem::warning(&origin, format!("{key} is not a label we know.")),
+                    near,
+                ),
             };
             self.step(Outcome::Note, key, || problem_text(&problem));
             self.problem(problem);
         }
-        is_closed
+    }
+
+    /// What the service, or the segment that is being read, asks for besides a rule, a port and a method.
+    pub(super) fn wanted(&mut self) -> Wanted {
+        let mut wanted = Wanted::default();
+        let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
+        for (key, value) in labels {
+            let (path, label) = match known(key) {
+                Known::Label(label) if self.written(key) == *key => {
+                    (key.strip_prefix("traefik."), label)
+                }
+                Known::Segment(segment, label) if Some(segment) == self.segment => {
+                    (labels::segment(key).map(|(_, rest)| rest), label)
+                }
+                _ => continue,
+            };
+            if label.support == Support::Served {
+                continue;
+            }
+            if label.support == Support::Protects {
+                wanted.protection.get_or_insert_with(|| key.clone());
+            }
+            let value = || Raw::Text(value.trim().to_owned());
+            // What does not fit was reported with the other labels.
+            let _ = match path
+                .map(|path| (path.strip_prefix("frontend."), path.strip_prefix("backend.")))
+            {
+                Some((Some(path), _)) => wanted.frontend.add(path, label, value()),
+                Some((_, Some(path))) => wanted.backend.add(path, label, value()),
+                _ => Ok(()),
+            };
+        }
+        wanted
     }
 
     pub(super) fn frontend(&mut self, id: FrontendId, frontend: Frontend) {
@@ -310,16 +408,52 @@ impl<'a> Reader<'a> {
         self.fragment.frontends.push((id, Arc::new(frontend)));
     }
 
-    pub(super) fn backend(
-        &mut self,
-        id: BackendId,
-        method: Method,
-        sticky: Option<Sticky>,
-        servers: Servers,
-    ) {
-        let origin = self.origin.clone();
-        let backend = Backend { method, sticky, servers, origin };
+    pub(super) fn backend(&mut self, id: BackendId, backend: Backend) {
         self.fragment.backends.push((id, Arc::new(backend)));
+    }
+}
+
+/// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
+fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
+    if label.support == Support::Served {
+        return None;
+    }
+    let is_protection = label.support == Support::Protects;
+    let value = value.trim();
+    if value.is_empty() && !is_protection {
+        return None;
+    }
+    let misfit = Values::default().add("", label, Raw::Text(value.to_owned())).err();
+    let problem = match (misfit, is_protection) {
+        (Some(misfit), false) => {
+            Problem::error(origin, format!("{key}: {}; it is left out.", misfit.why))
+                .hint(misfit.hint)
+        }
+        (Some(misfit), true) => {
+            let what = format!(
+                "{key} protects, and cannot be read: {}. Its frontend stays closed.",
+                misfit.why
+            );
+            Problem::error(origin, what).hint(misfit.hint)
+        }
+        (None, true) => {
+            let what = format!("{key} protects ({}), and is not acted on yet.", label.meaning);
+            let hint = "Its frontend stays closed and answers 503 until it is. Remove the label to open it to \
+                        everybody.";
+            Problem::error(origin, what).hint(hint)
+        }
+        (None, false) => Problem::warning(
+            origin,
+            format!("{key} is known ({}), and not acted on yet.", label.meaning),
+        ),
+    };
+    Some(problem)
+}
+
+fn hinted(problem: Problem, near: Option<&str>) -> Problem {
+    match near {
+        Some(near) => problem.hint(format!("Did you mean {near}?")),
+        None => problem,
     }
 }
 
@@ -331,15 +465,6 @@ pub(super) fn full_name(service: &Service) -> String {
     match &service.stack {
         Some(stack) => format!("{}.{stack}", service.name),
         None => service.name.clone(),
-    }
-}
-
-/// What Go's `strconv.ParseBool` takes, as Traefik 1.7 does.
-fn boolean(value: &str) -> Option<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

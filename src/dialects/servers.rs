@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::reader::Reader;
+use md5::{Digest as _, Md5};
+
+use super::reader::{Reader, normalized};
 use crate::config::{Scheme, Server, Servers};
 use crate::model::{
     Address, Health, Instance, Kind, Origin, Outcome, Problem, Scope, ServerName, State,
@@ -15,8 +17,18 @@ pub(super) struct Wish {
     pub(super) scheme: Scheme,
     pub(super) weight: u32,
     pub(super) port: Port,
-    /// What the names of its servers begin with.
-    pub(super) name_prefix: &'static str,
+    pub(super) names: ServerNames,
+}
+
+/// How servers are called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ServerNames {
+    /// As their container: rancher-tools.
+    Container,
+    /// By their place among the served ones: Traefik 1.7's Rancher provider.
+    Numbered,
+    /// By their container and a digest of their URL: Traefik 1.7's Docker provider (`getServerName`).
+    Hashed,
 }
 
 /// Where the port comes from.
@@ -57,13 +69,14 @@ impl Reader<'_> {
                 Port::Given(port)
             }
             _ => {
+                let key = self.written(key);
                 let what = format!("{key} \"{value}\" is not a port; its servers are left out.");
                 let digits: String = value.chars().filter(char::is_ascii_digit).collect();
                 let hint = match digits.parse::<u16>() {
                     Ok(port) if port > 0 => format!("Did you mean {port}?"),
                     _ => "Write a number from 1 to 65535.".to_owned(),
                 };
-                self.step(Outcome::Stop, key, || format!("{what} {hint}"));
+                self.step(Outcome::Stop, &key, || format!("{what} {hint}"));
                 self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
                 Port::Unreadable
             }
@@ -100,7 +113,15 @@ impl Reader<'_> {
             self.trace.step(scope, Outcome::Pass, "server", || {
                 format!("It is served at {} with weight {}.", server.url(), server.weight)
             });
-            servers.insert(free_name(&servers, wish.name_prefix, &instance.name), server);
+            let name = match wish.names {
+                ServerNames::Container => instance.name.clone(),
+                ServerNames::Numbered => format!("server-{}", servers.len()),
+                ServerNames::Hashed => {
+                    let digest = u128::from_be_bytes(Md5::digest(server.url()).into());
+                    normalized(&format!("server-{}-{digest:032x}", instance.name))
+                }
+            };
+            servers.insert(free_name(&servers, name), server);
         }
         servers
     }
@@ -324,9 +345,9 @@ fn network_name(address: &Address) -> &str {
     address.network.as_deref().unwrap_or("managed")
 }
 
-/// `PREFIX` and the container's name; a number after it where two are called alike.
-fn free_name(taken: &Servers, prefix: &str, container: &str) -> ServerName {
-    let name: ServerName = format!("{prefix}{container}").into();
+/// The name, with a number after it where it is taken.
+fn free_name(taken: &Servers, name: String) -> ServerName {
+    let name: ServerName = name.into();
     if !taken.contains_key(&name) {
         return name;
     }

@@ -2,14 +2,19 @@
 
 use super::Reading;
 use super::reader::{Enabled, Reader, normalized};
-use super::servers::Wish;
-use crate::config::{Frontend, Method};
-use crate::model::{BackendId, FrontendId, Outcome, Problem};
+use super::servers::{ServerNames, Wish};
+use super::values::{backend_wishes, frontend_wishes};
+use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method};
+use crate::middleware::{Closed, Middleware};
+use crate::model::{BackendId, FrontendId, Outcome, Problem, ProviderName};
 use crate::rules::{Matcher, Rule, v1};
 
-/// Reads a service: one frontend, one backend.
+/// Reads a service: a frontend and a backend for each of its segments, or for itself where it has none.
 pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if reader.enabled(reader.defaults.exposed_by_default) == Enabled::No {
+        return reader.finish();
+    }
+    if !reader.fits_constraints() {
         return reader.finish();
     }
     if reader.is_down() && !reader.is_labelled() {
@@ -18,46 +23,72 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         });
         return reader.finish();
     }
-    let is_closed = reader.report_other_labels();
-    let Some(v1::Reading { rule, chain }) = rule(&mut reader) else {
-        return reader.finish();
+    reader.report_other_labels();
+    for segment in reader.segments() {
+        reader.segment = segment;
+        if let Some(segment) = segment {
+            let why = format!("{segment}: its labels go before those of the whole service.");
+            reader.step(Outcome::Pass, "segment", || why);
+        }
+        read_segment(&mut reader);
+    }
+    reader.finish()
+}
+
+fn read_segment(reader: &mut Reader<'_>) {
+    let Some(v1::Reading { rule, mut chain }) = rule(reader) else {
+        return;
     };
-    let backend_name = backend_name(&reader);
-    let backend = BackendId::new(reader.provider, format!("backend-{backend_name}"));
+    let wanted = reader.wanted();
+    if let Some(label) = &wanted.protection {
+        reader.step(Outcome::Stop, "protection", || {
+            format!("{label} asks for protection that is not there yet, so nobody comes in.")
+        });
+        chain.insert(0, Middleware::Closed(Closed { reason: label.clone() }));
+    }
+    let names = names(reader, &rule);
+    let backend = BackendId::new(reader.provider, format!("backend-{}", names.backend));
     let priority = reader
         .number("traefik.frontend.priority", i64::MIN, i64::MAX)
         .or_else(|| reader.number("traefik.priority", i64::MIN, i64::MAX));
+    let mut wishes = frontend_wishes(&wanted.frontend);
+    for page in wishes.errors.values_mut() {
+        // As 1.7's templates have it: a label knows a backend by the name that another label gave it.
+        page.backend = format!("backend-{}", page.backend);
+    }
     let frontend = Frontend {
-        entrypoints: Vec::new(),
+        entrypoints: reader.entrypoints(),
         priority,
         chain,
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
+        wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
         backend: backend.clone(),
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
         shadowed_by: None,
         rule,
     };
-    let name = format!("frontend-{}", normalized(frontend.rule.text()));
+    let name = format!("frontend-{}", names.frontend);
     reader.frontend(FrontendId::new(reader.provider, name), frontend);
 
     let wish = Wish {
         scheme: reader.scheme(),
         weight: reader.weight(1),
         port: reader.port(None),
-        name_prefix: "server-",
+        names: match reader.provider {
+            ProviderName::Rancher => ServerNames::Numbered,
+            _ => ServerNames::Hashed,
+        },
     };
-    let mut servers = reader.servers(wish);
-    if is_closed {
-        reader.step(Outcome::Stop, "protection", || {
-            "It asks for protection that is not there yet, so it gets no request.".to_owned()
-        });
-        servers.clear();
-    }
-    let method = reader.method(Method::Wrr);
-    let sticky = reader.sticky(&backend_name);
-    reader.backend(backend, method, sticky, servers);
-    reader.finish()
+    let wishes = backend_wishes(&wanted.backend);
+    let value = Backend {
+        servers: reader.servers(wish),
+        method: reader.method(Method::Wrr),
+        sticky: reader.sticky(&names.backend),
+        wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
+        origin: reader.origin.clone(),
+    };
+    reader.backend(backend, value);
 }
 
 /// `traefik.frontend.rule`, else the hosts of service, stack and domain.
@@ -67,14 +98,29 @@ fn rule(reader: &mut Reader<'_>) -> Option<v1::Reading> {
         return match v1::parse(text) {
             Ok(reading) => Some(reading),
             Err(why) => {
+                let key = reader.written(key);
                 let what = format!("{key} \"{text}\" cannot be read: {why}; it is not routed.");
-                reader.step(Outcome::Stop, key, || what.clone());
+                reader.step(Outcome::Stop, &key, || what.clone());
                 reader.problem(Problem::error(&reader.origin.label(key), what));
                 None
             }
         };
     }
     let domains = reader.domains();
+    let is_bare = reader.provider == ProviderName::Docker && reader.service.stack.is_none();
+    if is_bare && domains == [""] {
+        let why = "It has neither a domain nor a Compose project to make a host of. Give it the label \
+                   traefik.domain or traefik.frontend.rule, or Herder a domain (docker.domain).";
+        reader.step(Outcome::Stop, "traefik.domain", || why.to_owned());
+        if reader.is_labelled() {
+            let label = reader.origin.label("traefik.domain");
+            let what = "It has neither a domain nor a Compose project to make a host of; it is not routed.";
+            let hint =
+                "Add the label traefik.domain or traefik.frontend.rule, or set docker.domain.";
+            reader.problem(Problem::error(&label, what).hint(hint));
+        }
+        return None;
+    }
     let stack = reader.service.stack.as_deref().unwrap_or_default();
     let mut hosts = reader.hosts(&reader.service.name, stack, &domains);
     hosts.dedup();
@@ -86,11 +132,33 @@ fn rule(reader: &mut Reader<'_>) -> Option<v1::Reading> {
     Some(v1::Reading { rule, chain: Vec::new() })
 }
 
-/// The label, else service and stack, as Traefik 1.7's templates name it.
-fn backend_name(reader: &Reader<'_>) -> String {
-    match (reader.label("traefik.backend"), &reader.service.stack) {
-        (Some(name), _) => normalized(name),
-        (None, Some(stack)) => normalized(&format!("{}-{stack}", reader.service.name)),
-        (None, None) => normalized(&reader.service.name),
-    }
+/// How Traefik 1.7's templates name a frontend and its backend (provider/docker/config.go, provider/rancher/config.go).
+struct Names {
+    frontend: String,
+    backend: String,
+}
+
+fn names(reader: &Reader<'_>, rule: &Rule) -> Names {
+    let service = &reader.service.name;
+    let whole = match &reader.service.stack {
+        Some(stack) => format!("{service}-{stack}"),
+        None => service.clone(),
+    };
+    let label = reader.label("traefik.backend");
+    let is_rancher = reader.provider == ProviderName::Rancher;
+    let Some(segment) = reader.segment else {
+        let backend = normalized(label.unwrap_or(&whole));
+        // Docker's end in a number there that moves when containers come and go; ours have none.
+        return Names { frontend: normalized(rule.text()), backend };
+    };
+    let backend = normalized(&match (label, is_rancher) {
+        (Some(label), _) => format!("{whole}-{label}"),
+        (None, true) => format!("{whole}-{whole}-{segment}"),
+        (None, false) => format!("{whole}-{segment}"),
+    });
+    let frontend = match is_rancher {
+        true => backend.clone(),
+        false => normalized(&format!("{segment}-{backend}")),
+    };
+    Names { frontend, backend }
 }

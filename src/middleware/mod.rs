@@ -1,11 +1,13 @@
 //! Steps on a request's way, each one file: what a user may set, what it does, its tests. No I/O.
 
 mod add_prefix;
+mod closed;
 mod replace_path;
 mod strip_prefix;
 mod trailing_slash;
 
 pub use add_prefix::AddPrefix;
+pub use closed::Closed;
 pub use replace_path::{ReplacePath, ReplacePathRegex};
 pub use strip_prefix::StripPrefix;
 pub use trailing_slash::TrailingSlash;
@@ -15,6 +17,8 @@ use crate::model::Exchange;
 /// Every middleware there is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Middleware {
+    /// Lets nobody in.
+    Closed(Closed),
     /// Sends clients to the path with or without a slash at its end, as the rule has it.
     TrailingSlash(TrailingSlash),
     /// Takes a prefix off the path.
@@ -58,6 +62,7 @@ impl Middleware {
     /// The step behind the name.
     pub fn handler(&self) -> &dyn Handler {
         match self {
+            Self::Closed(step) => step,
             Self::TrailingSlash(step) => step,
             Self::StripPrefix(step) => step,
             Self::AddPrefix(step) => step,

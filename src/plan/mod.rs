@@ -104,9 +104,10 @@ fn merge_backend(
         backends.insert(id.clone(), Arc::clone(backend));
         return;
     };
-    if (older.method, &older.sticky) != (backend.method, &backend.sticky) {
+    let wishes = |b: &Backend| (b.method, b.sticky.clone(), b.wishes.clone());
+    if wishes(older) != wishes(backend) {
         let what = format!(
-            "It asks for other balancing in backend {} than the older {}, whose wish stands.",
+            "It asks for other settings in backend {} than the older {}, whose wish stands.",
             id.name, older.origin
         );
         let problem = Problem::warning(&backend.origin, what);
@@ -140,7 +141,9 @@ fn merge_frontend(
         beside.or_insert_with(|| Arc::clone(frontend));
         return;
     }
-    let wishes = |f: &Frontend| (f.priority, f.chain.clone(), f.pass_host_header);
+    let wishes = |f: &Frontend| {
+        (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
+    };
     if wishes(older) != wishes(frontend) {
         let what = format!(
             "It asks for other settings in frontend {} than the older {}, whose wish stands.",
@@ -162,6 +165,7 @@ mod tests {
             domain: Some("local".to_owned()),
             exposed_by_default: true,
             serve_unchecked: true,
+            constraints: Vec::new(),
             host_template: crate::settings::HostTemplate::default(),
             network: None,
         }

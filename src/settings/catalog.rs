@@ -34,6 +34,7 @@ const SERVED: &[(&str, Apply)] = &[
         time if time.is_zero() => Ok(()),
         time => set(&mut typed.idle_timeout, Ok(time)),
     }),
+    ("TRAEFIK_CONSTRAINTS", |typed, value| set(&mut typed.constraints, value.parse())),
 ];
 
 /// Variables that are known, and why nothing follows from them yet. Those whose value here is the entry's default
@@ -47,7 +48,6 @@ const LATER: &[(&str, &str, &str)] = &[
         "the admin side has no authentication yet; bind it to an address of trust",
     ),
     ("TRAEFIK_ACME_ENABLE", "false", "certificates are not asked for yet"),
-    ("TRAEFIK_CONSTRAINTS", "", "constraints are not acted on yet"),
     ("TRAEFIK_HTTP_COMPRESSION", "false", "compression is not there yet"),
     ("TRAEFIK_METRICS_EXPORTER", "", "metrics are always at /metrics, for Prometheus"),
 ];

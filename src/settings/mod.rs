@@ -1,6 +1,7 @@
 //! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
 
 mod catalog;
+mod constraint;
 mod host_template;
 mod listen;
 mod typed;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use catalog::fill_in;
+pub use constraint::Constraint;
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 pub use typed::{Admin, Typed, duration};
@@ -66,6 +68,8 @@ pub struct Defaults {
     pub exposed_by_default: bool,
     /// Whether an instance without a health check gets requests (Docker: yes, Rancher: no).
     pub serve_unchecked: bool,
+    /// Only services whose tags fit all of these are routed.
+    pub constraints: Vec<Constraint>,
     /// The host of a service.
     pub host_template: HostTemplate,
     /// The network to reach containers by, where no label names one (Docker).

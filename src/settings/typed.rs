@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Defaults, DockerSettings, DockerTls, HostTemplate, Limits, Listen, RancherSettings, Refresh,
-    Settings,
+    Constraint, Defaults, DockerSettings, DockerTls, HostTemplate, Limits, Listen, RancherSettings,
+    Refresh, Settings,
 };
 
 /// What `run`, `check` and `explain` take.
@@ -33,6 +33,15 @@ pub struct Typed {
         help_heading = "Discovery"
     )]
     pub host_template: Option<HostTemplate>,
+
+    /// Only services whose traefik.tags fit are routed: `tag==us-*,tag!=us-test` [default: all]
+    #[arg(
+        long,
+        env = "HERDER_CONSTRAINTS",
+        value_name = "CONSTRAINTS",
+        help_heading = "Discovery"
+    )]
+    pub constraints: Option<Constraints>,
 
     /// Use Docker [default: yes where its socket answers and no provider is named]
     #[arg(long, env = "HERDER_DOCKER", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
@@ -155,6 +164,18 @@ pub struct Typed {
     pub workers: Option<u16>,
 }
 
+/// Constraints with commas between them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Constraints(pub Vec<Constraint>);
+
+impl std::str::FromStr for Constraints {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Constraint::parse_list(text).map(Self)
+    }
+}
+
 /// Where the admin side is, or that it is nowhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Admin {
@@ -235,6 +256,7 @@ impl Typed {
                 domain: filled(self.docker_domain.as_ref()),
                 exposed_by_default: self.docker_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.docker_serve_unchecked.unwrap_or(true),
+                constraints: self.constraints.clone().unwrap_or_default().0,
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: filled(self.docker_network.as_ref()),
             },
@@ -253,6 +275,7 @@ impl Typed {
                 domain: filled(self.rancher_domain.as_ref()),
                 exposed_by_default: self.rancher_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.rancher_serve_unchecked.unwrap_or(false),
+                constraints: self.constraints.clone().unwrap_or_default().0,
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: None,
             },

@@ -230,6 +230,7 @@ mod tests {
                 priority: *priority,
                 chain,
                 pass_host_header: true,
+                wishes: None,
                 backend: backend.clone(),
                 origin: origin.clone(),
                 age_order: None,
@@ -239,7 +240,7 @@ mod tests {
             config.frontends.insert(id, Arc::new(frontend));
         }
         let (servers, method) = (Servers::new(), Method::Wrr);
-        let value = Backend { method, sticky: None, servers, origin };
+        let value = Backend { method, sticky: None, servers, wishes: None, origin };
         config.backends.insert(backend, Arc::new(value));
         compile(1, Arc::new(config), Arc::from([]), &Live::default(), &["http".to_owned()])
     }

@@ -25,6 +25,7 @@ fn settings(endpoint: &str) -> DockerSettings {
         endpoint: endpoint.to_owned(),
         tls: None,
         defaults: Defaults {
+            constraints: Vec::new(),
             domain: None,
             exposed_by_default: true,
             serve_unchecked: true,

@@ -165,14 +165,20 @@ fn the_settings_are_those_of_the_command_line() {
     }
 }
 
-/// The labels' page names every label that the code acts on.
+/// The labels' page has the rows of the code's table.
 #[test]
 fn the_labels_are_those_of_the_code() {
+    use herder::dialects::labels::{LABELS, Support};
     let page = include_str!("../../docs/labels.md");
-    for label in herder::dialects::labels::LABELS {
-        if label.support == herder::dialects::labels::Support::Served {
-            assert!(page.contains(label.key), "{} is not in docs/labels.md", label.key);
-        }
+    for label in LABELS {
+        let acted_on = match label.support {
+            Support::Served => "yes",
+            Support::Later => "checked, shown",
+            Support::Protects => "checked; closed",
+        };
+        let row =
+            format!("| `{}` | {} | {} | {acted_on} |", label.key, label.default, label.meaning);
+        assert!(page.contains(&row), "{row} is not in docs/labels.md");
     }
 }
 

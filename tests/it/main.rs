@@ -12,6 +12,7 @@ mod docs;
 mod end_to_end;
 mod framing;
 mod http1;
+mod labels;
 mod layers;
 mod licences;
 mod proxy;

@@ -4,20 +4,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::admin::App;
-use crate::config::{Backend, Config, Frontend};
+use crate::admin::{App, providers};
 use crate::model::ProviderName;
 use crate::settings::HTTP_ENTRYPOINT;
 
 /// Everything, by provider.
 pub(in crate::admin) async fn all(State(app): State<App>) -> Json<Value> {
     let view = app.state.view();
-    let providers = view
-        .sources
-        .keys()
-        .map(|&provider| (provider.to_string(), of_provider(&view.table.config, provider)));
+    let providers = view.sources.keys().map(|&provider| {
+        (provider.to_string(), providers::of(&view.table.config, provider, &default_entrypoints()))
+    });
     Json(Value::Object(providers.collect()))
 }
 
@@ -30,7 +28,7 @@ pub(in crate::admin) async fn part(State(app): State<App>, Path(path): Path<Stri
     let Some(provider) = provider else {
         return not_found();
     };
-    let whole = of_provider(&view.table.config, provider);
+    let whole = providers::of(&view.table.config, provider, &default_entrypoints());
     // Only the levels that 1.7 has: a part of a server has no address of its own.
     let found = parts.try_fold((whole, 0), |(value, depth), key| {
         let child = value.get(key).cloned()?;
@@ -46,41 +44,6 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
-fn of_provider(config: &Config, provider: ProviderName) -> Value {
-    let backends = config.backends.iter().filter(|(id, _)| id.provider == provider);
-    let frontends = config.frontends.iter().filter(|(id, _)| id.provider == provider);
-    let backends: Map<String, Value> =
-        backends.map(|(id, b)| (id.name.to_string(), backend(b))).collect();
-    let frontends: Map<String, Value> =
-        frontends.map(|(id, f)| (id.name.to_string(), frontend(&id.name, f))).collect();
-    json!({"backends": backends, "frontends": frontends})
-}
-
-fn backend(backend: &Backend) -> Value {
-    let servers = backend.servers.iter().map(|(name, server)| {
-        (name.to_string(), json!({"url": server.url(), "weight": server.weight}))
-    });
-    let servers: Map<String, Value> = servers.collect();
-    let mut balancer = json!({"method": backend.method.as_str()});
-    if let Some(sticky) = &backend.sticky {
-        balancer["stickiness"] = json!({"cookieName": sticky.cookie});
-    }
-    json!({"servers": servers, "loadBalancer": balancer})
-}
-
-fn frontend(name: &str, frontend: &Frontend) -> Value {
-    let mut entrypoints = frontend.entrypoints.clone();
-    if entrypoints.is_empty() {
-        entrypoints.push(HTTP_ENTRYPOINT.to_owned());
-    }
-    let mut routes = Map::new();
-    routes.insert(format!("route-{name}"), json!({"rule": frontend.rule.text()}));
-    json!({
-        "entryPoints": entrypoints,
-        "backend": &*frontend.backend.name,
-        "routes": routes,
-        "passHostHeader": frontend.pass_host_header,
-        "priority": frontend.priority.unwrap_or(0),
-        "basicAuth": null,
-    })
+fn default_entrypoints() -> Vec<String> {
+    vec![HTTP_ENTRYPOINT.to_owned()]
 }

@@ -555,6 +555,7 @@ mod tests {
             endpoint: endpoint.to_owned(),
             tls: None,
             defaults: Defaults {
+                constraints: Vec::new(),
                 domain: None,
                 exposed_by_default: true,
                 serve_unchecked: true,

@@ -66,6 +66,7 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
             priority: None,
             chain,
             pass_host_header: true,
+            wishes: None,
             backend: backend.clone(),
             origin: origin.clone(),
             age_order: None,
@@ -79,8 +80,13 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
             (Arc::from(format!("server-{addr}")), server)
         };
         let servers: Servers = servers.iter().map(server).collect();
-        let backend_value =
-            Backend { method: Method::Wrr, sticky: None, servers, origin: origin.clone() };
+        let backend_value = Backend {
+            method: Method::Wrr,
+            sticky: None,
+            servers,
+            wishes: None,
+            origin: origin.clone(),
+        };
         config.backends.insert(backend, Arc::new(backend_value));
     }
     config
@@ -89,7 +95,11 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
 /// The same config, with clients that come back to their server.
 pub(crate) fn sticky(mut config: Config) -> Config {
     for backend in config.backends.values_mut() {
-        Arc::make_mut(backend).sticky = Some(Sticky { cookie: "herder".to_owned() });
+        Arc::make_mut(backend).sticky = Some(Sticky {
+            cookie: "herder".to_owned(),
+            is_named_by_us: false,
+            is_deprecated: false,
+        });
     }
     config
 }

@@ -1,0 +1,434 @@
+//! What labels and files ask for besides a rule, a port and a method. Checked when it is read, shown on the page and in
+//! the API; not acted on yet.
+//!
+//! Serialised as Traefik 1.7's API prints it (types/types.go): what is not asked for is left out.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+/// Header lines by name.
+pub type HeaderLines = BTreeMap<String, String>;
+
+/// Prints header lines without the values of those that carry secrets: whoever may read the page need not be trusted
+/// with them.
+fn without_secrets<S: Serializer>(lines: &HeaderLines, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = |(name, value): (&String, &String)| {
+        let lower = name.to_ascii_lowercase();
+        let is_secret = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !value.is_empty();
+        (name.clone(), if is_secret { HIDDEN.to_owned() } else { value.clone() })
+    };
+    serializer.collect_map(lines.iter().map(shown))
+}
+
+/// Prints a URL without the password in it.
+fn without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (_, host) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://{HIDDEN}@{host}{}", rest.get(authority.len()..)?))
+    });
+    serializer.serialize_str(hidden.as_deref().unwrap_or(url))
+}
+
+/// Lines whose names contain one of these carry secrets.
+const SECRET_WORDS: &[&str] =
+    &["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
+
+/// What is shown in the place of a secret.
+const HIDDEN: &str = "***";
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a frontend asks for besides its rule.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendWishes {
+    /// Its servers get the client's certificate (Traefik 1.6).
+    #[serde(rename = "passTLSCert", skip_serializing_if = "is_default")]
+    pub pass_tls_cert: bool,
+    /// What its servers get of the client's certificate.
+    #[serde(rename = "passTLSClientCert", skip_serializing_if = "is_default")]
+    pub pass_tls_client_cert: Option<ClientCertWish>,
+    /// Who may pass.
+    #[serde(skip_serializing_if = "is_default")]
+    pub white_list: Option<AllowList>,
+    /// Header lines that are added, taken away or asked for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub headers: Option<HeadersWish>,
+    /// Pages that stand in for errors.
+    #[serde(skip_serializing_if = "is_default")]
+    pub errors: BTreeMap<String, ErrorPage>,
+    /// How many requests may come.
+    #[serde(rename = "ratelimit", skip_serializing_if = "is_default")]
+    pub rate_limit: Option<RateLimit>,
+    /// Where clients are sent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub redirect: Option<Redirect>,
+    /// Who is asked for a name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub auth: Option<Auth>,
+}
+
+/// What a backend asks for besides its servers and its method.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendWishes {
+    /// When its servers are left alone.
+    #[serde(skip_serializing_if = "is_default")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// How many requests may be under way.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_conn: Option<MaxConn>,
+    /// How its servers are asked whether they are well.
+    #[serde(skip_serializing_if = "is_default")]
+    pub health_check: Option<HealthCheck>,
+    /// How bodies are kept.
+    #[serde(skip_serializing_if = "is_default")]
+    pub buffering: Option<Buffering>,
+    /// How answers are passed on.
+    #[serde(rename = "forwardingResponse", skip_serializing_if = "is_default")]
+    pub response_forwarding: Option<ResponseForwarding>,
+}
+
+/// What servers get of a client's certificate.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertWish {
+    /// The whole of it, in PEM.
+    pub pem: bool,
+    /// Parts of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub infos: Option<CertInfos>,
+}
+
+/// Parts of a certificate.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertInfos {
+    /// When it ends.
+    pub not_after: bool,
+    /// When it begins.
+    pub not_before: bool,
+    /// Of whose it is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub subject: Option<DnParts>,
+    /// Of who signed it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub issuer: Option<DnParts>,
+    /// Its further names.
+    pub sans: bool,
+}
+
+/// Parts of a distinguished name (RFC 4519, section 2).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnParts {
+    /// `C`.
+    pub country: bool,
+    /// `ST`.
+    pub province: bool,
+    /// `L`.
+    pub locality: bool,
+    /// `O`.
+    pub organization: bool,
+    /// `CN`.
+    pub common_name: bool,
+    /// `serialNumber`.
+    pub serial_number: bool,
+    /// `DC`.
+    pub domain_component: bool,
+}
+
+/// Who may pass.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowList {
+    /// Addresses and networks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub source_range: Vec<String>,
+    /// Whether the client's address is taken from `X-Forwarded-For`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub use_x_forwarded_for: bool,
+}
+
+/// A page that stands in for errors.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorPage {
+    /// Statuses: `500-599`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub status: Vec<String>,
+    /// Where the page is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backend: String,
+    /// Its path.
+    #[serde(skip_serializing_if = "is_default")]
+    pub query: String,
+}
+
+/// How many requests may come.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// The limits, by name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rateset: BTreeMap<String, Rate>,
+    /// What is counted by.
+    #[serde(skip_serializing_if = "is_default")]
+    pub extractor_func: String,
+}
+
+/// One limit.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// Nanoseconds over which is counted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub period: i64,
+    /// Requests in that time.
+    #[serde(skip_serializing_if = "is_default")]
+    pub average: i64,
+    /// Requests at once.
+    #[serde(skip_serializing_if = "is_default")]
+    pub burst: i64,
+}
+
+/// Where clients are sent.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redirect {
+    /// To this entry point.
+    #[serde(skip_serializing_if = "is_default")]
+    pub entry_point: String,
+    /// Or, where this fits the URL,
+    #[serde(skip_serializing_if = "is_default")]
+    pub regex: String,
+    /// to this one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub replacement: String,
+    /// For good (301) rather than for now (302).
+    #[serde(skip_serializing_if = "is_default")]
+    pub permanent: bool,
+}
+
+/// Who is asked for a name.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth {
+    /// RFC 7617.
+    #[serde(skip_serializing_if = "is_default")]
+    pub basic: Option<UsersAuth>,
+    /// RFC 7616.
+    #[serde(skip_serializing_if = "is_default")]
+    pub digest: Option<UsersAuth>,
+    /// Another server is asked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub forward: Option<ForwardAuth>,
+    /// The line in which servers get the name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub header_field: String,
+}
+
+/// Users and their secrets.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsersAuth {
+    /// `NAME:HASH`; never printed.
+    #[serde(skip)]
+    pub users: Vec<String>,
+    /// A file of them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub users_file: String,
+    /// Whether servers do not see `Authorization`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub remove_header: bool,
+}
+
+/// Another server is asked.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardAuth {
+    /// Its URL.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "without_password")]
+    pub address: String,
+    /// How it is spoken to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: Option<ClientTls>,
+    /// Whether `X-Forwarded-*` of the client is believed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trust_forward_header: bool,
+    /// Lines of its answer that the servers get.
+    #[serde(skip_serializing_if = "is_default")]
+    pub auth_response_headers: Vec<String>,
+}
+
+/// TLS where we are the client.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTls {
+    /// Who signed the server's certificate.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ca: String,
+    /// Whether it may show none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ca_optional: bool,
+    /// Our certificate.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cert: String,
+    /// Its key; never printed.
+    #[serde(skip)]
+    pub key: String,
+    /// Whether its certificate is left unchecked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub insecure_skip_verify: bool,
+}
+
+/// Header lines that are added, taken away or asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadersWish {
+    /// Lines that servers get.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "without_secrets")]
+    pub custom_request_headers: HeaderLines,
+    /// Lines that clients get.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "without_secrets")]
+    pub custom_response_headers: HeaderLines,
+    /// Hosts that are answered.
+    #[serde(skip_serializing_if = "is_default")]
+    pub allowed_hosts: Vec<String>,
+    /// Lines that may hold the host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hosts_proxy_headers: Vec<String>,
+    /// Clients are sent to https.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ssl_redirect: bool,
+    /// They are sent for now (302).
+    #[serde(skip_serializing_if = "is_default")]
+    pub ssl_temporary_redirect: bool,
+    /// To this host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ssl_host: String,
+    /// Lines by which a proxy before us says https.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "without_secrets")]
+    pub ssl_proxy_headers: HeaderLines,
+    /// To that host in any case.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ssl_force_host: bool,
+    /// `max-age` of `Strict-Transport-Security`, in seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sts_seconds: i64,
+    /// `includeSubDomains` of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sts_include_subdomains: bool,
+    /// `preload` of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sts_preload: bool,
+    /// It is sent over http too.
+    #[serde(rename = "forceSTSHeader", skip_serializing_if = "is_default")]
+    pub force_sts_header: bool,
+    /// `X-Frame-Options: DENY`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub frame_deny: bool,
+    /// `X-Frame-Options`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub custom_frame_options_value: String,
+    /// `X-Content-Type-Options: nosniff`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub content_type_nosniff: bool,
+    /// `X-XSS-Protection: 1; mode=block`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub browser_xss_filter: bool,
+    /// `X-XSS-Protection`.
+    #[serde(rename = "customBrowserXSSValue", skip_serializing_if = "is_default")]
+    pub custom_browser_xss_value: String,
+    /// `Content-Security-Policy`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub content_security_policy: String,
+    /// `Public-Key-Pins`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub public_key: String,
+    /// `Referrer-Policy`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub referrer_policy: String,
+    /// None of them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_development: bool,
+}
+
+/// When servers are left alone.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// `NetworkErrorRatio() > 0.5`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub expression: String,
+}
+
+/// How many requests may be under way.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MaxConn {
+    /// So many.
+    #[serde(skip_serializing_if = "is_default")]
+    pub amount: i64,
+    /// Counted by this.
+    #[serde(skip_serializing_if = "is_default")]
+    pub extractor_func: String,
+}
+
+/// How servers are asked whether they are well.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// `http` or `https`; the server's own where empty.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scheme: String,
+    /// The path.
+    #[serde(skip_serializing_if = "is_default")]
+    pub path: String,
+    /// The port; the server's own where 0.
+    #[serde(skip_serializing_if = "is_default")]
+    pub port: i64,
+    /// The time between two questions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub interval: String,
+    /// The `Host`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hostname: String,
+    /// Header lines.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "without_secrets")]
+    pub headers: HeaderLines,
+}
+
+/// How bodies are kept; sizes in bytes.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Buffering {
+    /// The largest request.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_request_body_bytes: i64,
+    /// What of it is kept in memory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_request_body_bytes: i64,
+    /// The largest answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_response_body_bytes: i64,
+    /// What of it is kept in memory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_response_body_bytes: i64,
+    /// When a request is sent again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry_expression: String,
+}
+
+/// How answers are passed on.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResponseForwarding {
+    /// How often what has come is passed on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub flush_interval: String,
+}

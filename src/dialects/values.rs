@@ -1,0 +1,388 @@
+//! Values of labels and of files, checked one by one, and what is asked for with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::labels::{Kind, Label};
+use crate::config::{
+    AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
+    ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
+    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, UsersAuth,
+};
+use crate::rules::expression;
+use crate::settings::duration;
+
+/// A value as it was written.
+#[derive(Clone, Debug)]
+pub(super) enum Raw {
+    /// A label's, or a plain one of a file.
+    Text(String),
+    #[expect(dead_code, reason = "the file provider is the next step")]
+    /// A file's list.
+    List(Vec<String>),
+    #[expect(dead_code, reason = "the file provider is the next step")]
+    /// A file's table.
+    Table(Vec<(String, String)>),
+}
+
+/// A value that fits its label.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Value {
+    Text(String),
+    Flag(bool),
+    Number(i64),
+    List(Vec<String>),
+    Headers(HeaderLines),
+}
+
+/// What is wrong with a value, and what to write instead: sentences without and with a full stop.
+pub(super) struct Misfit {
+    pub(super) why: String,
+    pub(super) hint: &'static str,
+}
+
+/// Values by what follows `traefik.frontend.` or `traefik.backend.` in their keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    /// Adds a value, if it fits.
+    ///
+    /// # Errors
+    /// What is wrong with it; it is not added.
+    pub(super) fn add(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
+        let value = read(label.kind, raw)?;
+        self.0.insert(path.to_owned(), value);
+        Ok(())
+    }
+
+    /// Whether anything was said of this.
+    fn has(&self, path: &str) -> bool {
+        let below = |key: &String| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        self.0.contains_key(path) || self.0.keys().any(below)
+    }
+
+    /// The names that stand at the `*` of `path.*`.
+    fn names(&self, path: &str) -> BTreeSet<&str> {
+        let below = self.0.keys().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
+        below.filter_map(|rest| Some(rest.split_once('.')?.0)).collect()
+    }
+
+    fn text(&self, path: &str) -> String {
+        match self.0.get(path) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn flag(&self, path: &str) -> bool {
+        self.0.get(path) == Some(&Value::Flag(true))
+    }
+
+    fn number(&self, path: &str) -> i64 {
+        match self.0.get(path) {
+            Some(Value::Number(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        match self.0.get(path) {
+            Some(Value::List(list)) => list.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn headers(&self, path: &str) -> HeaderLines {
+        match self.0.get(path) {
+            Some(Value::Headers(lines)) => lines.clone(),
+            _ => HeaderLines::new(),
+        }
+    }
+}
+
+/// Splits at commas; blanks and empty entries vanish.
+pub(super) fn split_list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// What Go's `strconv.ParseBool` takes, as Traefik 1.7 does.
+pub(super) fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn read(kind: Kind, raw: Raw) -> Result<Value, Misfit> {
+    let misfit = |why: String, hint: &'static str| Err(Misfit { why, hint });
+    let list = match raw {
+        Raw::Text(text) if matches!(kind, Kind::List | Kind::Networks) => split_list(&text),
+        Raw::List(list) if matches!(kind, Kind::List | Kind::Networks) => list,
+        Raw::Table(pairs) if kind == Kind::Headers => return headers(pairs).map(Value::Headers),
+        Raw::List(_) => return misfit("is a list".to_owned(), "Write one value."),
+        Raw::Table(_) => return misfit("is a table".to_owned(), "Write one value."),
+        Raw::Text(text) => return read_text(kind, text),
+    };
+    if kind == Kind::Networks {
+        let is_network = |word: &&String| {
+            word.parse::<IpNet>().is_ok() || word.parse::<std::net::IpAddr>().is_ok()
+        };
+        if let Some(bad) = list.iter().find(|word| !is_network(word)) {
+            let why = format!("\"{bad}\" is neither an address nor a network");
+            return misfit(why, "Write 10.0.0.1 or 10.0.0.0/8.");
+        }
+    }
+    match list.is_empty() {
+        true => misfit("is empty".to_owned(), "Write values with commas between them."),
+        false => Ok(Value::List(list)),
+    }
+}
+
+fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
+    let quoted = |rest: &str| format!("\"{text}\" {rest}");
+    let misfit = |why: String, hint: &'static str| Err(Misfit { why, hint });
+    match kind {
+        Kind::Flag => match boolean(&text) {
+            Some(flag) => Ok(Value::Flag(flag)),
+            None => misfit(quoted("is neither true nor false"), "Write true or false."),
+        },
+        Kind::Number => match text.parse() {
+            Ok(number) => Ok(Value::Number(number)),
+            Err(_) => misfit(quoted("is not a whole number"), "Write digits only."),
+        },
+        Kind::Duration => match duration(&text) {
+            Ok(_) => Ok(Value::Text(text)),
+            Err(why) => misfit(why, "Write 10s, 5m or 500ms."),
+        },
+        Kind::Expression => match expression(&text) {
+            Ok(_) => Ok(Value::Text(text)),
+            Err(why) => misfit(quoted(&format!("cannot be read: {why}")), "Mend the expression."),
+        },
+        Kind::Headers => {
+            let pairs = text.split("||").map(|pair| pair.split_once(':').unwrap_or((pair, "")));
+            let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            headers(pairs).map(Value::Headers)
+        }
+        Kind::Text | Kind::List | Kind::Networks => Ok(Value::Text(text)),
+    }
+}
+
+/// Header lines, their names written as Go writes them.
+fn headers(pairs: Vec<(String, String)>) -> Result<HeaderLines, Misfit> {
+    let hint = "Write Name: value, with || between several.";
+    let mut lines = HeaderLines::new();
+    for (name, value) in pairs {
+        let (name, value) = (name.trim(), value.trim());
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(Misfit {
+                why: format!("\"{name}\" is not the name of a header line"),
+                hint,
+            });
+        }
+        if http::HeaderValue::from_str(value).is_err() {
+            return Err(Misfit {
+                why: format!("what {name} says cannot stand in a header line"),
+                hint,
+            });
+        }
+        lines.insert(canonical(name), value.to_owned());
+    }
+    Ok(lines)
+}
+
+/// `x-kind` becomes `X-Kind`: Go's `http.CanonicalHeaderKey`, by which Traefik 1.7's API shows names.
+fn canonical(name: &str) -> String {
+    let parts = name.split('-').map(|part| {
+        let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
+        first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
+/// What a frontend asks for besides its rule (Traefik 1.7, provider/label/partial.go).
+pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
+    let v = values;
+    FrontendWishes {
+        pass_tls_cert: v.flag("passTLSCert"),
+        pass_tls_client_cert: v.has("passTLSClientCert").then(|| ClientCertWish {
+            pem: v.flag("passTLSClientCert.pem"),
+            infos: v.has("passTLSClientCert.infos").then(|| cert_infos(v)),
+        }),
+        white_list: allow_list(v),
+        headers: Some(headers_wish(v)).filter(|headers| *headers != HeadersWish::default()),
+        errors: v
+            .names("errors")
+            .into_iter()
+            .map(|name| (name.to_owned(), error_page(v, name)))
+            .collect(),
+        rate_limit: v.has("rateLimit.extractorFunc").then(|| RateLimit {
+            rateset: v
+                .names("rateLimit.rateSet")
+                .into_iter()
+                .map(|name| (name.to_owned(), rate(v, name)))
+                .collect(),
+            extractor_func: v.text("rateLimit.extractorFunc"),
+        }),
+        redirect: redirect(v),
+        auth: auth(v),
+    }
+}
+
+/// What a backend asks for besides its servers and its method (Traefik 1.7, provider/label/partial.go).
+pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
+    let v = values;
+    BackendWishes {
+        circuit_breaker: v
+            .has("circuitbreaker.expression")
+            .then(|| CircuitBreaker { expression: v.text("circuitbreaker.expression") }),
+        max_conn: v.has("maxconn.amount").then(|| MaxConn {
+            amount: v.number("maxconn.amount"),
+            extractor_func: match v.has("maxconn.extractorfunc") {
+                true => v.text("maxconn.extractorfunc"),
+                false => "request.host".to_owned(),
+            },
+        }),
+        health_check: v.has("healthcheck.path").then(|| HealthCheck {
+            scheme: v.text("healthcheck.scheme"),
+            path: v.text("healthcheck.path"),
+            port: v.number("healthcheck.port"),
+            interval: v.text("healthcheck.interval"),
+            hostname: v.text("healthcheck.hostname"),
+            headers: v.headers("healthcheck.headers"),
+        }),
+        buffering: v.has("buffering").then(|| Buffering {
+            max_request_body_bytes: v.number("buffering.maxRequestBodyBytes"),
+            mem_request_body_bytes: v.number("buffering.memRequestBodyBytes"),
+            max_response_body_bytes: v.number("buffering.maxResponseBodyBytes"),
+            mem_response_body_bytes: v.number("buffering.memResponseBodyBytes"),
+            retry_expression: v.text("buffering.retryExpression"),
+        }),
+        response_forwarding: v.has("responseForwarding.flushInterval").then(|| {
+            ResponseForwarding { flush_interval: v.text("responseForwarding.flushInterval") }
+        }),
+    }
+}
+
+fn cert_infos(v: &Values) -> CertInfos {
+    let part = |whose: &str| {
+        let flag = |name: &str| v.flag(&format!("passTLSClientCert.infos.{whose}.{name}"));
+        v.has(&format!("passTLSClientCert.infos.{whose}")).then(|| DnParts {
+            country: flag("country"),
+            province: flag("province"),
+            locality: flag("locality"),
+            organization: flag("organization"),
+            common_name: flag("commonName"),
+            serial_number: flag("serialNumber"),
+            domain_component: flag("domainComponent"),
+        })
+    };
+    CertInfos {
+        not_after: v.flag("passTLSClientCert.infos.notAfter"),
+        not_before: v.flag("passTLSClientCert.infos.notBefore"),
+        subject: part("subject"),
+        issuer: part("issuer"),
+        sans: v.flag("passTLSClientCert.infos.sans"),
+    }
+}
+
+fn allow_list(v: &Values) -> Option<AllowList> {
+    let ranges = v.list("whiteList.sourceRange");
+    if !ranges.is_empty() {
+        let use_x_forwarded_for = v.flag("whiteList.useXForwardedFor");
+        return Some(AllowList { source_range: ranges, use_x_forwarded_for });
+    }
+    let old = v.list("whitelistSourceRange");
+    (!old.is_empty()).then_some(AllowList { source_range: old, use_x_forwarded_for: false })
+}
+
+fn error_page(v: &Values, name: &str) -> ErrorPage {
+    ErrorPage {
+        status: v.list(&format!("errors.{name}.status")),
+        backend: v.text(&format!("errors.{name}.backend")),
+        query: v.text(&format!("errors.{name}.query")),
+    }
+}
+
+fn rate(v: &Values, name: &str) -> Rate {
+    let period = duration(&v.text(&format!("rateLimit.rateSet.{name}.period"))).unwrap_or_default();
+    Rate {
+        period: i64::try_from(period.as_nanos()).unwrap_or(i64::MAX),
+        average: v.number(&format!("rateLimit.rateSet.{name}.average")),
+        burst: v.number(&format!("rateLimit.rateSet.{name}.burst")),
+    }
+}
+
+fn redirect(v: &Values) -> Option<Redirect> {
+    let permanent = v.flag("redirect.permanent");
+    if v.has("redirect.entryPoint") {
+        let entry_point = v.text("redirect.entryPoint");
+        return Some(Redirect { entry_point, permanent, ..Redirect::default() });
+    }
+    (v.has("redirect.regex") && v.has("redirect.replacement")).then(|| Redirect {
+        regex: v.text("redirect.regex"),
+        replacement: v.text("redirect.replacement"),
+        permanent,
+        ..Redirect::default()
+    })
+}
+
+fn auth(v: &Values) -> Option<Auth> {
+    let users = |kind: &str| {
+        let old = v.list(&format!("auth.{kind}"));
+        let users = if old.is_empty() { v.list(&format!("auth.{kind}.users")) } else { old };
+        v.has(&format!("auth.{kind}")).then(|| UsersAuth {
+            users,
+            users_file: v.text(&format!("auth.{kind}.usersFile")),
+            remove_header: v.flag(&format!("auth.{kind}.removeHeader")),
+        })
+    };
+    // Basic goes before digest, digest before forward.
+    let basic = users("basic");
+    let digest = users("digest").filter(|_| basic.is_none());
+    let is_first = basic.is_none() && digest.is_none();
+    let forward = v.has("auth.forward").then(|| ForwardAuth {
+        address: v.text("auth.forward.address"),
+        tls: v.has("auth.forward.tls").then(|| ClientTls {
+            ca: v.text("auth.forward.tls.ca"),
+            ca_optional: v.flag("auth.forward.tls.caOptional"),
+            cert: v.text("auth.forward.tls.cert"),
+            key: v.text("auth.forward.tls.key"),
+            insecure_skip_verify: v.flag("auth.forward.tls.insecureSkipVerify"),
+        }),
+        trust_forward_header: v.flag("auth.forward.trustForwardHeader"),
+        auth_response_headers: v.list("auth.forward.authResponseHeaders"),
+    });
+    let forward = forward.filter(|_| is_first);
+    let is_any = basic.is_some() || digest.is_some() || forward.is_some();
+    is_any.then(|| Auth { basic, digest, forward, header_field: v.text("auth.headerField") })
+}
+
+fn headers_wish(v: &Values) -> HeadersWish {
+    HeadersWish {
+        custom_request_headers: v.headers("headers.customRequestHeaders"),
+        custom_response_headers: v.headers("headers.customResponseHeaders"),
+        allowed_hosts: v.list("headers.allowedHosts"),
+        hosts_proxy_headers: v.list("headers.hostsProxyHeaders"),
+        ssl_redirect: v.flag("headers.SSLRedirect"),
+        ssl_temporary_redirect: v.flag("headers.SSLTemporaryRedirect"),
+        ssl_host: v.text("headers.SSLHost"),
+        ssl_proxy_headers: v.headers("headers.SSLProxyHeaders"),
+        ssl_force_host: v.flag("headers.SSLForceHost"),
+        sts_seconds: v.number("headers.STSSeconds"),
+        sts_include_subdomains: v.flag("headers.STSIncludeSubdomains"),
+        sts_preload: v.flag("headers.STSPreload"),
+        force_sts_header: v.flag("headers.forceSTSHeader"),
+        frame_deny: v.flag("headers.frameDeny"),
+        custom_frame_options_value: v.text("headers.customFrameOptionsValue"),
+        content_type_nosniff: v.flag("headers.contentTypeNosniff"),
+        browser_xss_filter: v.flag("headers.browserXSSFilter"),
+        custom_browser_xss_value: v.text("headers.customBrowserXSSValue"),
+        content_security_policy: v.text("headers.contentSecurityPolicy"),
+        public_key: v.text("headers.publicKey"),
+        referrer_policy: v.text("headers.referrerPolicy"),
+        is_development: v.flag("headers.isDevelopment"),
+    }
+}

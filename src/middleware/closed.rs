@@ -1,0 +1,33 @@
+//! Lets nobody in: stands where protection was asked for that is not there yet, or cannot be read.
+
+use crate::middleware::{Answer, Flow, Handler};
+use crate::model::Exchange;
+
+/// Answers 503.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Closed {
+    /// What was asked for, for the page: `traefik.frontend.auth.basic`.
+    pub reason: String,
+}
+
+impl Handler for Closed {
+    fn on_request(&self, _: &mut Exchange<'_>) -> Flow {
+        Flow::Answer(Box::new(Answer { status: 503, lines: Vec::new() }))
+    }
+
+    fn describe(&self) -> String {
+        format!("closed, because of {}", self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_in() {
+        let mut exchange = Exchange::new("http", "GET", "web.local", "/", &());
+        let flow = Closed { reason: "auth".to_owned() }.on_request(&mut exchange);
+        assert!(matches!(flow, Flow::Answer(answer) if answer.status == 503));
+    }
+}
