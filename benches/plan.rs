@@ -56,7 +56,7 @@ fn snapshot(services: u32) -> Snapshot {
             age_order: Some(i64::from(n)),
         })
     };
-    Snapshot { services: (0..services).map(service).collect(), problems: Vec::new() }
+    Snapshot { services: (0..services).map(service).collect(), ..Snapshot::default() }
 }
 
 fn defaults() -> Defaults {

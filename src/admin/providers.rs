@@ -55,7 +55,12 @@ fn frontend(name: &str, frontend: &Frontend, default_entrypoints: &[String]) -> 
         false => &frontend.entrypoints,
     };
     let mut routes = Map::new();
-    routes.insert(format!("route-{name}"), json!({"rule": frontend.rule.text()}));
+    for (name, rule) in &frontend.routes {
+        routes.insert(name.clone(), json!({"rule": rule}));
+    }
+    if routes.is_empty() {
+        routes.insert(format!("route-{name}"), json!({"rule": frontend.rule.text()}));
+    }
     value["entryPoints"] = json!(entrypoints);
     value["backend"] = json!(&*frontend.backend.name);
     value["routes"] = Value::Object(routes);

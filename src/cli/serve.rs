@@ -51,6 +51,10 @@ pub(super) async fn serve(
     let (events, queue) = Control::queue();
     let control = Control::new(Arc::clone(&state), providers(&settings));
     tokio::spawn(control.run(queue));
+    if let Some(files) = &settings.file {
+        let provider = crate::providers::file::Files::new(files);
+        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
+    }
     if let Some(docker) = &settings.docker {
         let provider = Docker::new(docker)?;
         tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
@@ -99,6 +103,10 @@ const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 fn providers(
     settings: &Settings,
 ) -> impl Iterator<Item = (ProviderName, String, crate::settings::Defaults)> {
+    let file = settings.file.as_ref().map(|files| {
+        let endpoint = crate::providers::file::endpoint(files);
+        (ProviderName::File, endpoint, crate::settings::FileSettings::defaults())
+    });
     let docker = settings
         .docker
         .as_ref()
@@ -110,7 +118,7 @@ fn providers(
             rancher.defaults.clone(),
         )
     });
-    docker.into_iter().chain(rancher)
+    file.into_iter().chain(docker).chain(rancher)
 }
 
 /// SIGTERM and SIGINT, as one stream.

@@ -12,9 +12,10 @@ use crate::control::{ProviderStatus, Source, View};
 use crate::live::Live;
 use crate::plan::{Input, plan};
 use crate::providers::docker::{self, Docker};
+use crate::providers::file::{self, Files};
 use crate::providers::rancher::{self, Rancher};
 use crate::providers::{Depth, Error, Provider};
-use crate::settings::{Defaults, HTTP_ENTRYPOINT, Settings, Typed};
+use crate::settings::{Defaults, FileSettings, HTTP_ENTRYPOINT, Settings, Typed};
 use crate::table::compile;
 
 /// The settings as meant, with the providers that are used: those that were named, else those that answer.
@@ -61,6 +62,10 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
 /// Asks every provider once, plans and compiles: what would be served now.
 pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     let mut sources = BTreeMap::new();
+    if let Some(files) = &settings.file {
+        let (provider, endpoint) = (Files::new(files), file::endpoint(files));
+        ask_once(&mut sources, provider, &endpoint, &FileSettings::defaults()).await?;
+    }
     if let Some(docker) = &settings.docker {
         let provider = Docker::new(docker)?;
         ask_once(&mut sources, provider, &docker.endpoint, &docker.defaults).await?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use litemap::LiteMap;
 
@@ -33,6 +34,8 @@ pub struct Server {
     pub scheme: Scheme,
     /// Where it is.
     pub addr: SocketAddr,
+    /// Its name, where it was not called by its address: it is asked for by it, and shows a certificate for it.
+    pub host: Option<Arc<str>>,
     /// Its share, relative to the others of its backend; 0 gets nothing.
     pub weight: u32,
     /// The container behind it.
@@ -42,7 +45,10 @@ pub struct Server {
 impl Server {
     /// `http://10.42.0.7:8080`, as Traefik's API shows it.
     pub fn url(&self) -> String {
-        format!("{}://{}", self.scheme.as_str(), self.addr)
+        match &self.host {
+            None => format!("{}://{}", self.scheme.as_str(), self.addr),
+            Some(host) => format!("{}://{host}:{}", self.scheme.as_str(), self.addr.port()),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Frontend {
     pub entrypoints: Vec<String>,
     /// Which requests it takes.
     pub rule: Rule,
+    /// The rules it was written as, each with its name, where a file gave it several or named them.
+    pub routes: Vec<(String, String)>,
     /// Larger goes first. Unset: the length of the rule's text, as in Traefik 1.7
     /// (server_configuration.go, `buildServerRoute`).
     pub priority: Option<i64>,
@@ -34,7 +36,11 @@ pub struct Frontend {
 impl Frontend {
     /// The priority in force.
     pub fn effective_priority(&self) -> i64 {
-        let by_length = i64::try_from(self.rule.text().len()).unwrap_or(i64::MAX);
+        let length = match self.routes.as_slice() {
+            [] => self.rule.text().len(),
+            routes => routes.iter().map(|(_, rule)| rule.len()).sum(),
+        };
+        let by_length = i64::try_from(length).unwrap_or(i64::MAX);
         self.priority.filter(|&p| p != 0).unwrap_or(by_length)
     }
 }

@@ -1,5 +1,6 @@
 //! Labels → `Fragment`: one file per label language, one reader that they share.
 
+mod file;
 mod label_table;
 pub mod labels;
 mod rancher_tools;
@@ -9,9 +10,10 @@ mod v1;
 mod values;
 
 use crate::config::Fragment;
-use crate::model::{Outcome, Problem, ProviderName, Scope, Service, Trace};
+use crate::model::{Document, Outcome, Problem, ProviderName, Scope, Service, Trace};
 use crate::settings::Defaults;
 
+pub use file::server_hosts;
 use reader::Reader;
 
 /// What a service asks for, and what is wrong with how it asks.
@@ -67,6 +69,11 @@ pub fn read(
         Dialect::V1 => v1::read(reader),
         Dialect::RancherTools => rancher_tools::read(reader),
     }
+}
+
+/// Reads a file of rules.
+pub fn read_document(document: &Document) -> Reading {
+    file::read(document)
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
         shadowed_by: None,
+        routes: Vec::new(),
     };
     let wanted = [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];
     for (suffix, matcher) in wanted {

@@ -287,35 +287,12 @@ impl<'a> Reader<'a> {
             return None;
         }
         let key = "traefik.backend.loadbalancer.stickiness.cookieName";
-        let ours = |is_deprecated: bool| Sticky {
-            cookie: match is_deprecated && !is_named {
-                // Traefik 1.7, server/server_configuration.go, `configureBackends`.
-                true => "_TRAEFIK_BACKEND".to_owned(),
-                false => format!("_herder_{}", normalized(backend)),
-            },
-            is_named_by_us: true,
-            is_deprecated,
-        };
-        // RFC 6265, section 4.1.1, by way of RFC 9110's token, without the marks nobody uses.
-        let is_token = |name: &&str| {
-            name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b))
-        };
-        match self.label(key) {
-            None => Some(ours(is_deprecated)),
-            Some(name) if is_token(&name) => {
-                Some(Sticky { cookie: name.to_owned(), is_named_by_us: false, is_deprecated })
-            }
-            Some(name) => {
-                let ours = ours(is_deprecated);
-                let what = format!(
-                    "{key} \"{name}\" cannot name a cookie; {} is used instead.",
-                    ours.cookie
-                );
-                let problem = Problem::error(&self.origin.label(key), what);
-                self.problem(problem.hint("Use letters, digits, - and _."));
-                Some(ours)
-            }
-        }
+        let sticky = cookie_of(backend, self.label(key), is_deprecated, is_named);
+        Some(sticky.unwrap_or_else(|(what, ours)| {
+            let problem = Problem::error(&self.origin.label(key), format!("{key} {what}"));
+            self.problem(problem.hint("Use letters, digits, - and _."));
+            ours
+        }))
     }
 
     /// The entry points it is served at; none stands for the default ones.
@@ -413,6 +390,44 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The cookie of a backend, by the name that was asked for.
+///
+/// # Errors
+/// Where that cannot name a cookie: why, and the one that is used instead.
+pub(super) fn cookie_of(
+    backend: &str,
+    asked: Option<&str>,
+    is_deprecated: bool,
+    is_named: bool,
+) -> Result<Sticky, (String, Sticky)> {
+    let ours = || Sticky {
+        cookie: match is_deprecated && !is_named {
+            // Traefik 1.7, server/server_configuration.go, `configureBackends`.
+            true => "_TRAEFIK_BACKEND".to_owned(),
+            false => format!("_herder_{}", normalized(backend)),
+        },
+        is_named_by_us: true,
+        is_deprecated,
+    };
+    // RFC 6265, section 4.1.1, by way of RFC 9110's token, without the marks nobody uses.
+    let is_token = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b))
+    };
+    match asked {
+        None => Ok(ours()),
+        Some(name) if is_token(name) => {
+            Ok(Sticky { cookie: name.to_owned(), is_named_by_us: false, is_deprecated })
+        }
+        Some(name) => {
+            let ours = ours();
+            Err((
+                format!("\"{name}\" cannot name a cookie; {} is used instead.", ours.cookie),
+                ours,
+            ))
+        }
+    }
+}
+
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
     if label.support == Support::Served {
@@ -458,7 +473,7 @@ fn hinted(problem: Problem, near: Option<&str>) -> Problem {
 }
 
 /// A weight above this would make the round too long to be smooth.
-const WEIGHT_MAX: i64 = 65_535;
+pub(super) const WEIGHT_MAX: i64 = 65_535;
 
 /// `web-test.proxy-test`, or the name alone.
 pub(super) fn full_name(service: &Service) -> String {

@@ -107,6 +107,7 @@ impl Reader<'_> {
             let server = Server {
                 scheme: wish.scheme,
                 addr: SocketAddr::new(address.ip, port),
+                host: None,
                 weight: wish.weight,
                 origin,
             };

@@ -66,6 +66,7 @@ fn read_segment(reader: &mut Reader<'_>) {
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
         shadowed_by: None,
+        routes: Vec::new(),
         rule,
     };
     let name = format!("frontend-{}", names.frontend);

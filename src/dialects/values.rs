@@ -18,10 +18,8 @@ use crate::settings::duration;
 pub(super) enum Raw {
     /// A label's, or a plain one of a file.
     Text(String),
-    #[expect(dead_code, reason = "the file provider is the next step")]
     /// A file's list.
     List(Vec<String>),
-    #[expect(dead_code, reason = "the file provider is the next step")]
     /// A file's table.
     Table(Vec<(String, String)>),
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 /// Which provider a thing came from; also the key of Traefik 1.7's `/api/providers`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ProviderName {
+    /// Rule files. First: what somebody wrote down goes before what came by itself.
+    File,
     /// The Docker Engine API.
     Docker,
     /// The Rancher 1.x metadata service.
@@ -16,6 +18,7 @@ impl ProviderName {
     /// The name in routes, logs, metrics and the API.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::File => "file",
             Self::Docker => "docker",
             Self::Rancher => "rancher",
         }
@@ -33,6 +36,7 @@ impl std::str::FromStr for ProviderName {
 
     fn from_str(name: &str) -> Result<Self, ()> {
         match name {
+            "file" => Ok(Self::File),
             "docker" => Ok(Self::Docker),
             "rancher" => Ok(Self::Rancher),
             _ => Err(()),

@@ -11,5 +11,5 @@ pub use exchange::{Exchange, Head, comparable_host};
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use problem::{Problem, Severity};
-pub use service::{Address, Health, Instance, Kind, Labels, Service, Snapshot, State};
+pub use service::{Address, Document, Health, Instance, Kind, Labels, Service, Snapshot, State};
 pub use step::{Outcome, Scope, Step, Trace};

@@ -3,10 +3,13 @@
 //! Docker and Rancher speak differently; a provider turns both into these nouns and decides nothing.
 //! Whether an instance is served is decided later, where the reason can be told.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use litemap::LiteMap;
+
+use crate::document::Table;
 
 /// Labels as written, keys as written. In one piece of memory: there are few of them, for each of many services.
 pub type Labels = LiteMap<String, String>;
@@ -16,6 +19,8 @@ pub type Labels = LiteMap<String, String>;
 pub struct Snapshot {
     /// The services, in the order of their ids. Shared, since a refresh mostly finds the same ones.
     pub services: Vec<Arc<Service>>,
+    /// The rule files, in the order of their names. Shared, too.
+    pub documents: Vec<Arc<Document>>,
     /// What the provider itself has to say: an entry it could not read, a choice it had to make.
     pub problems: Vec<crate::model::Problem>,
 }
@@ -32,6 +37,19 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// A file of rules.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Document {
+    /// As it is shown.
+    pub name: Arc<str>,
+    /// Whether it is the settings file, in which rules stand beside other things.
+    pub is_main: bool,
+    /// What is in it.
+    pub tree: Table,
+    /// Where the servers are that it calls by name.
+    pub addresses: BTreeMap<String, IpAddr>,
 }
 
 /// One service: a Rancher service with its containers, or one Docker container.

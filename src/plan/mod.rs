@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use crate::config::{Backend, Config, Fragment, Frontend};
 use crate::dialects::{self, Reading};
-use crate::model::{BackendId, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
+use crate::model::{
+    BackendId, Document, FrontendId, Origin, Problem, ProviderName, Service, Snapshot, Trace,
+};
 use crate::settings::Defaults;
 
 /// One provider's last word, and how its labels are read.
@@ -30,11 +32,24 @@ pub struct Input<'a> {
 /// One planner serves one set of providers, whose defaults stay what they are.
 #[derive(Debug, Default)]
 pub struct Planner {
-    known: Readings,
+    services: Readings<Service>,
+    documents: Readings<Document>,
 }
 
-/// What was read of each service, by provider and id.
-type Readings = HashMap<(ProviderName, Arc<str>), (Arc<Service>, Reading)>;
+/// What was read of each service or file, by provider and its id or name.
+type Readings<T> = HashMap<(ProviderName, Arc<str>), (Arc<T>, Reading)>;
+
+/// The reading that is remembered of the very same thing, else a new one. What is left in the old readings afterwards
+/// is gone.
+fn remembered<T: PartialEq>(
+    old: &mut Readings<T>,
+    key: &(ProviderName, Arc<str>),
+    thing: &Arc<T>,
+    read: impl FnOnce() -> Reading,
+) -> (Arc<T>, Reading) {
+    let known = old.remove(key).filter(|(old, _)| old == thing);
+    known.unwrap_or_else(|| (Arc::clone(thing), read()))
+}
 
 /// Plans once for everything that is known: a [`Planner`] that remembers nothing.
 pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
@@ -48,25 +63,29 @@ impl Planner {
     pub fn plan(&mut self, inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
         let mut config = Config::default();
         let mut problems = Vec::new();
-        let mut known = Readings::with_capacity(self.known.len());
+        let mut services = Readings::with_capacity(self.services.len());
+        let mut documents = Readings::with_capacity(self.documents.len());
         for input in inputs {
             problems.extend(input.snapshot.problems.iter().cloned());
+            for document in &input.snapshot.documents {
+                let key = (input.provider, Arc::clone(&document.name));
+                let read = || dialects::read_document(document);
+                let reading = remembered(&mut self.documents, &key, document, read);
+                problems.extend(reading.1.problems.iter().cloned());
+                merge_file(&mut config, &reading.1.fragment, &mut problems);
+                documents.insert(key, reading);
+            }
             for service in by_age(&input.snapshot.services) {
                 let key = (input.provider, Arc::clone(&service.id));
-                // What is left in the old ones afterwards is gone.
-                let remembered = self.known.remove(&key);
-                let remembered = remembered.filter(|(old, _)| old == service);
-                let (_, reading) = remembered.unwrap_or_else(|| {
-                    let off = &mut Trace::off();
-                    let reading = dialects::read(input.provider, service, input.defaults, off);
-                    (Arc::clone(service), reading)
-                });
-                problems.extend(reading.problems.iter().cloned());
-                merge(&mut config, &reading.fragment, &mut problems);
-                known.insert(key, (Arc::clone(service), reading));
+                let off = &mut Trace::off();
+                let read = || dialects::read(input.provider, service, input.defaults, off);
+                let reading = remembered(&mut self.services, &key, service, read);
+                problems.extend(reading.1.problems.iter().cloned());
+                merge(&mut config, &reading.1.fragment, &mut problems);
+                services.insert(key, reading);
             }
         }
-        self.known = known;
+        (self.services, self.documents) = (services, documents);
         claims::settle(&mut config, previous, &mut problems);
         problems.sort();
         problems.dedup();
@@ -91,6 +110,29 @@ fn merge(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Problem>) 
     }
     for (id, frontend) in &fragment.frontends {
         merge_frontend(&mut config.frontends, id, frontend, problems);
+    }
+}
+
+/// Adds what one file asks for. A name that an earlier file has is not taken twice (Traefik 1.7, provider/file).
+fn merge_file(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Problem>) {
+    let mut twice = |what: &str, name: &str, first: &Origin, second: &Origin| {
+        let what = format!(
+            "There is a {what} \"{name}\" in {} already; this one is left out.",
+            first.service
+        );
+        problems.push(Problem::error(second, what).hint("Give it another name."));
+    };
+    for (id, backend) in &fragment.backends {
+        match config.backends.get(id) {
+            None => _ = config.backends.insert(id.clone(), Arc::clone(backend)),
+            Some(first) => twice("backend", &id.name, &first.origin, &backend.origin),
+        }
+    }
+    for (id, frontend) in &fragment.frontends {
+        match config.frontends.get(id) {
+            None => _ = config.frontends.insert(id.clone(), Arc::clone(frontend)),
+            Some(first) => twice("frontend", &id.name, &first.origin, &frontend.origin),
+        }
     }
 }
 
@@ -195,7 +237,7 @@ mod tests {
     }
 
     fn planned(services: Vec<Arc<Service>>, previous: &Config) -> (Config, Vec<Problem>) {
-        let snapshot = Snapshot { services, problems: Vec::new() };
+        let snapshot = Snapshot { services, ..Snapshot::default() };
         let defaults = defaults();
         let provider = ProviderName::Docker;
         plan(&[Input { provider, snapshot: &snapshot, defaults: &defaults }], previous)
@@ -230,12 +272,12 @@ mod tests {
         for services in rounds {
             let count = services.len();
             let expected = planned(services.clone(), &previous);
-            let snapshot = Snapshot { services, problems: Vec::new() };
+            let snapshot = Snapshot { services, ..Snapshot::default() };
             let (provider, defaults) = (ProviderName::Docker, defaults());
             let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
             let is = planner.plan(&[input], &previous);
             assert_eq!(is, expected);
-            assert_eq!(planner.known.len(), count, "what is gone is forgotten");
+            assert_eq!(planner.services.len(), count, "what is gone is forgotten");
             previous = is.0;
         }
     }

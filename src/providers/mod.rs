@@ -2,6 +2,7 @@
 //! timeouts live in `control::supervise`.
 
 pub mod docker;
+pub mod file;
 pub mod rancher;
 pub mod roots;
 

@@ -21,8 +21,8 @@ use tokio_rustls::client::TlsStream;
 use super::worker;
 use crate::config::Scheme;
 
-/// Where a connection leads.
-pub(super) type Place = (Scheme, SocketAddr);
+/// Where a connection leads: with the name that a certificate must be for, where it is spoken to over https by name.
+pub(super) type Place = (Scheme, SocketAddr, Option<Arc<str>>);
 
 /// A connection to a server.
 pub(super) enum Upstream {
@@ -63,9 +63,9 @@ impl Pool {
     }
 
     /// A kept-alive connection that is still good, the youngest first.
-    pub(super) fn take(&self, place: Place, risk: Risk, now_ms: u64) -> Option<Upstream> {
+    pub(super) fn take(&self, place: &Place, risk: Risk, now_ms: u64) -> Option<Upstream> {
         let mut idle = self.idle.borrow_mut();
-        let connections = idle.get_mut(&place)?;
+        let connections = idle.get_mut(place)?;
         let age_max = match risk {
             Risk::Repeatable => self.idle_timeout_ms,
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
@@ -106,14 +106,19 @@ impl Pool {
     ///
     /// # Errors
     /// Where the server refuses, or its certificate is not the right one.
-    pub(super) async fn dial(&self, (scheme, addr): Place) -> io::Result<Upstream> {
+    pub(super) async fn dial(&self, (scheme, addr, host): &Place) -> io::Result<Upstream> {
         let stream = TcpStream::connect(addr).await?;
         worker::tune(&stream);
         match scheme {
             Scheme::Http => Ok(Upstream::Plain(stream)),
             Scheme::Https => {
                 let connector = TlsConnector::from(Arc::clone(&self.tls));
-                let name = ServerName::IpAddress(addr.ip().into());
+                let name = match host {
+                    None => ServerName::IpAddress(addr.ip().into()),
+                    Some(host) => {
+                        ServerName::try_from(&**host).map_err(io::Error::other)?.to_owned()
+                    }
+                };
                 let stream = connector.connect(name, stream).await?;
                 Ok(Upstream::Tls(Box::new(stream)))
             }

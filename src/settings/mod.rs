@@ -6,6 +6,7 @@ mod host_template;
 mod listen;
 mod typed;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub admin: Option<Listen>,
     /// How often everything is asked anew, at the latest.
     pub refresh: Refresh,
+    /// Settings of the file provider, where it is used.
+    pub file: Option<FileSettings>,
     /// Settings of the Docker provider, where it is used.
     pub docker: Option<DockerSettings>,
     /// Settings of the Rancher provider, where it is used.
@@ -74,6 +77,40 @@ pub struct Defaults {
     pub host_template: HostTemplate,
     /// The network to reach containers by, where no label names one (Docker).
     pub network: Option<String>,
+}
+
+/// Settings of the file provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileSettings {
+    /// What is read.
+    pub source: FileSource,
+    /// Whether it is read again when it changes.
+    pub watch: bool,
+}
+
+/// Where rules are written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FileSource {
+    /// In the settings file itself.
+    Main(PathBuf),
+    /// In a file of their own.
+    File(PathBuf),
+    /// In all files of a directory and what is below it.
+    Directory(PathBuf),
+}
+
+impl FileSettings {
+    /// How labels are read: a file has none.
+    pub fn defaults() -> Defaults {
+        Defaults {
+            domain: None,
+            exposed_by_default: false,
+            serve_unchecked: true,
+            constraints: Vec::new(),
+            host_template: HostTemplate::default(),
+            network: None,
+        }
+    }
 }
 
 /// Settings of the Docker provider.

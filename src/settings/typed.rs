@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Constraint, Defaults, DockerSettings, DockerTls, HostTemplate, Limits, Listen, RancherSettings,
-    Refresh, Settings,
+    Constraint, Defaults, DockerSettings, DockerTls, FileSettings, FileSource, HostTemplate,
+    Limits, Listen, RancherSettings, Refresh, Settings,
 };
 
 /// What `run`, `check` and `explain` take.
@@ -42,6 +42,26 @@ pub struct Typed {
         help_heading = "Discovery"
     )]
     pub constraints: Option<Constraints>,
+
+    /// Rules are read from this file, TOML or YAML [default: none]
+    #[arg(
+        long = "file.filename",
+        env = "HERDER_FILE_FILENAME",
+        value_name = "FILE",
+        help_heading = "Files"
+    )]
+    pub file_filename: Option<PathBuf>,
+    /// Rules are read from all files of this directory and what is below it [default: none]
+    #[arg(
+        long = "file.directory",
+        env = "HERDER_FILE_DIRECTORY",
+        value_name = "DIRECTORY",
+        help_heading = "Files"
+    )]
+    pub file_directory: Option<PathBuf>,
+    /// Whether files are read again when they change [default: true]
+    #[arg(long = "file.watch", env = "HERDER_FILE_WATCH", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Files")]
+    pub file_watch: Option<bool>,
 
     /// Use Docker [default: yes where its socket answers and no provider is named]
     #[arg(long, env = "HERDER_DOCKER", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
@@ -199,7 +219,10 @@ impl std::str::FromStr for Admin {
 impl Typed {
     /// Which providers were named: none means that those which answer are used.
     pub fn names_a_provider(&self) -> bool {
-        self.docker == Some(true) || self.rancher == Some(true)
+        self.docker == Some(true)
+            || self.rancher == Some(true)
+            || self.file_filename.is_some()
+            || self.file_directory.is_some()
     }
 
     /// The settings as meant. Both providers are described; who is not used is taken out by the caller, who can
@@ -223,6 +246,7 @@ impl Typed {
                 Admin::Off => None,
             },
             refresh: self.refresh.clone().unwrap_or_default(),
+            file: self.file_settings()?,
             docker: (self.docker != Some(false)).then(|| self.docker_settings()).transpose()?,
             rancher: (self.rancher != Some(false)).then(|| self.rancher_settings()),
             limits,
@@ -231,6 +255,19 @@ impl Typed {
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
         })
+    }
+
+    fn file_settings(&self) -> Result<Option<FileSettings>, String> {
+        let watch = self.file_watch.unwrap_or(true);
+        let source = match (&self.file_filename, &self.file_directory) {
+            (None, None) => return Ok(None),
+            (Some(path), None) => FileSource::File(path.clone()),
+            (None, Some(path)) => FileSource::Directory(path.clone()),
+            (Some(_), Some(_)) => {
+                return Err("--file.filename and --file.directory exclude each other".to_owned());
+            }
+        };
+        Ok(Some(FileSettings { source, watch }))
     }
 
     fn docker_settings(&self) -> Result<DockerSettings, String> {

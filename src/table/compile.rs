@@ -61,6 +61,7 @@ fn running_backend(id: &BackendId, backend: &Backend, live: &Live) -> RunningBac
             name: Arc::clone(name),
             scheme: server.scheme,
             addr: server.addr,
+            host: server.host.clone(),
             weight: server.weight,
             cookie_value: match backend.sticky {
                 Some(_) => sticky::value(&key).into(),

@@ -235,6 +235,7 @@ mod tests {
                 origin: origin.clone(),
                 age_order: None,
                 shadowed_by: None,
+                routes: Vec::new(),
             };
             let id = FrontendId::new(provider, format!("f{place}"));
             config.frontends.insert(id, Arc::new(frontend));

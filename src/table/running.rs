@@ -53,6 +53,8 @@ pub struct RunningServer {
     pub scheme: Scheme,
     /// Where it is.
     pub addr: SocketAddr,
+    /// Its name, where it was called by one.
+    pub host: Option<Arc<str>>,
     /// Its share.
     pub weight: u32,
     /// What the sticky cookie calls it.

@@ -275,7 +275,7 @@ fn planned(provider: ProviderName, services: Vec<Service>) -> (Value, Vec<Proble
         network: None,
     };
     let services = services.into_iter().map(Arc::new).collect();
-    let snapshot = Snapshot { services, problems: Vec::new() };
+    let snapshot = Snapshot { services, ..Snapshot::default() };
     let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
     let (config, problems) = plan(&[input], &Config::default());
     (providers::of(&config, provider, &["http".to_owned()]), problems)

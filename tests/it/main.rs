@@ -10,6 +10,7 @@ mod demo;
 mod docker;
 mod docs;
 mod end_to_end;
+mod files;
 mod framing;
 mod http1;
 mod labels;

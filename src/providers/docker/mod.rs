@@ -517,6 +517,7 @@ impl Docker {
         let problems = self.cut.iter().chain(self.odd.values()).cloned();
         let out_of_reach = self.containers.values().filter_map(|facts| self.out_of_reach(facts));
         Snapshot {
+            documents: Vec::new(),
             services: self.services.values().cloned().collect(),
             problems: problems.chain(out_of_reach).collect(),
         }

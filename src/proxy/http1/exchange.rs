@@ -19,6 +19,7 @@ use super::request::{Facts, Hop, Request};
 use super::transfer::{End, Failure, Transfer};
 use super::tunnel;
 use crate::balance::{Moment, sticky};
+use crate::config::Scheme;
 use crate::live::ServerLive;
 use crate::middleware::Flow;
 use crate::model::Exchange;
@@ -223,7 +224,10 @@ fn begin<'t>(
         let host = match route.frontend.pass_host_header && !target.authority.is_empty() {
             true => target.authority,
             false => {
-                own_host = server.addr.to_string();
+                own_host = match &server.host {
+                    None => server.addr.to_string(),
+                    Some(host) => format!("{host}:{}", server.addr.port()),
+                };
                 &own_host
             }
         };
@@ -259,19 +263,20 @@ async fn run(
     out: &mut Vec<u8>,
 ) -> Result<After, Failed> {
     let Attempt { route, server, facts, .. } = *attempt;
-    let place = (server.scheme, server.addr);
+    let host = server.host.as_ref().filter(|_| server.scheme == Scheme::Https);
+    let place = (server.scheme, server.addr, host.cloned());
     // Without a body on its way the request can be sent again as it is (RFC 9110, section 9.2.2).
     let may_repeat = facts.is_idempotent && attempt.body.is_done();
     let risk = if may_repeat { Risk::Repeatable } else { Risk::Once };
     let cookie = route.backend.sticky().filter(|_| attempt.sets_cookie);
     let cookie = cookie.map(|sticky| sticky::set_cookie(&sticky.cookie, &server.cookie_value));
     let mut guard = Guard::begin(&server.live);
-    let mut pooled = worker.pool.take(place, risk, worker.clock.now_ms());
+    let mut pooled = worker.pool.take(&place, risk, worker.clock.now_ms());
     loop {
         let is_reused = pooled.is_some();
         let upstream = match pooled.take() {
             Some(upstream) => upstream,
-            None => match Box::pin(dial(worker, client, place)).await {
+            None => match Box::pin(dial(worker, client, &place)).await {
                 Ok(upstream) => upstream,
                 Err(error) => {
                     guard.fail();
@@ -294,7 +299,7 @@ async fn run(
             Ok(End::Answered { status, then, is_complete, is_reusable, has_next }) => {
                 let upstream = transfer.into_server();
                 if is_reusable {
-                    worker.pool.keep(place, upstream, worker.clock.now_ms());
+                    worker.pool.keep(place.clone(), upstream, worker.clock.now_ms());
                 }
                 if status >= 500 {
                     guard.fail();
@@ -343,7 +348,7 @@ async fn run(
 }
 
 /// Connects to a server.
-async fn dial(worker: &Worker, client: &Client, place: Place) -> Result<Upstream, Error> {
+async fn dial(worker: &Worker, client: &Client, place: &Place) -> Result<Upstream, Error> {
     client.deadline.set(&worker.clock, worker.limits.connect_ms);
     let mut dial = pin!(worker.pool.dial(place));
     poll_fn(|cx| match dial.as_mut().poll(cx) {

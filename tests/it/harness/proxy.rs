@@ -71,12 +71,18 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
             origin: origin.clone(),
             age_order: None,
             shadowed_by: None,
+            routes: Vec::new(),
         };
         let id = FrontendId::new(ProviderName::Docker, format!("frontend-{place}"));
         config.frontends.insert(id, Arc::new(frontend));
         let server = |addr: &SocketAddr| {
-            let server =
-                Server { scheme: Scheme::Http, addr: *addr, weight: 1, origin: origin.clone() };
+            let server = Server {
+                scheme: Scheme::Http,
+                addr: *addr,
+                host: None,
+                weight: 1,
+                origin: origin.clone(),
+            };
             (Arc::from(format!("server-{addr}")), server)
         };
         let servers: Servers = servers.iter().map(server).collect();

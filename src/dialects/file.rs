@@ -1,0 +1,623 @@
+//! The `[frontends]` and `[backends]` of Traefik 1.x's rule files.
+//!
+//! Their keys are those of the labels, below other names: `frontends.shop.headers.frameDeny` is
+//! `traefik.frontend.headers.frameDeny`. So both are checked by one table and read into the same wishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Reading;
+use super::labels::{LABELS, Label, Support};
+use super::reader::{WEIGHT_MAX, cookie_of};
+use super::values::{Raw, Values, backend_wishes, boolean, frontend_wishes, split_list};
+use crate::config::{
+    Backend, BackendWishes, Frontend, FrontendWishes, Method, Scheme, Server, Servers, Sticky,
+};
+use crate::document::{Node, Place, Table, Value};
+use crate::middleware::{Closed, Middleware};
+use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
+use crate::rules::{Rule, v1};
+
+/// Reads a file.
+pub(crate) fn read(document: &Document) -> Reading {
+    let mut reader =
+        FileReader { document, reading: Reading::default(), backends: BTreeSet::new() };
+    reader.top();
+    reader.reading
+}
+
+/// The names of servers in a file that have to be looked up.
+pub fn server_hosts(tree: &Table) -> Vec<String> {
+    let backends = tree.get("backends").and_then(Node::as_table);
+    let backends = backends.into_iter().flat_map(Table::entries);
+    let servers =
+        backends.filter_map(|backend| backend.node.as_table()?.get("servers")?.as_table());
+    let urls = servers
+        .flat_map(Table::entries)
+        .filter_map(|server| server.node.as_table()?.get("url")?.as_text());
+    let hosts = urls.filter_map(|url| ServerUrl::parse(url).ok()).map(|url| url.host);
+    hosts.filter(|host| host.parse::<IpAddr>().is_err()).collect()
+}
+
+struct FileReader<'d> {
+    document: &'d Document,
+    reading: Reading,
+    /// The names of backends that are there.
+    backends: BTreeSet<String>,
+}
+
+/// Where a server is, as it was written.
+struct ServerUrl {
+    scheme: Scheme,
+    /// A name or an address, without brackets.
+    host: String,
+    port: u16,
+}
+
+impl ServerUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let uri: http::Uri = text.trim().parse().map_err(|_| format!("\"{text}\" is not a URL"))?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            Some(other) => return Err(format!("\"{text}\" asks for {other}, which is not served")),
+            None => return Err(format!("\"{text}\" does not begin with http:// or https://")),
+        };
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(format!("\"{text}\" has no host"));
+        }
+        let usual = if scheme == Scheme::Https { 443 } else { 80 };
+        Ok(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
+    }
+}
+
+impl<'d> FileReader<'d> {
+    fn origin(&self, place: Place) -> Origin {
+        Origin::new(ProviderName::File, format!("{}:{place}", self.document.name))
+    }
+
+    fn error(&mut self, place: Place, what: impl Into<String>, hint: &str) {
+        let problem = Problem::error(&self.origin(place), what);
+        self.reading.problems.push(if hint.is_empty() { problem } else { problem.hint(hint) });
+    }
+
+    fn top(&mut self) {
+        let tree = &self.document.tree;
+        for entry in tree.entries() {
+            let is_rules =
+                ["frontends", "backends"].contains(&entry.key.to_ascii_lowercase().as_str());
+            if is_rules || self.document.is_main {
+                continue;
+            }
+            let place = entry.node.place;
+            if entry.key.eq_ignore_ascii_case("tls") {
+                let what = "tls is known (certificates), and not acted on yet.";
+                self.reading.problems.push(Problem::warning(&self.origin(place), what));
+                continue;
+            }
+            self.unknown(place, &entry.key, ["frontends", "backends", "tls"].into_iter());
+        }
+        for (name, place, table) in self.tables("backends") {
+            self.backend(&name, place, table);
+            self.backends.insert(name);
+        }
+        for (name, place, table) in self.tables("frontends") {
+            self.frontend(&name, place, table);
+        }
+    }
+
+    /// The tables below `backends` or `frontends`, by name.
+    fn tables(&mut self, key: &str) -> Vec<(String, Place, &'d Table)> {
+        let document = self.document;
+        let Some(node) = document.tree.get(key) else { return Vec::new() };
+        let Some(table) = node.as_table() else {
+            self.error(
+                node.place,
+                format!("{key} is {}; it is left out.", node.sort()),
+                "Write a table for each.",
+            );
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for entry in table.entries() {
+            match entry.node.as_table() {
+                Some(table) => tables.push((entry.key.clone(), entry.node.place, table)),
+                None => {
+                    let what =
+                        format!("{key}.{} is {}; it is left out.", entry.key, entry.node.sort());
+                    self.error(entry.node.place, what, "Write a table.");
+                }
+            }
+        }
+        tables
+    }
+
+    fn unknown<'k>(&mut self, place: Place, key: &str, known: impl Iterator<Item = &'k str>) {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+        let slips = |known: &&str| strsim::damerau_levenshtein(&last(known), &last(key));
+        let near = known.min_by_key(slips).filter(|near| slips(near) <= SLIPS_MAX);
+        let problem = Problem::warning(&self.origin(place), format!("{key} is not a key we know."));
+        self.reading.problems.push(match near {
+            Some(near) => problem.hint(format!("Did you mean {near}?")),
+            None => problem,
+        });
+    }
+
+    /// The leaves of a table that labels have too, below `family`; `own` are the keys it reads itself.
+    fn values(
+        &mut self,
+        name: &str,
+        table: &Table,
+        family: &str,
+        own: &[&str],
+    ) -> (Values, Option<String>) {
+        let mut leaves = Leaves { values: Values::default(), protection: None, family };
+        for entry in table.entries() {
+            if !own.iter().any(|own| own.eq_ignore_ascii_case(&entry.key)) {
+                let shown = format!("{name}.{}", entry.key);
+                self.leaf(&mut leaves, &shown, vec![entry.key.clone()], &entry.node);
+            }
+        }
+        (leaves.values, leaves.protection)
+    }
+
+    fn leaf(&mut self, leaves: &mut Leaves<'_>, shown: &str, path: Vec<String>, node: &Node) {
+        // Old words for what has a new one.
+        let path = match path.join(".").to_ascii_lowercase().as_str() {
+            "basicauth" => vec!["auth".to_owned(), "basic".to_owned()],
+            _ => path,
+        };
+        let found = LABELS.iter().find_map(|label| Some((label, leaves.canonical(label, &path)?)));
+        match (found, &node.value) {
+            (Some((label, canonical)), Value::Table(table))
+                if label.kind != super::labels::Kind::Headers =>
+            {
+                // `loadBalancer.stickiness` is a label and a table.
+                if leaves.has_below(&path) {
+                    self.below(leaves, shown, &path, table);
+                } else {
+                    self.misfit(
+                        leaves,
+                        shown,
+                        node.place,
+                        label,
+                        &canonical,
+                        Raw::Table(Vec::new()),
+                    );
+                }
+            }
+            (Some((label, canonical)), _) => match raw(node) {
+                Some(raw) => self.misfit(leaves, shown, node.place, label, &canonical, raw),
+                None => self.error(
+                    node.place,
+                    format!("{shown} holds lists or tables; it is left out."),
+                    "Write plain values.",
+                ),
+            },
+            (None, Value::Table(table)) if leaves.has_below(&path) => {
+                self.below(leaves, shown, &path, table)
+            }
+            (None, _) => {
+                let prefix = format!("traefik.{}.", leaves.family);
+                let known = LABELS
+                    .iter()
+                    .filter_map(|label| label.key.strip_prefix(&prefix))
+                    .filter(|key| !key.contains('*'));
+                self.unknown(node.place, shown, known);
+            }
+        }
+    }
+
+    fn below(&mut self, leaves: &mut Leaves<'_>, shown: &str, path: &[String], table: &Table) {
+        for entry in table.entries() {
+            let mut path = path.to_vec();
+            path.push(entry.key.clone());
+            self.leaf(leaves, &format!("{shown}.{}", entry.key), path, &entry.node);
+        }
+    }
+
+    fn misfit(
+        &mut self,
+        leaves: &mut Leaves<'_>,
+        shown: &str,
+        place: Place,
+        label: &Label,
+        canonical: &str,
+        raw: Raw,
+    ) {
+        if label.support == Support::Protects {
+            leaves.protection.get_or_insert_with(|| shown.to_owned());
+        }
+        let added = leaves.values.add(canonical, label, raw);
+        let problem = match (added, label.support) {
+            (Err(misfit), Support::Protects) => {
+                let what = format!(
+                    "{shown} protects, and cannot be read: {}. Its frontend stays closed.",
+                    misfit.why
+                );
+                Problem::error(&self.origin(place), what).hint(misfit.hint)
+            }
+            (Err(misfit), _) => Problem::error(
+                &self.origin(place),
+                format!("{shown}: {}; it is left out.", misfit.why),
+            )
+            .hint(misfit.hint),
+            (Ok(()), Support::Protects) => {
+                let what =
+                    format!("{shown} protects ({}), and is not acted on yet.", label.meaning);
+                let hint = "Its frontend stays closed and answers 503 until it is. Remove it to open the frontend to everybody.";
+                Problem::error(&self.origin(place), what).hint(hint)
+            }
+            (Ok(()), Support::Later) => {
+                let what = format!("{shown} is known ({}), and not acted on yet.", label.meaning);
+                Problem::warning(&self.origin(place), what)
+            }
+            (Ok(()), Support::Served) => return,
+        };
+        self.reading.problems.push(problem);
+    }
+
+    /// A plain value of a key, or a problem where it is something else.
+    fn text<'t>(&mut self, name: &str, table: &'t Table, key: &str) -> Option<(Place, &'t str)> {
+        let node = table.get(key)?;
+        match node.as_text() {
+            Some(text) => Some((node.place, text.trim())).filter(|(_, text)| !text.is_empty()),
+            None => {
+                let what = format!("{name}.{key} is {}; it is left out.", node.sort());
+                self.error(node.place, what, "Write one value.");
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str, table: &Table, key: &str) -> Option<bool> {
+        let (place, text) = self.text(name, table, key)?;
+        let truth = boolean(text);
+        if truth.is_none() {
+            let what =
+                format!("{name}.{key} \"{text}\" is neither true nor false; it is left out.");
+            self.error(place, what, "Write true or false.");
+        }
+        truth
+    }
+
+    fn backend(&mut self, key: &str, place: Place, table: &Table) {
+        let name = format!("backends.{key}");
+        let (values, _) = self.values(&name, table, "backend", &["servers", "loadBalancer"]);
+        let (method, sticky) = self.balancer(&name, key, table);
+        let wishes = backend_wishes(&values);
+        let servers = self.servers(&name, table);
+        let backend = Backend {
+            method,
+            sticky,
+            servers,
+            wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
+            origin: self.origin(place),
+        };
+        self.reading
+            .fragment
+            .backends
+            .push((BackendId::new(ProviderName::File, key), Arc::new(backend)));
+    }
+
+    fn balancer(&mut self, name: &str, key: &str, table: &Table) -> (Method, Option<Sticky>) {
+        let Some(node) = table.get("loadBalancer") else { return (Method::Wrr, None) };
+        let name = format!("{name}.loadBalancer");
+        let Some(table) = node.as_table() else {
+            self.error(
+                node.place,
+                format!("{name} is {}; it is left out.", node.sort()),
+                "Write a table.",
+            );
+            return (Method::Wrr, None);
+        };
+        let known = ["method", "sticky", "stickiness"];
+        for entry in
+            table.entries().filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)))
+        {
+            self.unknown(entry.node.place, &format!("{name}.{}", entry.key), known.into_iter());
+        }
+        let method = match self.text(&name, table, "method") {
+            None => Method::Wrr,
+            Some((_, text)) if text.eq_ignore_ascii_case("wrr") => Method::Wrr,
+            Some((_, text)) if text.eq_ignore_ascii_case("drr") => Method::Drr,
+            Some((place, text)) => {
+                let what = format!("{name}.method \"{text}\" is not served; wrr is used instead.");
+                self.error(place, what, "Write wrr or drr.");
+                Method::Wrr
+            }
+        };
+        let is_deprecated = self.flag(&name, table, "sticky") == Some(true);
+        let stickiness = table.get("stickiness").map(|node| &node.value);
+        let (is_named, asked) = match stickiness {
+            None => (false, None),
+            Some(Value::Table(stickiness)) => {
+                (true, self.text(&format!("{name}.stickiness"), stickiness, "cookieName"))
+            }
+            Some(_) => (self.flag(&name, table, "stickiness") == Some(true), None),
+        };
+        if !is_named && !is_deprecated {
+            return (method, None);
+        }
+        let sticky = cookie_of(key, asked.map(|(_, name)| name), is_deprecated, is_named);
+        let sticky = sticky.unwrap_or_else(|(what, ours)| {
+            let place = asked.map(|(place, _)| place).unwrap_or_default();
+            self.error(
+                place,
+                format!("{name}.stickiness.cookieName {what}"),
+                "Use letters, digits, - and _.",
+            );
+            ours
+        });
+        (method, Some(sticky))
+    }
+
+    fn servers(&mut self, name: &str, table: &Table) -> Servers {
+        let mut servers = Servers::new();
+        let Some(node) = table.get("servers") else { return servers };
+        let name = format!("{name}.servers");
+        let Some(table) = node.as_table() else {
+            self.error(
+                node.place,
+                format!("{name} is {}; it is left out.", node.sort()),
+                "Write a table for each server.",
+            );
+            return servers;
+        };
+        for entry in table.entries() {
+            let (place, name) = (entry.node.place, format!("{name}.{}", entry.key));
+            let Some(table) = entry.node.as_table() else {
+                self.error(
+                    place,
+                    format!("{name} is {}; it is left out.", entry.node.sort()),
+                    "Write a table.",
+                );
+                continue;
+            };
+            let known = ["url", "weight"];
+            for entry in
+                table.entries().filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)))
+            {
+                self.unknown(entry.node.place, &format!("{name}.{}", entry.key), known.into_iter());
+            }
+            let Some((at, url)) = self.text(&name, table, "url") else {
+                self.error(
+                    place,
+                    format!("{name} has no url; it is left out."),
+                    "Write url = \"http://10.0.0.1:80\".",
+                );
+                continue;
+            };
+            let url = match ServerUrl::parse(url) {
+                Ok(url) => url,
+                Err(why) => {
+                    self.error(
+                        at,
+                        format!("{name}.url: {why}; it is left out."),
+                        "Write http://10.0.0.1:80.",
+                    );
+                    continue;
+                }
+            };
+            let literal = url.host.parse::<IpAddr>().ok();
+            // A name that is not found is a problem of the provider.
+            let Some(ip) = literal.or_else(|| self.document.addresses.get(&url.host).copied())
+            else {
+                continue;
+            };
+            let server = Server {
+                scheme: url.scheme,
+                addr: SocketAddr::new(ip, url.port),
+                host: literal.is_none().then(|| url.host.as_str().into()),
+                weight: self.weight(&name, table),
+                origin: self.origin(place),
+            };
+            servers.insert(entry.key.as_str().into(), server);
+        }
+        servers
+    }
+
+    fn weight(&mut self, name: &str, table: &Table) -> u32 {
+        let Some((place, text)) = self.text(name, table, "weight") else { return 1 };
+        let weight = text.parse::<i64>().ok().filter(|weight| (0..=WEIGHT_MAX).contains(weight));
+        if weight.is_none() {
+            let what = format!(
+                "{name}.weight \"{text}\" is not a whole number from 0 to {WEIGHT_MAX}; 1 is used instead."
+            );
+            self.error(place, what, "");
+        }
+        weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1)
+    }
+
+    fn frontend(&mut self, key: &str, place: Place, table: &Table) {
+        let name = format!("frontends.{key}");
+        let own = ["backend", "routes", "priority", "entryPoints", "passHostHeader"];
+        let (values, protection) = self.values(&name, table, "frontend", &own);
+        let Some((rule, mut chain, routes)) = self.routes(&name, place, table) else { return };
+        let Some((at, backend)) = self.text(&name, table, "backend") else {
+            self.error(
+                place,
+                format!("{name} names no backend; it is not served."),
+                "Write backend = \"NAME\".",
+            );
+            return;
+        };
+        if !self.backends.contains(backend) {
+            let slips = |known: &&String| strsim::damerau_levenshtein(known, backend);
+            let near = self.backends.iter().min_by_key(slips);
+            let hint = match near {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => format!("Write a table [backends.{backend}]."),
+            };
+            let what = format!(
+                "{name}.backend: there is no backend \"{backend}\" in this file; it is not served."
+            );
+            self.error(at, what, &hint);
+            return;
+        }
+        if let Some(reason) = protection {
+            chain.insert(0, Middleware::Closed(Closed { reason }));
+        }
+        let priority = self.text(&name, table, "priority").and_then(|(place, text)| {
+            let number = text.parse().ok();
+            if number.is_none() {
+                self.error(
+                    place,
+                    format!("{name}.priority \"{text}\" is not a whole number; it is left out."),
+                    "",
+                );
+            }
+            number
+        });
+        let wishes = frontend_wishes(&values);
+        let frontend = Frontend {
+            entrypoints: self.entrypoints(&name, table),
+            priority,
+            chain,
+            // Unlike a label's, a file's default is false (Traefik 1.7, types.Frontend).
+            pass_host_header: self.flag(&name, table, "passHostHeader").unwrap_or(false),
+            wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
+            backend: BackendId::new(ProviderName::File, backend),
+            origin: self.origin(place),
+            age_order: Some(0),
+            shadowed_by: None,
+            routes,
+            rule,
+        };
+        self.reading
+            .fragment
+            .frontends
+            .push((FrontendId::new(ProviderName::File, key), Arc::new(frontend)));
+    }
+
+    fn entrypoints(&mut self, name: &str, table: &Table) -> Vec<String> {
+        let Some(node) = table.get("entryPoints") else { return Vec::new() };
+        match raw(node) {
+            Some(Raw::List(list)) => list,
+            Some(Raw::Text(text)) => split_list(&text),
+            _ => {
+                self.error(
+                    node.place,
+                    format!("{name}.entryPoints is {}; it is left out.", node.sort()),
+                    "Write a list of names.",
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// All rules of a frontend, which must all match.
+    #[expect(
+        clippy::type_complexity,
+        reason = "three things that belong to one frontend, taken apart at once"
+    )]
+    fn routes(
+        &mut self,
+        name: &str,
+        place: Place,
+        table: &Table,
+    ) -> Option<(Rule, Vec<Middleware>, Vec<(String, String)>)> {
+        let table = table.get("routes").and_then(Node::as_table).filter(|table| !table.is_empty());
+        let Some(table) = table else {
+            let hint =
+                format!("Write [{name}.routes.ANY] and below it rule = \"Host:a.example.com\".");
+            self.error(
+                place,
+                format!("{name} has no routes, so it would take every request; it is not served."),
+                &hint,
+            );
+            return None;
+        };
+        let mut routes: Vec<(String, String)> = Vec::new();
+        for entry in table.entries() {
+            let name = format!("{name}.routes.{}", entry.key);
+            let rule = entry.node.as_table().and_then(|table| self.text(&name, table, "rule"));
+            let Some((place, text)) = rule else {
+                self.error(
+                    entry.node.place,
+                    format!("{name} has no rule; its frontend is not served."),
+                    "Write rule = \"Host:a.example.com\".",
+                );
+                return None;
+            };
+            if let Err(why) = v1::parse(text) {
+                let what = format!(
+                    "{name}.rule \"{text}\" cannot be read: {why}; its frontend is not served."
+                );
+                self.error(place, what, "");
+                return None;
+            }
+            routes.push((entry.key.clone(), text.to_owned()));
+        }
+        // Together, so that what they do to a request happens in the order of one rule.
+        let text: Vec<&str> = routes.iter().map(|(_, rule)| rule.as_str()).collect();
+        let v1::Reading { rule, chain } = v1::parse(&text.join(";")).ok()?;
+        Some((rule, chain, routes))
+    }
+}
+
+/// More wrong letters than this are another word.
+const SLIPS_MAX: usize = 3;
+
+/// What is gathered of one table.
+struct Leaves<'f> {
+    values: Values,
+    protection: Option<String>,
+    /// `frontend` or `backend`.
+    family: &'f str,
+}
+
+impl Leaves<'_> {
+    /// The label's own spelling of this path, where it is the label's.
+    fn canonical(&self, label: &Label, path: &[String]) -> Option<String> {
+        let own =
+            label.key.strip_prefix("traefik.")?.strip_prefix(self.family)?.strip_prefix('.')?;
+        let parts: Vec<&str> = own.split('.').collect();
+        let fits = |(own, part): (&&str, &String)| *own == "*" || own.eq_ignore_ascii_case(part);
+        (parts.len() == path.len() && parts.iter().zip(path).all(fits)).then(|| {
+            let part = |(own, part): (&&str, &String)| {
+                if *own == "*" { part.clone() } else { (*own).to_owned() }
+            };
+            parts.iter().zip(path).map(part).collect::<Vec<_>>().join(".")
+        })
+    }
+
+    /// Whether a label's path goes on below this one.
+    fn has_below(&self, path: &[String]) -> bool {
+        LABELS.iter().any(|label| {
+            let own = label
+                .key
+                .strip_prefix("traefik.")
+                .and_then(|key| key.strip_prefix(self.family)?.strip_prefix('.'));
+            let parts: Vec<&str> = own.map(|own| own.split('.').collect()).unwrap_or_default();
+            let fits =
+                |(own, part): (&&str, &String)| *own == "*" || own.eq_ignore_ascii_case(part);
+            parts.len() > path.len() && parts.iter().zip(path).all(fits)
+        })
+    }
+}
+
+/// A leaf as it was written; none for lists of lists and the like.
+fn raw(node: &Node) -> Option<Raw> {
+    match &node.value {
+        Value::Scalar(text) => Some(Raw::Text(text.clone())),
+        Value::List(list) => list
+            .iter()
+            .map(|node| node.as_text().map(str::to_owned))
+            .collect::<Option<_>>()
+            .map(Raw::List),
+        Value::Table(table) => {
+            let pair = |entry: &crate::document::Entry| {
+                Some((entry.key.clone(), entry.node.as_text()?.to_owned()))
+            };
+            table
+                .entries()
+                .map(pair)
+                .collect::<Option<BTreeMap<_, _>>>()
+                .map(|map| Raw::Table(map.into_iter().collect()))
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Files of settings and rules as trees whose every leaf knows its line: TOML, YAML, and what is said of them.
+//!
+//! Keys are compared without regard to case, as Traefik 1.7's TOML reader does.
+
+mod toml;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A table of a file.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Table(BTreeMap<String, Entry>);
+
+/// A key as it was written, and its value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// As written.
+    pub key: String,
+    /// What it stands for.
+    pub node: Node,
+}
+
+/// A value and its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub value: Value,
+}
+
+/// A value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Value {
+    /// A text, or a number, date or truth value in the file's own spelling.
+    Scalar(String),
+    /// Several values.
+    List(Vec<Node>),
+    /// Values by key.
+    Table(Table),
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+}
+
+/// Why a file cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SyntaxError {
+    /// Where, as far as that is known.
+    pub place: Place,
+    /// What is wrong: a clause without a full stop.
+    pub message: String,
+}
+
+/// The languages of files.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Language {
+    /// <https://toml.io>
+    Toml,
+    /// <https://yaml.org>
+    Yaml,
+}
+
+impl Language {
+    /// By the end of a file's name; none for other files.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1 {
+            "toml" => Some(Self::Toml),
+            "yml" | "yaml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it breaks the language's grammar.
+    pub fn parse(self, text: &str) -> Result<Table, SyntaxError> {
+        match self {
+            Self::Toml => toml::parse(text),
+            Self::Yaml => yaml::parse(text),
+        }
+    }
+}
+
+impl Table {
+    /// The value of a key, without regard to case.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.0.get(&key.to_ascii_lowercase()).map(|entry| &entry.node)
+    }
+
+    /// Everything in it, in the order of the keys.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts a value in the place of what the key stood for.
+    pub fn insert(&mut self, key: &str, node: Node) {
+        self.0.insert(key.to_ascii_lowercase(), Entry { key: key.to_owned(), node });
+    }
+
+    /// The table of a key, made where it is missing; none where the key stands for something else.
+    pub fn table_mut(&mut self, key: &str, place: Place) -> Option<&mut Self> {
+        let entry = self.0.entry(key.to_ascii_lowercase()).or_insert_with(|| Entry {
+            key: key.to_owned(),
+            node: Node { place, value: Value::Table(Self::default()) },
+        });
+        match &mut entry.node.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+}
+
+impl Node {
+    /// The table, where it is one.
+    pub fn as_table(&self) -> Option<&Table> {
+        match &self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The text, where it is a single value.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it is, in a word.
+    pub fn sort(&self) -> &'static str {
+        match self.value {
+            Value::Scalar(_) => "a value",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+impl Place {
+    /// The place of a byte of a text.
+    pub fn of(text: &str, byte: usize) -> Self {
+        let before = text.get(..byte).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    /// `12:3`, as compilers write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a.b=c@line:column` for each leaf.
+    fn drawn(table: &Table) -> Vec<String> {
+        fn walk(path: &str, node: &Node, lines: &mut Vec<String>) {
+            match &node.value {
+                Value::Scalar(text) => lines.push(format!("{path}={text}@{}", node.place)),
+                Value::List(list) => {
+                    for (n, node) in list.iter().enumerate() {
+                        walk(&format!("{path}[{n}]"), node, lines);
+                    }
+                }
+                Value::Table(table) => {
+                    for entry in table.entries() {
+                        walk(&format!("{path}.{}", entry.key), &entry.node, lines);
+                    }
+                }
+            }
+        }
+        let mut lines = Vec::new();
+        walk("", &Node { place: Place::default(), value: Value::Table(table.clone()) }, &mut lines);
+        lines
+    }
+
+    #[test]
+    fn two_languages_say_the_same() {
+        let toml = "debug = true\n[backends.B.servers.s]\n  url = \"http://é:80\"\n  weight = 10\n[x]\nlist = [\n \"a\", 1.5]\n";
+        let yaml = "debug: true\nbackends:\n  B:\n    servers:\n      s:\n        url: \"http://é:80\"\n        weight: 10\nx:\n  list:\n  - a\n  - 1.5\n";
+        let toml = Language::Toml.parse(toml).expect("TOML");
+        assert_eq!(
+            drawn(&toml),
+            [
+                ".backends.B.servers.s.url=http://é:80@3:9",
+                ".backends.B.servers.s.weight=10@4:12",
+                ".debug=true@1:9",
+                ".x.list[0]=a@7:2",
+                ".x.list[1]=1.5@7:7",
+            ]
+        );
+        let yaml = Language::Yaml.parse(yaml).expect("YAML");
+        let without_places = |table: &Table| {
+            let lines = drawn(table).into_iter();
+            lines.map(|l| l.split('@').next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(without_places(&yaml), without_places(&toml));
+        assert!(drawn(&yaml).contains(&".backends.B.servers.s.weight=10@7:17".to_owned()));
+        assert!(toml.get("BACKENDS").and_then(|b| b.as_table()?.get("b")).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_a_place() {
+        for (language, text, line) in [
+            (Language::Toml, "a = 1\nb = \n", 2),
+            (Language::Toml, "a = 1\n[b\n", 2),
+            (Language::Toml, "a = 1\na = 2\n", 2),
+            (Language::Yaml, "a: 1\nb: [1\n", 2),
+            (Language::Yaml, "a: 1\n  b: 2\n", 2),
+            (Language::Yaml, "- a\n", 1),
+        ] {
+            let error = language.parse(text).expect_err(text);
+            assert_eq!(error.place.line, line, "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_deep_file_is_refused() {
+        let deep = format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(Language::Toml.parse(&deep).is_err());
+        let deep = format!("a: {}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(Language::Yaml.parse(&deep).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_survived(text in "([a-c]+( =|:) ?[\\[\\]{}\"'0-9a-c, &*|>\\-]{0,8}\n?|\\[[a-c.]{0,4}\\]\n){0,8}") {
+            let _ = Language::Toml.parse(&text);
+            let _ = Language::Yaml.parse(&text);
+        }
+    }
+}

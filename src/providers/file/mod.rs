@@ -1,0 +1,182 @@
+//! Rule files: one file, or all of a directory and what is below it.
+//!
+//! They are looked at several times a second rather than watched through the kernel: that sees editors that replace a
+//! file, Kubernetes' swaps of symbolic links, and network file systems alike, and costs some `stat` calls.
+
+mod look;
+mod names;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use look::{Found, Stamp};
+
+use crate::document::Language;
+use crate::model::{Document, Origin, Problem, ProviderName, Snapshot};
+use crate::providers::{Depth, Error, Provider};
+use crate::settings::{FileSettings, FileSource};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A file that changes is read when it has not changed for this long: it may be half written.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// One that never rests is read as it is after so many looks.
+const SETTLE_LOOKS_MAX: usize = 40;
+
+/// The file provider.
+pub struct Files {
+    source: FileSource,
+    watch: bool,
+    known: BTreeMap<PathBuf, Known>,
+    /// What the last look itself could not read.
+    problems: Vec<Problem>,
+    names: names::Names,
+    has_read: bool,
+}
+
+/// A file as it was read last.
+struct Known {
+    stamp: Stamp,
+    /// The last good reading.
+    good: Option<Arc<Document>>,
+    /// Why the last reading was no good.
+    problem: Option<Problem>,
+}
+
+impl Files {
+    /// A provider for these files. Reads nothing yet.
+    pub fn new(settings: &FileSettings) -> Self {
+        Self {
+            source: settings.source.clone(),
+            watch: settings.watch,
+            known: BTreeMap::new(),
+            problems: Vec::new(),
+            names: names::Names::default(),
+            has_read: false,
+        }
+    }
+
+    fn is_as_known(&self, found: &Found) -> bool {
+        found.files.len() == self.known.len()
+            && found.files.iter().zip(&self.known).all(|((path, file), (known_path, known))| {
+                path == known_path && file.stamp == known.stamp
+            })
+    }
+
+    /// The files there are, when none of them has changed for a moment.
+    async fn settled(&self) -> Result<Found, Error> {
+        let mut found = look::look(&self.source)?;
+        for _ in 0..SETTLE_LOOKS_MAX {
+            if self.is_as_known(&found) {
+                break;
+            }
+            sleep(SETTLE).await;
+            let again = look::look(&self.source)?;
+            if again == found {
+                break;
+            }
+            found = again;
+        }
+        Ok(found)
+    }
+
+    fn take_in(&mut self, found: Found) {
+        self.known.retain(|path, _| found.files.contains_key(path));
+        self.problems = found.problems;
+        for (path, file) in found.files {
+            let old = self.known.remove(&path);
+            let known = match old {
+                Some(known) if known.stamp == file.stamp => known,
+                old => self.read(&path, &file, old.and_then(|known| known.good)),
+            };
+            self.known.insert(path, known);
+        }
+    }
+
+    fn read(&self, path: &std::path::Path, file: &look::File, old: Option<Arc<Document>>) -> Known {
+        let stays = match old {
+            Some(_) => "Its last good routes stay in force.",
+            None => "Nothing of it is served.",
+        };
+        let wrong = |place: &str, why: &str, hint: &str| {
+            let origin = Origin::new(ProviderName::File, format!("{}{place}", file.name));
+            Problem::error(&origin, format!("The file cannot be read: {why}. {stays}")).hint(hint)
+        };
+        let text = look::read(path)
+            .map_err(|why| wrong("", &why, "It is read again as soon as it changes."));
+        let tree = text.and_then(|text| {
+            let language = Language::of(&file.name).unwrap_or(Language::Toml);
+            language.parse(&text).map_err(|error| {
+                let hint = match text.contains("{{") {
+                    true => "Go templates are not run here: write out what they would print.",
+                    false => "Mend the line; the file is read again as soon as it changes.",
+                };
+                wrong(&format!(":{}", error.place), &error.message, hint)
+            })
+        });
+        let stamp = file.stamp;
+        match tree {
+            Ok(tree) => {
+                let is_main = matches!(self.source, FileSource::Main(_));
+                let (name, addresses) = (file.name.as_str().into(), BTreeMap::new());
+                let document = Document { name, is_main, tree, addresses };
+                Known { stamp, good: Some(Arc::new(document)), problem: None }
+            }
+            Err(problem) => Known { stamp, good: old, problem: Some(problem) },
+        }
+    }
+}
+
+impl Provider for Files {
+    fn name(&self) -> ProviderName {
+        ProviderName::File
+    }
+
+    async fn fetch(&mut self, _: Depth) -> Result<Snapshot, Error> {
+        if self.watch || !self.has_read {
+            let found = self.settled().await?;
+            self.take_in(found);
+            self.has_read = true;
+        }
+        let mut snapshot = Snapshot { problems: self.problems.clone(), ..Snapshot::default() };
+        let known = self.known.values_mut();
+        for Known { good, problem, .. } in known {
+            snapshot.problems.extend(problem.clone());
+            let Some(document) = good else { continue };
+            let addresses = self.names.resolve(document, &mut snapshot.problems).await;
+            if document.addresses != addresses {
+                *document = Arc::new(Document { addresses, ..Document::clone(document) });
+            }
+            snapshot.documents.push(Arc::clone(document));
+        }
+        Ok(snapshot)
+    }
+
+    async fn changed(&mut self) -> Result<(), Error> {
+        if !self.watch {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(LOOK_EVERY).await;
+            let found = look::look(&self.source)?;
+            if !self.is_as_known(&found) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What is read, for people.
+pub fn endpoint(settings: &FileSettings) -> String {
+    match &settings.source {
+        FileSource::Main(path) | FileSource::File(path) | FileSource::Directory(path) => {
+            path.display().to_string()
+        }
+    }
+}
