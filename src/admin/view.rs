@@ -9,7 +9,6 @@ use super::rates::{Rates, frontend_key, lock, server_key};
 use crate::config::Frontend;
 use crate::control::{Phase, Source, View};
 use crate::model::{FrontendId, Problem, ProviderName, Severity};
-use crate::settings::HTTP_ENTRYPOINT;
 use crate::table::{Route, RunningServer};
 
 /// Rows of one list; the filter finds the others.
@@ -255,7 +254,7 @@ fn frontend(id: &FrontendId, f: &Frontend, route: Option<&Route>, rates: &Rates)
         provider: id.provider.as_str(),
         rule: f.rule.text().to_owned(),
         entrypoints: match f.entrypoints.is_empty() {
-            true => HTTP_ENTRYPOINT.to_owned(),
+            true => "default".to_owned(),
             false => f.entrypoints.join(", "),
         },
         backend: f.backend.name.to_string(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::sources;
+use crate::cli::{args, sources};
 use crate::control::View;
 use crate::model::{Problem, Severity};
 use crate::settings::Typed;
@@ -39,23 +39,27 @@ enum Format {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
+    let mut notes = args::said().notes.clone();
+    notes.extend(settings.left_out());
     let text = match args.format {
-        Format::Text => as_text(&view),
-        Format::Json => as_json(&view),
+        Format::Text => as_text(&view, &notes),
+        Format::Json => as_json(&view, &notes),
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    let is_well = view.table.problems.iter().all(|problem| problem.severity == Severity::Note);
+    let is_well = notes.is_empty()
+        && view.table.problems.iter().all(|problem| problem.severity == Severity::Note);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn as_text(view: &View) -> String {
+fn as_text(view: &View, notes: &[String]) -> String {
+    let notes: String = notes.iter().map(|note| format!("warning: {note}\n")).collect();
     let line = |problem: &Problem| format!("{}: {problem}\n", problem.severity.as_str());
     let lines: String = view.table.problems.iter().map(line).collect();
     let config = &view.table.config;
     let servers: usize = config.backends.values().map(|backend| backend.servers.len()).sum();
     let of = |severity| view.table.problems.iter().filter(|p| p.severity == severity).count();
     format!(
-        "{lines}{} frontends, {} backends, {servers} servers; {} errors, {} warnings, {} notes\n",
+        "{notes}{lines}{} frontends, {} backends, {servers} servers; {} errors, {} warnings, {} notes\n",
         config.frontends.len(),
         config.backends.len(),
         of(Severity::Error),
@@ -64,7 +68,7 @@ fn as_text(view: &View) -> String {
     )
 }
 
-fn as_json(view: &View) -> String {
+fn as_json(view: &View, notes: &[String]) -> String {
     let problem = |problem: &Problem| {
         json!({
             "severity": problem.severity.as_str(),
@@ -78,6 +82,7 @@ fn as_json(view: &View) -> String {
     let problems: Vec<_> = view.table.problems.iter().map(problem).collect();
     let config = &view.table.config;
     let all = json!({
+        "settings": notes,
         "problems": problems,
         "frontends": config.frontends.len(),
         "backends": config.backends.len(),

@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand.
 
+mod args;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod demo;
 pub mod explain;
 mod files;
@@ -37,6 +39,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Reads the same sources once, and prints what is wrong with the labels
     Check(Box<check::Args>),
+    /// Prints the settings in force, and where each was said
+    Config(Box<config::Args>),
     /// Says why a container is, or is not, routed, or who takes a URL
     Explain(Box<explain::Args>),
     /// Asks a running Herder whether it is well, for HEALTHCHECK
@@ -51,7 +55,14 @@ pub enum Command {
 
 /// The whole program: reads the arguments, does what was asked for. What goes wrong is one line on standard error.
 pub async fn main() -> ExitCode {
-    let cli = Cli::parse_from(with_command(std::env::args_os().collect()));
+    let args = match args::complete(with_command(std::env::args_os().collect())) {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("herder: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = Cli::parse_from(args);
     // rustls must know its cryptography before anything speaks TLS; only the first call counts.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(cli).await {
@@ -68,6 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(*args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(*args).await,
+        Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(*args).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::WebTest(args) => web_test::run(args).await,

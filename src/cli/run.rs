@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-
-use crate::cli::{serve, sources};
-use crate::settings::{self, Typed};
+use crate::cli::{args, serve, sources};
+use crate::settings::Typed;
 use crate::telemetry::{self, LogArgs};
 
 /// Reads the labels of running containers, and sends requests to them.
@@ -27,17 +25,12 @@ pub struct Args {
 /// When a setting is wrong, a port is taken, or there is no provider.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start(&args.logs);
+    if let Some(file) = &args::said().file {
+        tracing::info!(file = %file.display(), "settings read");
+    }
+    for note in &args::said().notes {
+        tracing::warn!("{note}");
+    }
     let settings = sources::settings(args.settings).await?;
     serve::serve(settings, |_| ()).await
-}
-
-impl Args {
-    /// The settings, with what the catalog's variables say.
-    pub(super) fn filled(mut typed: Typed) -> anyhow::Result<Typed> {
-        let left_out = settings::fill_in(&mut typed, |name| std::env::var(name).ok());
-        for line in left_out.map_err(|why| anyhow!(why))? {
-            tracing::warn!("{line}");
-        }
-        Ok(typed)
-    }
 }

@@ -36,8 +36,17 @@ pub(super) async fn serve(
     let proxy = Proxy::bind(&settings)?;
     let admin = settings.admin.map(admin::bind).transpose()?;
     let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;
-    let addresses =
-        Addresses { http: proxy.local_addr(), admin: admin.as_ref().map(admin::Bound::local_addr) };
+    let first = proxy.local_addrs().first().map(|(_, addr)| *addr);
+    let addresses = Addresses {
+        http: first.ok_or_else(|| anyhow!("there is no entry point"))?,
+        admin: admin.as_ref().map(admin::Bound::local_addr),
+    };
+    for (entrypoint, addr) in proxy.local_addrs() {
+        info!(entrypoint, %addr, "open");
+    }
+    for line in settings.left_out() {
+        warn!("{line}");
+    }
     info!(
         http = %addresses.http,
         admin = %addresses.admin.map_or_else(|| "off".to_owned(), |addr| addr.to_string()),

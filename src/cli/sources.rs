@@ -6,21 +6,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{anyhow, bail};
 
-use crate::cli::run;
 use crate::config::Config;
 use crate::control::{ProviderStatus, Source, View};
 use crate::live::Live;
-use crate::plan::{Input, plan};
+use crate::plan::{Input, Planner};
 use crate::providers::docker::{self, Docker};
 use crate::providers::file::{self, Files};
 use crate::providers::rancher::{self, Rancher};
 use crate::providers::{Depth, Error, Provider};
-use crate::settings::{Defaults, FileSettings, HTTP_ENTRYPOINT, Settings, Typed};
+use crate::settings::{Defaults, FileSettings, Settings, Typed};
 use crate::table::compile;
 
 /// The settings as meant, with the providers that are used: those that were named, else those that answer.
 pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
-    let typed = run::Args::filled(typed)?;
     let mut settings = typed.meant().map_err(|why| anyhow!(why))?;
     if typed.names_a_provider() {
         settings.docker = settings.docker.filter(|_| typed.docker == Some(true));
@@ -79,9 +77,11 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
         let snapshot = source.snapshot.as_deref()?;
         Some(Input { provider, snapshot, defaults: &source.defaults })
     });
-    let (config, problems) = plan(&inputs.collect::<Vec<_>>(), &Config::default());
-    let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
-    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), &entrypoints);
+    let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
+    let mut planner = Planner::new(names.collect());
+    let (config, problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
+    let entrypoints = &settings.default_entrypoints;
+    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), entrypoints);
     Ok(View { serial: 1, table: Arc::new(table), sources })
 }
 

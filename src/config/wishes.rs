@@ -3,6 +3,7 @@
 //!
 //! Serialised as Traefik 1.7's API prints it (types/types.go): what is not asked for is left out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
@@ -23,12 +24,17 @@ fn without_secrets<S: Serializer>(lines: &HeaderLines, serializer: S) -> Result<
 
 /// Prints a URL without the password in it.
 fn without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hide_password(url))
+}
+
+/// A URL without the name and the password in it.
+pub fn hide_password(url: &str) -> Cow<'_, str> {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let authority = rest.split(['/', '?', '#']).next()?;
         let (_, host) = authority.rsplit_once('@')?;
         Some(format!("{scheme}://{HIDDEN}@{host}{}", rest.get(authority.len()..)?))
     });
-    serializer.serialize_str(hidden.as_deref().unwrap_or(url))
+    hidden.map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
 /// Lines whose names contain one of these carry secrets.
@@ -431,4 +437,21 @@ pub struct ResponseForwarding {
     /// How often what has come is passed on.
     #[serde(skip_serializing_if = "is_default")]
     pub flush_interval: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        for (url, shown) in [
+            ("http://me:secret@host:80/a@b?c", "http://***@host:80/a@b?c"),
+            ("http://host/a@b", "http://host/a@b"),
+            ("unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
+            ("no url", "no url"),
+        ] {
+            assert_eq!(hide_password(url), shown);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::{Phase, ProviderStatus, Source, State, View};
 use crate::config::Config;
 use crate::model::{Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
-use crate::settings::{Defaults, HTTP_ENTRYPOINT};
+use crate::settings::Defaults;
 use crate::table::{Table, compile};
 
 /// All that can happen.
@@ -62,7 +62,9 @@ impl Control {
             (name, Source { snapshot: None, defaults: Arc::new(defaults), status })
         };
         let sources = providers.into_iter().map(source).collect();
-        Self { state, sources, revision: 0, planner: Planner::default() }
+        let names = state.settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
+        let planner = Planner::new(names.collect());
+        Self { state, sources, revision: 0, planner }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -149,8 +151,8 @@ impl Control {
         }
         self.revision += 1;
         let live = &self.state.live;
-        let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
-        let table = compile(self.revision, Arc::new(config), problems.into(), live, &entrypoints);
+        let entrypoints = &self.state.settings.default_entrypoints;
+        let table = compile(self.revision, Arc::new(config), problems.into(), live, entrypoints);
         let took = since.elapsed();
         for source in self.sources.values_mut() {
             source.status.last_change = Some(took);

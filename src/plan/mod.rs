@@ -32,6 +32,8 @@ pub struct Input<'a> {
 /// One planner serves one set of providers, whose defaults stay what they are.
 #[derive(Debug, Default)]
 pub struct Planner {
+    /// The names that frontends may use; empty: they are not looked at.
+    entrypoints: Vec<String>,
     services: Readings<Service>,
     documents: Readings<Document>,
 }
@@ -57,6 +59,25 @@ pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
 }
 
 impl Planner {
+    /// One for these entry points: a frontend that names another one is told so.
+    pub fn new(entrypoints: Vec<String>) -> Self {
+        Self { entrypoints, ..Self::default() }
+    }
+
+    /// Frontends at entry points that are not there.
+    fn check_entrypoints(&self, config: &Config, problems: &mut Vec<Problem>) {
+        let frontends = config.frontends.values().filter(|_| !self.entrypoints.is_empty());
+        for frontend in frontends {
+            for name in frontend.entrypoints.iter().filter(|name| !self.entrypoints.contains(name))
+            {
+                let what = format!("It asks for the entry point \"{name}\", which is not there.");
+                let known = self.entrypoints.join(", ");
+                let label = frontend.origin.label("traefik.frontend.entryPoints");
+                problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));
+            }
+        }
+    }
+
     /// Plans for everything that is known. `previous` is the config in force: it says who had a rule before.
     ///
     /// Problems come back sorted, the worst first, each once.
@@ -86,6 +107,7 @@ impl Planner {
             }
         }
         (self.services, self.documents) = (services, documents);
+        self.check_entrypoints(&config, &mut problems);
         claims::settle(&mut config, previous, &mut problems);
         problems.sort();
         problems.dedup();

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control::State;
-use crate::settings::Settings;
+use crate::settings::{EntryPoint, Settings};
 
 pub use entrypoint::BindError;
 #[cfg(fuzzing)]
@@ -31,8 +31,9 @@ pub struct Proxy;
 
 /// Bound, not yet serving: what connects waits in the kernel's queue.
 pub struct Bound {
-    listeners: Vec<std::net::TcpListener>,
-    addr: SocketAddr,
+    /// For each entry point a socket for each worker.
+    listeners: Vec<Vec<std::net::TcpListener>>,
+    addrs: Vec<(String, SocketAddr)>,
 }
 
 /// Serving. When it is dropped, everything ends at once.
@@ -52,21 +53,25 @@ enum Stop {
 }
 
 impl Proxy {
-    /// Takes the port, with one listening socket for each worker.
+    /// Takes the ports of all entry points that are opened, each with one listening socket for each worker.
     ///
     /// # Errors
-    /// When somebody else has it, or it may not be taken.
+    /// When somebody else has one, or it may not be taken.
     pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
-        let listeners = entrypoint::listen(settings.http, settings.workers)?;
-        let addr = entrypoint::local_addr(settings.http, &listeners)?;
-        Ok(Bound { listeners, addr })
+        let mut bound = Bound { listeners: Vec::new(), addrs: Vec::new() };
+        for EntryPoint { name, listen, .. } in settings.open_entrypoints() {
+            let listeners = entrypoint::listen(*listen, settings.workers)?;
+            bound.addrs.push((name.clone(), entrypoint::local_addr(*listen, &listeners)?));
+            bound.listeners.push(listeners);
+        }
+        Ok(bound)
     }
 }
 
 impl Bound {
-    /// Where requests come in.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.addr
+    /// Where requests come in, by the names of the entry points.
+    pub fn local_addrs(&self) -> &[(String, SocketAddr)] {
+        &self.addrs
     }
 
     /// Starts the workers.
@@ -74,8 +79,11 @@ impl Bound {
         let (stop, stopped) = watch::channel(Stop::No);
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let tls = tls::client_config(state.settings.insecure_skip_verify);
-        let (end, ended) = mpsc::channel(self.listeners.len());
-        for (number, listener) in self.listeners.into_iter().enumerate() {
+        let workers = self.listeners.first().map_or(0, Vec::len);
+        let (end, ended) = mpsc::channel(workers.max(1));
+        let mut sockets: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
+        for number in 0..workers {
+            let listeners: Vec<_> = sockets.iter_mut().filter_map(Iterator::next).collect();
             let shared = worker::Shared {
                 state: Arc::clone(state),
                 connections: Arc::clone(&connections),
@@ -86,7 +94,7 @@ impl Bound {
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    let cut = worker::run(listener, shared);
+                    let cut = worker::run(listeners, shared);
                     // Nobody waits any more where the process ends at once.
                     let _ = end.try_send(cut);
                 })

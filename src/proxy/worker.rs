@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +25,7 @@ use super::forwarded::Forwarder;
 use super::http1::{self, Client, LINES_MAX};
 use super::upstream::Pool;
 use crate::control::State;
-use crate::settings;
+use crate::settings::{self, EntryPoint, Trust};
 use crate::table::{Reader, Table};
 
 /// What all workers share.
@@ -40,7 +42,6 @@ pub(super) struct Worker {
     pub(super) state: Arc<State>,
     pub(super) limits: Limits,
     pub(super) pool: Pool,
-    pub(super) forwarder: Forwarder,
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
     /// Client connections that are open, and who waits for the last one.
@@ -48,6 +49,23 @@ pub(super) struct Worker {
     last_closed: Notify,
     reader: RefCell<Reader>,
     is_draining: Cell<bool>,
+}
+
+/// An entry point, as its connections need it.
+pub(super) struct WayIn {
+    pub(super) name: String,
+    pub(super) forwarder: Forwarder,
+}
+
+impl WayIn {
+    fn new(entrypoint: &EntryPoint, usual: &[IpNet]) -> Self {
+        let trusted = match &entrypoint.trust {
+            Trust::Usual => usual.to_vec(),
+            Trust::Networks(networks) => networks.clone(),
+            Trust::All => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
+        };
+        Self { name: entrypoint.name.clone(), forwarder: Forwarder::new(trusted, &own_name()) }
+    }
 }
 
 /// The limits of one exchange, as a worker compares them.
@@ -117,25 +135,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Works until it is told to stop, and until what was under way then has ended. Returns how many were cut off.
-pub(super) fn run(listener: std::net::TcpListener, shared: Shared) -> usize {
+pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default());
     let runtime = runtime.expect("the system has an epoll for each worker");
     runtime.block_on(async move {
-        let listener = TcpListener::from_std(listener);
-        let listener = listener.expect("the socket is in non-blocking mode: entrypoint.rs");
-        work(listener, shared).await
+        let settings = Arc::clone(&shared.state.settings);
+        let way_in = |(entrypoint, listener)| {
+            let listener = TcpListener::from_std(listener);
+            let listener = listener.expect("the socket is in non-blocking mode: entrypoint.rs");
+            (listener, Rc::new(WayIn::new(entrypoint, &settings.trusted_ips)))
+        };
+        let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
+        work(ways_in, shared).await
     })
 }
 
-async fn work(listener: TcpListener, shared: Shared) -> usize {
+async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
     let Shared { state, connections, tls, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
         pool: Pool::new(tls, limits.upstream_idle_max, as_ms(limits.upstream_idle_timeout)),
-        forwarder: Forwarder::new(state.settings.trusted_ips.clone(), &own_name()),
         clock: Clock::start(),
         buffers: Buffers::new(),
         open: Cell::new(0),
@@ -147,17 +169,18 @@ async fn work(listener: TcpListener, shared: Shared) -> usize {
     let keeper = tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     tokio::select! {
-        () = accept_all(&worker, &listener, &connections) => {}
+        _ = join_all(ways_in.iter().map(|way_in| accept_all(&worker, way_in, &connections))) => {}
         _ = stop.wait_for(|stop| *stop != Stop::No) => {}
     }
     worker.is_draining.set(true);
     // Whoever has connected already is served: a socket that closes with connections waiting resets them.
-    if let Ok(listener) = listener.into_std() {
+    for (listener, way_in) in ways_in {
+        let Ok(listener) = listener.into_std() else { continue };
         while let Ok((stream, addr)) = listener.accept() {
             let permit = Arc::clone(&connections).try_acquire_owned();
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
             if let (Ok(permit), Ok(stream)) = (permit, stream) {
-                take(&worker, stream, addr, permit);
+                take(&worker, &way_in, stream, addr, permit);
             }
         }
     }
@@ -188,13 +211,18 @@ async fn sweep(worker: Rc<Worker>) {
 }
 
 /// Takes connections for ever. Where too many are open, further ones wait in the kernel's queue.
-async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, connections: &Arc<Semaphore>) {
+async fn accept_all(
+    worker: &Rc<Worker>,
+    (listener, way_in): &(TcpListener, Rc<WayIn>),
+    connections: &Arc<Semaphore>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 // Asked for after accepting: a permit that waits for a connection here would be missed elsewhere.
                 let permit = Arc::clone(connections).acquire_owned().await;
-                take(worker, stream, addr, permit.expect("nobody closes the semaphore"));
+                let permit = permit.expect("nobody closes the semaphore");
+                take(worker, way_in, stream, addr, permit);
             }
             Err(error) => {
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
@@ -206,9 +234,15 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, connections: &A
 }
 
 /// Serves one connection in a task of its own: what happens there, a panic even, ends that connection only.
-fn take(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
+fn take(
+    worker: &Rc<Worker>,
+    way_in: &Rc<WayIn>,
+    stream: TcpStream,
+    addr: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
     let open = Open::new(Rc::clone(worker), permit);
-    let mut client = Client::new(stream, addr, worker.clock.deadline());
+    let mut client = Client::new(stream, addr, Rc::clone(way_in), worker.clock.deadline());
     tokio::task::spawn_local(async move { http1::serve(&open.worker, &mut client).await });
 }
 

@@ -1,9 +1,11 @@
 //! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
 
-mod catalog;
+pub mod catalog;
 mod constraint;
+mod entrypoint;
 mod host_template;
 mod listen;
+pub mod traefik;
 mod typed;
 
 use std::path::PathBuf;
@@ -11,8 +13,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use catalog::fill_in;
 pub use constraint::Constraint;
+pub use entrypoint::{EntryPoint, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 pub use typed::{Admin, Typed, duration};
@@ -20,8 +22,10 @@ pub use typed::{Admin, Typed, duration};
 /// Everything fixed at start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Where requests come in: the entry point `http`.
-    pub http: Listen,
+    /// Where requests come in.
+    pub entrypoints: Vec<EntryPoint>,
+    /// The entry points of frontends that name none.
+    pub default_entrypoints: Vec<String>,
     /// Where the admin page and the API are; none switches them off.
     pub admin: Option<Listen>,
     /// How often everything is asked anew, at the latest.
@@ -44,8 +48,35 @@ pub struct Settings {
     pub workers: usize,
 }
 
-/// The one entry point there is so far.
+/// The entry point there is where none is named.
 pub const HTTP_ENTRYPOINT: &str = "http";
+
+impl Settings {
+    /// The entry points that are opened.
+    pub fn open_entrypoints(&self) -> impl Iterator<Item = &EntryPoint> {
+        self.entrypoints.iter().filter(|entrypoint| entrypoint.shut.is_none())
+    }
+
+    /// What is not acted on, a sentence for each.
+    pub fn left_out(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for entrypoint in &self.entrypoints {
+            if let Some(why) = entrypoint.shut {
+                lines.push(format!("The entry point {entrypoint} is not opened: {why}."));
+            }
+            for why in &entrypoint.later {
+                lines.push(format!(
+                    "The entry point {entrypoint} asks for more than is there: {why}."
+                ));
+            }
+        }
+        let is_known = |name: &&String| self.entrypoints.iter().any(|e| e.name == **name);
+        for name in self.default_entrypoints.iter().filter(|name| !is_known(name)) {
+            lines.push(format!("defaultEntryPoints names \"{name}\", which is no entry point."));
+        }
+        lines
+    }
+}
 
 /// How often everything is asked anew.
 #[derive(Clone, Debug, Eq, PartialEq)]

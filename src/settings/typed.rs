@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Constraint, Defaults, DockerSettings, DockerTls, FileSettings, FileSource, HostTemplate,
-    Limits, Listen, RancherSettings, Refresh, Settings,
+    Constraint, Defaults, DockerSettings, DockerTls, EntryPoint, FileSettings, FileSource,
+    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, RancherSettings, Refresh, Settings,
 };
 
 /// What `run`, `check` and `explain` take.
@@ -19,6 +19,24 @@ pub struct Typed {
     /// Where requests come in: `:8080`, `127.0.0.1:8080` [default: :8080]
     #[arg(long, env = "HERDER_HTTP", value_name = "ADDRESS", help_heading = "Ports")]
     pub http: Option<Listen>,
+    /// An entry point, in Traefik 1.x's notation: 'Name:http Address::80'; may be repeated [default: http at --http]
+    #[arg(
+        long = "entryPoints",
+        env = "HERDER_ENTRYPOINTS",
+        value_name = "ENTRYPOINT",
+        value_delimiter = '\n',
+        help_heading = "Ports"
+    )]
+    pub entrypoints: Option<Vec<EntryPoint>>,
+    /// The entry points of frontends that name none, a comma-separated list [default: http]
+    #[arg(
+        long = "defaultEntryPoints",
+        env = "HERDER_DEFAULTENTRYPOINTS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        help_heading = "Ports"
+    )]
+    pub default_entrypoints: Option<Vec<String>>,
     /// Where the admin page, the API and /ping are; `off` for nowhere [default: :8000]
     #[arg(long, env = "HERDER_ADMIN", value_name = "ADDRESS", help_heading = "Ports")]
     pub admin: Option<Admin>,
@@ -33,6 +51,19 @@ pub struct Typed {
         help_heading = "Discovery"
     )]
     pub host_template: Option<HostTemplate>,
+
+    /// Settings are read from this file, Traefik 1.x's traefik.toml or the same in YAML [default: traefik.toml in /etc/traefik, $HOME/.traefik or here]
+    #[arg(
+        short = 'c',
+        long = "configFile",
+        env = "HERDER_CONFIGFILE",
+        value_name = "FILE",
+        help_heading = "Files"
+    )]
+    pub config_file: Option<PathBuf>,
+    /// Refuse to start where a setting is unknown, or known and not acted on [default: false]
+    #[arg(long, env = "HERDER_STRICT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Files")]
+    pub strict: Option<bool>,
 
     /// Only services whose traefik.tags fit are routed: `tag==us-*,tag!=us-test` [default: all]
     #[arg(
@@ -59,6 +90,9 @@ pub struct Typed {
         help_heading = "Files"
     )]
     pub file_directory: Option<PathBuf>,
+    /// Rules are read from the settings file itself
+    #[arg(long = "file.main", value_name = "FILE", hide = true)]
+    pub file_main: Option<PathBuf>,
     /// Whether files are read again when they change [default: true]
     #[arg(long = "file.watch", env = "HERDER_FILE_WATCH", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Files")]
     pub file_watch: Option<bool>,
@@ -223,6 +257,7 @@ impl Typed {
             || self.rancher == Some(true)
             || self.file_filename.is_some()
             || self.file_directory.is_some()
+            || self.file_main.is_some()
     }
 
     /// The settings as meant. Both providers are described; who is not used is taken out by the caller, who can
@@ -240,7 +275,11 @@ impl Typed {
             ..usual
         };
         Ok(Settings {
-            http: self.http.unwrap_or(Listen { ip: None, port: 8080 }),
+            entrypoints: self.meant_entrypoints()?,
+            default_entrypoints: match self.default_entrypoints.as_deref() {
+                None | Some([]) => vec![HTTP_ENTRYPOINT.to_owned()],
+                Some(names) => names.to_vec(),
+            },
             admin: match self.admin.unwrap_or(Admin::At(Listen { ip: None, port: 8000 })) {
                 Admin::At(listen) => Some(listen),
                 Admin::Off => None,
@@ -257,10 +296,38 @@ impl Typed {
         })
     }
 
+    /// The entry points that were named, with the address of `--http` for the one of that name.
+    fn meant_entrypoints(&self) -> Result<Vec<EntryPoint>, String> {
+        let mut meant = self.entrypoints.clone().unwrap_or_default();
+        let is_http = |entrypoint: &EntryPoint| entrypoint.name == HTTP_ENTRYPOINT;
+        match (meant.iter_mut().find(|e| is_http(e)), self.http) {
+            (Some(http), Some(listen)) => http.listen = listen,
+            (None, Some(listen)) => meant.insert(0, EntryPoint::plain(HTTP_ENTRYPOINT, listen)),
+            (_, None) => {}
+        }
+        if meant.is_empty() {
+            meant.push(EntryPoint::plain(HTTP_ENTRYPOINT, Listen { ip: None, port: 8080 }));
+        }
+        for (place, entrypoint) in meant.iter().enumerate() {
+            if meant[..place].iter().any(|earlier| earlier.name == entrypoint.name) {
+                return Err(format!("there are two entry points \"{}\"", entrypoint.name));
+            }
+        }
+        if meant.iter().all(|entrypoint| entrypoint.shut.is_some()) {
+            let why: Vec<String> =
+                meant.iter().map(|e| format!("{e}: {}", e.shut.unwrap_or_default())).collect();
+            return Err(format!("no entry point can be opened: {}", why.join("; ")));
+        }
+        Ok(meant)
+    }
+
     fn file_settings(&self) -> Result<Option<FileSettings>, String> {
         let watch = self.file_watch.unwrap_or(true);
         let source = match (&self.file_filename, &self.file_directory) {
-            (None, None) => return Ok(None),
+            (None, None) => match &self.file_main {
+                None => return Ok(None),
+                Some(path) => FileSource::Main(path.clone()),
+            },
             (Some(path), None) => FileSource::File(path.clone()),
             (None, Some(path)) => FileSource::Directory(path.clone()),
             (Some(_), Some(_)) => {
@@ -399,7 +466,7 @@ mod tests {
     #[test]
     fn what_is_not_said_has_its_default() {
         let settings = Typed::default().meant().expect("the defaults fit together");
-        assert_eq!(settings.http.to_string(), ":8080");
+        assert_eq!(settings.entrypoints[0].to_string(), "http at :8080");
         assert_eq!(settings.admin.map(|a| a.to_string()).as_deref(), Some(":8000"));
         assert_eq!(settings.refresh, Refresh::Every(Duration::from_secs(60)));
         let rancher = settings.rancher.expect("described until it is known who answers");

@@ -182,6 +182,40 @@ fn the_labels_are_those_of_the_code() {
     }
 }
 
+/// The TOML of the pages: settings that fit together, rules without a problem.
+#[test]
+fn the_files_of_the_pages_are_good_ones() {
+    let block = Regex::new(r"(?s)```toml\n(.*?)```").expect("a pattern");
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = include_str!("../../docs/settings.md");
+    let migration = include_str!("../../docs/migration.md");
+    let mut count = 0;
+    for found in block.captures_iter(settings).chain(block.captures_iter(migration)) {
+        let path = dir.path().join("traefik.toml");
+        std::fs::write(&path, &found[1]).expect("written");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_herder")).arg("config").arg("-c").arg(&path).output();
+        let output = output.expect("herder runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        count += 1;
+    }
+    let files = include_str!("../../docs/files.md");
+    for found in block.captures_iter(files) {
+        let tree = herder::document::Language::Toml.parse(&found[1]).expect("TOML");
+        let document = herder::model::Document {
+            name: "rules.toml".into(),
+            is_main: false,
+            tree,
+            addresses: std::collections::BTreeMap::new(),
+        };
+        let reading = herder::dialects::read_document(&document);
+        assert_eq!(reading.problems, []);
+        assert_eq!(reading.fragment.frontends.len(), 1);
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
+
 #[test]
 fn the_terms_of_rules_are_those_of_the_code() {
     let page = include_str!("../../docs/rules.md");

@@ -19,5 +19,6 @@ mod licences;
 mod proxy;
 mod quickstart;
 mod rancher;
+mod settings;
 mod streams;
 mod swap;

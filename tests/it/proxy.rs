@@ -261,7 +261,7 @@ async fn a_drain_ends_at_its_deadline() {
 async fn a_port_that_is_taken_is_named() {
     let serving = Serving::start(settings(), &[]);
     let mut taken = settings();
-    taken.http = serving.addr.to_string().parse().expect("an address");
+    taken.entrypoints[0].listen = serving.addr.to_string().parse().expect("an address");
     let error = herder::proxy::Proxy::bind(&taken).err().expect("it is taken").to_string();
     assert!(error.contains(&serving.addr.to_string()), "{error}");
 }

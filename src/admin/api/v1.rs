@@ -8,13 +8,15 @@ use serde_json::Value;
 
 use crate::admin::{App, providers};
 use crate::model::ProviderName;
-use crate::settings::HTTP_ENTRYPOINT;
 
 /// Everything, by provider.
 pub(in crate::admin) async fn all(State(app): State<App>) -> Json<Value> {
     let view = app.state.view();
     let providers = view.sources.keys().map(|&provider| {
-        (provider.to_string(), providers::of(&view.table.config, provider, &default_entrypoints()))
+        (
+            provider.to_string(),
+            providers::of(&view.table.config, provider, &app.state.settings.default_entrypoints),
+        )
     });
     Json(Value::Object(providers.collect()))
 }
@@ -28,7 +30,8 @@ pub(in crate::admin) async fn part(State(app): State<App>, Path(path): Path<Stri
     let Some(provider) = provider else {
         return not_found();
     };
-    let whole = providers::of(&view.table.config, provider, &default_entrypoints());
+    let whole =
+        providers::of(&view.table.config, provider, &app.state.settings.default_entrypoints);
     // Only the levels that 1.7 has: a part of a server has no address of its own.
     let found = parts.try_fold((whole, 0), |(value, depth), key| {
         let child = value.get(key).cloned()?;
@@ -42,8 +45,4 @@ pub(in crate::admin) async fn part(State(app): State<App>, Path(path): Path<Stri
 
 fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
-}
-
-fn default_entrypoints() -> Vec<String> {
-    vec![HTTP_ENTRYPOINT.to_owned()]
 }

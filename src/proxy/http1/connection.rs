@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
@@ -18,7 +19,7 @@ use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::plain_ip;
 use crate::proxy::upstream::poll_write;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{WayIn, Worker};
 
 /// A client's connection.
 pub(in crate::proxy) struct Client {
@@ -29,6 +30,8 @@ pub(in crate::proxy) struct Client {
     pub(super) inbox: Vec<u8>,
     /// Written with the first request.
     address: Option<Address>,
+    /// The entry point it came in by.
+    pub(super) way_in: Rc<WayIn>,
     peer: SocketAddr,
 }
 
@@ -74,8 +77,13 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
 }
 
 impl Client {
-    pub(in crate::proxy) fn new(stream: TcpStream, peer: SocketAddr, deadline: Deadline) -> Self {
-        Self { stream, deadline, inbox: Vec::new(), address: None, peer }
+    pub(in crate::proxy) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        way_in: Rc<WayIn>,
+        deadline: Deadline,
+    ) -> Self {
+        Self { stream, deadline, inbox: Vec::new(), address: None, way_in, peer }
     }
 
     /// Waits for the next head.
@@ -138,11 +146,11 @@ impl Client {
     }
 
     /// The client's address, as servers are told it, and what was read.
-    pub(super) fn address_and_inbox(&mut self, worker: &Worker) -> (&Address, &[u8]) {
+    pub(super) fn address_and_inbox(&mut self) -> (&Address, &[u8]) {
         let peer = self.peer;
         let address = self
             .address
-            .get_or_insert_with(|| Address::new(plain_ip(peer.ip()), &worker.forwarder));
+            .get_or_insert_with(|| Address::new(plain_ip(peer.ip()), &self.way_in.forwarder));
         (address, &self.inbox)
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -26,7 +27,6 @@ use crate::model::Exchange;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::{Place, Risk, Upstream};
 use crate::proxy::worker::Worker;
-use crate::settings::HTTP_ENTRYPOINT;
 use crate::table::{Route, RunningServer, Table, Tried};
 
 /// Before servers that did not answer are asked once more.
@@ -174,7 +174,8 @@ fn begin<'t>(
     out: &mut Vec<u8>,
 ) -> Result<Attempt<'t>, Refusal> {
     out.clear();
-    let (address, inbox) = client.address_and_inbox(worker);
+    let way_in = Rc::clone(&client.way_in);
+    let (address, inbox) = client.address_and_inbox();
     let mut slots = head::slots();
     let slots = &mut slots[..worker.limits.head_lines];
     let request = head::request(&inbox[span.start..span.end], slots).and_then(Request::read);
@@ -201,7 +202,7 @@ fn begin<'t>(
     let query = target.query().strip_prefix('?').unwrap_or_default();
     let of_host = Exchange::of_host;
     let mut exchange =
-        of_host(HTTP_ENTRYPOINT, request.method, host, (target.path(), query), &request);
+        of_host(&way_in.name, request.method, host, (target.path(), query), &request);
     let route = table.lookup(&exchange);
     let moment = Moment { now_ms: worker.clock.now_ms(), random: || fastrand::u64(..) };
     let mut own_answer = None;
@@ -231,7 +232,7 @@ fn begin<'t>(
                 &own_host
             }
         };
-        let hop = Hop { forwarder: &worker.forwarder, client: address, host };
+        let hop = Hop { forwarder: &way_in.forwarder, client: address, host };
         request.write(&exchange, &hop, out);
     }
     let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };

@@ -35,7 +35,7 @@ impl Serving {
     /// Serves `rule -> servers`, each rule with a backend of its own.
     pub(crate) fn start(settings: Settings, routes: &[(&str, &[SocketAddr])]) -> Self {
         let bound = Proxy::bind(&settings).expect("bound");
-        let addr = bound.local_addr();
+        let addr = bound.local_addrs()[0].1;
         let state = Arc::new(State::new(Arc::new(settings), View::default()));
         let running = bound.start(&state);
         let serving = Self { state, addr, running, revision: 0.into() };

@@ -1,0 +1,282 @@
+//! One command line out of four sources: flags, variables, a settings file, defaults.
+//!
+//! Everything that was said elsewhere is turned into flags, which are then read once, by clap: so that a value is checked in
+//! one place, and an error names where it was said.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _};
+
+use super::Cli;
+use crate::document::{Language, Node, Place, Table, Value};
+use crate::settings::catalog;
+use crate::settings::traefik::{self, Found, Given};
+
+/// The subcommands that take settings.
+const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config"];
+
+/// What was said besides the flags as typed.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Where each flag was said that stands in no flag of ours: by its name.
+    pub(super) origins: BTreeMap<String, String>,
+    /// What was said and is not acted on, a sentence for each.
+    pub(super) notes: Vec<String>,
+    /// The settings file.
+    pub(super) file: Option<PathBuf>,
+    /// The command line with all of it.
+    pub(super) args: Vec<OsString>,
+}
+
+/// What was said besides the flags as typed, once [`complete`] has run.
+pub(super) fn said() -> &'static Said {
+    static NOTHING: Said =
+        Said { origins: BTreeMap::new(), notes: Vec::new(), file: None, args: Vec::new() };
+    SAID.get().unwrap_or(&NOTHING)
+}
+
+static SAID: OnceLock<Said> = OnceLock::new();
+
+/// The command line with what variables and a settings file say.
+///
+/// # Errors
+/// When the settings file cannot be read, or a value in it is wrong.
+pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    let Some(command) = args.get(1).and_then(|arg| arg.to_str()).map(str::to_owned) else {
+        return Ok(args);
+    };
+    if !WITH_SETTINGS.contains(&command.as_str()) {
+        return Ok(args);
+    }
+    let own = own_flags(&command);
+    let (mut args, foreign) = split(args, &own);
+    // What clap refuses, it explains better than we could; `--help` ends here as well.
+    let Ok(matches) = Cli::command().try_get_matches_from(&args) else { return Ok(args) };
+    let Some((_, matches)) = matches.subcommand() else { return Ok(args) };
+
+    let names: Vec<String> = own.iter().map(|flag| flag.name.clone()).collect();
+    let flags = traefik::read(&foreign, &names, None);
+    let variables = catalog::read(|name| std::env::var(name).ok());
+    let path = settings_file(matches);
+    let file = match &path {
+        None => Found::default(),
+        Some(path) => traefik::read(&parsed(path)?, &names, Some(&path.display().to_string())),
+    };
+    let mut said = Said { file: path, ..Said::default() };
+    for (found, is_flag) in [(flags, true), (variables, false), (file, false)] {
+        let taken: Vec<String> = said.origins.keys().cloned().collect();
+        said.notes.extend(found.notes);
+        for given in found.given {
+            // A level of the log is no setting of `check`.
+            let Some(flag) = own.iter().find(|flag| flag.name == given.flag) else { continue };
+            let source = matches.value_source(&flag.id);
+            let was_said = match source {
+                Some(ValueSource::CommandLine) => true,
+                Some(ValueSource::EnvVariable) => !is_flag,
+                _ => false,
+            };
+            if was_said || taken.contains(&given.flag) {
+                continue;
+            }
+            check(&command, &given)?;
+            args.push(format!("--{}={}", given.flag, given.value).into());
+            said.origins.insert(given.flag, given.origin);
+        }
+    }
+    let is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
+    if is_strict && !said.notes.is_empty() {
+        bail!(
+            "these settings are not acted on, and --strict was asked for:\n  {}",
+            said.notes.join("\n  ")
+        );
+    }
+    said.args.clone_from(&args);
+    let _ = SAID.set(said);
+    Ok(args)
+}
+
+/// A flag of ours.
+pub(super) struct OwnFlag {
+    pub(super) name: String,
+    pub(super) id: String,
+    /// Whether it stands alone or takes its value after `=` only.
+    is_switch: bool,
+}
+
+/// The flags of a subcommand.
+pub(super) fn own_flags(command: &str) -> Vec<OwnFlag> {
+    let cli = Cli::command();
+    let args = cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+    let flag = |arg: &clap::Arg| {
+        let is_switch = arg.is_require_equals_set() || !arg.get_action().takes_values();
+        Some(OwnFlag { name: arg.get_long()?.to_owned(), id: arg.get_id().to_string(), is_switch })
+    };
+    args.filter_map(flag).collect()
+}
+
+/// Our own flags in their own spelling, and those of Traefik 1.7 that are not ours as a tree.
+fn split(args: Vec<OsString>, own: &[OwnFlag]) -> (Vec<OsString>, Table) {
+    let (mut kept, mut foreign) = (Vec::new(), Table::default());
+    let mut args = args.into_iter().peekable();
+    kept.extend(args.by_ref().take(2));
+    while let Some(arg) = args.next() {
+        let long =
+            arg.to_str().and_then(|text| text.strip_prefix("--")).filter(|long| !long.is_empty());
+        let Some(long) = long else {
+            let is_end = arg == "--";
+            kept.push(arg);
+            if is_end {
+                kept.extend(args.by_ref());
+            }
+            continue;
+        };
+        let (name, value) =
+            long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let name = if name.eq_ignore_ascii_case("c") { "configFile" } else { name };
+        if let Some(flag) = own.iter().find(|flag| flag.name.eq_ignore_ascii_case(name)) {
+            match value {
+                Some(value) => kept.push(format!("--{}={value}", flag.name).into()),
+                None => {
+                    kept.push(format!("--{}", flag.name).into());
+                    if !flag.is_switch {
+                        // Its value is not ours to read.
+                        kept.extend(args.next());
+                    }
+                }
+            }
+            continue;
+        }
+        if !traefik::is_key(name) {
+            kept.push(arg);
+            continue;
+        }
+        let wants_value = traefik::flag_of(name)
+            .is_some_and(|flag| own.iter().any(|own| own.name == flag && !own.is_switch));
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None if wants_value => {
+                args.next().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            None => "true".to_owned(),
+        };
+        put(&mut foreign, name, value);
+    }
+    (kept, foreign)
+}
+
+/// Puts `a.b=c` into a tree.
+fn put(tree: &mut Table, path: &str, value: String) {
+    let place = Place::default();
+    let mut parts = path.split('.').peekable();
+    let mut table = tree;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            // `--docker` after `--docker.domain` adds nothing to it.
+            if table.get(part).is_none_or(|node| node.as_table().is_none()) {
+                table.insert(part, Node { place, value: Value::Scalar(value) });
+            }
+            return;
+        }
+        if table.get(part).is_some_and(|node| node.as_table().is_none()) {
+            table.insert(part, Node { place, value: Value::Table(Table::default()) });
+        }
+        let Some(inner) = table.table_mut(part, place) else { return };
+        table = inner;
+    }
+}
+
+/// The settings file that was named, else the one that is found.
+fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
+    if let Some(path) = matches.get_one::<PathBuf>("config_file") {
+        return Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+    }
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".traefik"));
+    // Traefik 1.7's order (cmd/traefik/traefik.go).
+    let folders = [Some(PathBuf::from("/etc/traefik")), home, Some(PathBuf::from("."))];
+    let names = ["traefik.toml", "traefik.yml", "traefik.yaml"];
+    let paths =
+        folders.into_iter().flatten().flat_map(|folder| names.map(|name| folder.join(name)));
+    paths.into_iter().find(|path| path.is_file())
+}
+
+/// A settings file larger than this is none.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+fn parsed(path: &Path) -> anyhow::Result<Table> {
+    let shown = path.display();
+    let cannot = || format!("cannot read the settings in {shown}");
+    let meta = std::fs::metadata(path).with_context(cannot)?;
+    if meta.len() > FILE_BYTES_MAX {
+        bail!("{}: it is larger than {} MiB", cannot(), FILE_BYTES_MAX >> 20);
+    }
+    let text = std::fs::read_to_string(path).with_context(cannot)?;
+    let language = path.to_str().and_then(Language::of).unwrap_or(Language::Toml);
+    language.parse(&text).map_err(|error| anyhow!("{shown}:{}: {}", error.place, error.message))
+}
+
+/// Whether the flag takes this value; the error says where it was said.
+fn check(command: &str, given: &Given) -> anyhow::Result<()> {
+    let flag = format!("--{}={}", given.flag, given.value);
+    match Cli::command().try_get_matches_from(["herder", command, &flag]) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Err(anyhow!("{}: {}", given.origin, first.trim_start_matches("error: ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(typed: &str, kept: &str, foreign: &[&str]) {
+        let args =
+            ["herder", "run"].into_iter().chain(typed.split_whitespace()).map(OsString::from);
+        let (is, tree) = split(args.collect(), &own_flags("run"));
+        let is: Vec<String> =
+            is.iter().skip(2).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        assert_eq!(is.join(" "), kept);
+        let names: Vec<String> = own_flags("run").into_iter().map(|flag| flag.name).collect();
+        let found = traefik::read(&tree, &names, None);
+        let given = found
+            .given
+            .iter()
+            .map(|given| format!("{}={} {}", given.flag, given.value, given.origin));
+        let all: Vec<String> = given.chain(found.notes).collect();
+        assert_eq!(all, foreign, "{typed}");
+    }
+
+    #[test]
+    fn flags_have_no_case_and_traefiks_are_understood() {
+        check(
+            "--DOCKER.exposedbydefault=false --docker",
+            "--docker.exposedByDefault=false --docker",
+            &[],
+        );
+        check("--c traefik.toml --http :80", "--configFile traefik.toml --http :80", &[]);
+        check("--logLevel=DEBUG", "", &["log.level=debug --logLevel"]);
+        check("--loglevel WARN --web", "", &["log.level=warn --loglevel", "admin=:8080 --api"]);
+        let watch = "--docker.watch is left out: it is so in any case.";
+        check("--docker.watch", "", &["docker=true --docker", watch]);
+        check("--nonsense=1 name", "--nonsense=1 name", &[]);
+        check("--web.address=:99", "", &["admin=:99 --web.address"]);
+        check(
+            "--rancher.metadata.prefix=latest",
+            "",
+            &[
+                "rancher.metadata.version=latest --rancher.metadata.prefix",
+                "rancher=true --rancher",
+            ],
+        );
+        check("--entryPoints=Name:http", "--entryPoints=Name:http", &[]);
+        check("-- --logLevel=DEBUG", "-- --logLevel=DEBUG", &[]);
+    }
+}

@@ -1,0 +1,100 @@
+//! `herder config`: the settings in force, and where each was said.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use serde_json::json;
+
+use super::{Cli, args};
+use crate::config::hide_password;
+use crate::settings::Typed;
+use crate::telemetry::LogArgs;
+
+/// Prints the settings in force, and where each was said: a flag, a variable, a line of a file, or nowhere.
+///
+/// Ends with 0 when they fit together, with 2 when they do not.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Typed,
+    #[command(flatten)]
+    logs: LogArgs,
+    /// Print one JSON object rather than a line for each setting
+    #[arg(long)]
+    json: bool,
+}
+
+/// One setting.
+struct Row {
+    name: String,
+    value: String,
+    origin: String,
+}
+
+/// Prints what is in force.
+///
+/// # Errors
+/// When the settings do not fit together, or standard output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
+    let mut notes = args::said().notes.clone();
+    notes.extend(settings.left_out());
+    let rows = rows()?;
+    let text = if args.json { as_json(&rows, &notes) } else { as_text(&rows, &notes) };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows() -> anyhow::Result<Vec<Row>> {
+    let said = args::said();
+    let matches = Cli::command().try_get_matches_from(&said.args)?;
+    let matches = matches.subcommand_matches("config").cloned().unwrap_or_default();
+    let cli = Cli::command();
+    let command = cli.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
+    let row = |arg: &clap::Arg| {
+        let name = arg.get_long().filter(|name| !["json", "help", "file.main"].contains(name))?;
+        let id = arg.get_id().as_str();
+        let raw = matches.get_raw(id).map(|values| {
+            let values: Vec<_> =
+                values.map(|value| hide_password(&value.to_string_lossy()).into_owned()).collect();
+            values.join(if name == "entryPoints" { " | " } else { "," })
+        });
+        let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());
+        let origin = match (said.origins.get(name), matches.value_source(id)) {
+            (Some(origin), _) => origin.clone(),
+            (None, Some(clap::parser::ValueSource::CommandLine)) => format!("--{name}"),
+            (None, Some(clap::parser::ValueSource::EnvVariable)) => variable.unwrap_or_default(),
+            (None, _) => "default".to_owned(),
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let default = || {
+            let default =
+                help.rsplit_once("[default: ").map(|(_, default)| default.trim_end_matches(']'));
+            default.unwrap_or("none").trim_matches('`').to_owned()
+        };
+        Some(Row { name: name.to_owned(), value: raw.unwrap_or_else(default), origin })
+    };
+    Ok(command.filter_map(row).collect())
+}
+
+fn as_text(rows: &[Row], notes: &[String]) -> String {
+    let mut text = String::new();
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
+    for Row { name, value, origin } in rows {
+        let _ = writeln!(text, "{name:width$}  {value}  ({origin})");
+    }
+    for note in notes {
+        let _ = writeln!(text, "warning: {note}");
+    }
+    text
+}
+
+fn as_json(rows: &[Row], notes: &[String]) -> String {
+    let settings: serde_json::Map<_, _> = rows
+        .iter()
+        .map(|row| (row.name.clone(), json!({"value": row.value, "origin": row.origin})))
+        .collect();
+    format!("{:#}\n", json!({"settings": settings, "warnings": notes}))
+}

@@ -1,0 +1,472 @@
+//! The settings of Traefik 1.7, from its file or its flags, in terms of our own: a flag and a value for each.
+//!
+//! Every setting has one name, that of its flag; a file's `[docker] domain` is `--docker.domain`. So a value is checked in
+//! one place, wherever it comes from. Source: Traefik 1.7, docs/configuration and cmd/traefik/configuration.go.
+
+use crate::document::{Entry, Node, Place, Table, Value};
+
+/// A setting that was said somewhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Given {
+    /// The name of our flag, without dashes.
+    pub flag: String,
+    /// Its value.
+    pub value: String,
+    /// Where it was said, for people: `traefik.toml:3:10`, `TRAEFIK_HTTP_PORT`.
+    pub origin: String,
+}
+
+/// What was found in a file or among flags.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Found {
+    /// What is acted on.
+    pub given: Vec<Given>,
+    /// What is not, a sentence for each.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It is the flag of this name.
+    Flag(&'static str),
+    /// It is a time for this flag; 0, which is no limit there, leaves the default.
+    Time(&'static str),
+    /// It is the level of the log.
+    Level,
+    /// `debug = true`.
+    DebugMode,
+    /// It is not acted on: why.
+    Later(&'static str),
+    /// Nothing has to be done about it.
+    Nothing,
+}
+
+use Fate::{DebugMode, Flag, Later, Level, Nothing, Time};
+
+const NEXT: &str = "it is not acted on yet";
+const ALWAYS: &str = "it is so in any case";
+const METRICS: &str = "metrics are at /metrics of the admin side, for Prometheus";
+const ACCESS_LOG: &str = "there is no access log yet";
+const TLS: &str = "HTTPS is not served yet";
+const PROVIDER: &str = "that provider is not there; there are docker, rancher and file";
+const TEMPLATE: &str = "templates of providers are not used here; the rules are built in";
+
+/// Every key of Traefik 1.7's settings besides entry points, frontends and backends. One that ends in `.*` stands for all
+/// below.
+const KEYS: &[(&str, Fate)] = &[
+    ("debug", DebugMode),
+    ("logLevel", Level),
+    ("checkNewVersion", Nothing),
+    ("sendAnonymousUsage", Nothing),
+    ("providersThrottleDuration", Later("changes are gathered for 2 ms, and then served at once")),
+    ("maxIdleConnsPerHost", Later("each worker keeps up to 256 for each server")),
+    ("insecureSkipVerify", Flag("insecureSkipVerify")),
+    ("rootCAs", Later(NEXT)),
+    ("keepTrailingSlash", Later(NEXT)),
+    ("allowMinWeightZero", Later("a weight of 0 gets nothing here")),
+    ("idleTimeout", Time("respondingTimeouts.idleTimeout")),
+    ("graceTimeOut", Time("lifeCycle.graceTimeOut")),
+    ("defaultEntryPoints", Flag("defaultEntryPoints")),
+    ("constraints", Flag("constraints")),
+    ("hostResolver.*", Later(NEXT)),
+    ("traefikLogsFile", Later("logs go to standard error")),
+    ("accessLogsFile", Later(ACCESS_LOG)),
+    ("traefikLog.filePath", Later("logs go to standard error")),
+    ("traefikLog.format", Flag("log.format")),
+    ("accessLog.*", Later(ACCESS_LOG)),
+    ("web.address", Flag("admin")),
+    ("web.readOnly", Later(ALWAYS)),
+    ("web.statistics.*", Later(NEXT)),
+    ("web.metrics.*", Later(METRICS)),
+    ("web.path", Later("the page is at / of the admin side")),
+    ("web.certFile", Later(TLS)),
+    ("web.keyFile", Later(TLS)),
+    ("api.dashboard", Later(ALWAYS)),
+    ("api.debug", Later(NEXT)),
+    ("api.statistics.*", Later(NEXT)),
+    ("ping.entryPoint", Later("/ping is at the admin side")),
+    ("metrics.*", Later(METRICS)),
+    ("respondingTimeouts.idleTimeout", Time("respondingTimeouts.idleTimeout")),
+    ("respondingTimeouts.readTimeout", Later("a pause in a body may last 60 s, a head 10 s")),
+    ("respondingTimeouts.writeTimeout", Later("a pause in a body may last 60 s")),
+    ("forwardingTimeouts.dialTimeout", Time("forwardingTimeouts.dialTimeout")),
+    ("forwardingTimeouts.responseHeaderTimeout", Time("forwardingTimeouts.responseHeaderTimeout")),
+    ("lifeCycle.graceTimeOut", Time("lifeCycle.graceTimeOut")),
+    ("lifeCycle.requestAcceptGraceTimeout", Later(NEXT)),
+    ("retry.attempts", Later("a request that reached no server is tried at others in any case")),
+    ("healthcheck.interval", Later("there are no active health checks yet")),
+    ("docker.endpoint", Flag("docker.endpoint")),
+    ("docker.domain", Flag("docker.domain")),
+    ("docker.network", Flag("docker.network")),
+    ("docker.exposedByDefault", Flag("docker.exposedByDefault")),
+    ("docker.constraints", Flag("constraints")),
+    ("docker.tls.ca", Flag("docker.tls.ca")),
+    ("docker.tls.cert", Flag("docker.tls.cert")),
+    ("docker.tls.key", Flag("docker.tls.key")),
+    ("docker.tls.caOptional", Later(NEXT)),
+    ("docker.tls.insecureSkipVerify", Later("the daemon's certificate is always checked")),
+    ("docker.watch", Later(ALWAYS)),
+    ("docker.useBindPortIP", Later(NEXT)),
+    ("docker.swarmMode", Later("Swarm's tasks are read from the containers of each node")),
+    ("docker.swarmModeRefreshSeconds", Later(NEXT)),
+    ("docker.filename", Later(TEMPLATE)),
+    ("docker.templateVersion", Later(TEMPLATE)),
+    ("docker.debugLogGeneratedTemplate", Later(TEMPLATE)),
+    ("docker.trace", Later("raise log.level instead")),
+    ("rancher.domain", Flag("rancher.domain")),
+    ("rancher.exposedByDefault", Flag("rancher.exposedByDefault")),
+    ("rancher.refreshSeconds", Flag("refresh")),
+    ("rancher.constraints", Flag("constraints")),
+    ("rancher.enableServiceHealthFilter", Later("only healthy servers get requests in any case")),
+    ("rancher.watch", Later(ALWAYS)),
+    ("rancher.metadata.intervalPoll", Flag("rancher.metadata.intervalPoll")),
+    ("rancher.metadata.prefix", Flag("rancher.metadata.version")),
+    ("rancher.api.*", Later("services are read from the metadata service, which needs no keys")),
+    ("rancher.endpoint", Later("services are read from the metadata service, which needs no keys")),
+    (
+        "rancher.accessKey",
+        Later("services are read from the metadata service, which needs no keys"),
+    ),
+    (
+        "rancher.secretKey",
+        Later("services are read from the metadata service, which needs no keys"),
+    ),
+    ("rancher.filename", Later(TEMPLATE)),
+    ("rancher.templateVersion", Later(TEMPLATE)),
+    ("rancher.debugLogGeneratedTemplate", Later(TEMPLATE)),
+    ("rancher.trace", Later("raise log.level instead")),
+    ("file.filename", Flag("file.filename")),
+    ("file.directory", Flag("file.directory")),
+    ("file.watch", Flag("file.watch")),
+    ("file.templateVersion", Later(TEMPLATE)),
+    ("file.debugLogGeneratedTemplate", Later(TEMPLATE)),
+    ("file.trace", Later("raise log.level instead")),
+    ("acme.*", Later("certificates are not asked for yet")),
+    ("tls.*", Later(TLS)),
+    ("tracing.*", Later("there is no tracing yet")),
+    ("cluster.*", Later("there is no cluster mode")),
+    ("storeConfig.*", Later("there is no cluster mode")),
+    ("boltdb.*", Later(PROVIDER)),
+    ("consul.*", Later(PROVIDER)),
+    ("consulCatalog.*", Later(PROVIDER)),
+    ("dynamodb.*", Later(PROVIDER)),
+    ("ecs.*", Later(PROVIDER)),
+    ("etcd.*", Later(PROVIDER)),
+    ("etcdv3.*", Later(PROVIDER)),
+    ("eureka.*", Later(PROVIDER)),
+    ("kubernetes.*", Later(PROVIDER)),
+    ("marathon.*", Later(PROVIDER)),
+    ("mesos.*", Later(PROVIDER)),
+    ("rest.*", Later(PROVIDER)),
+    ("serviceFabric.*", Later(PROVIDER)),
+    ("zookeeper.*", Later(PROVIDER)),
+];
+
+/// Keys under which whoever may see the page is asked for a name: as long as nobody asks, nobody sees it.
+const ADMIN_AUTH: &[&str] = &["web.auth", "api.auth"];
+
+/// Traefik's own entry point for its API and dashboard, where none is named.
+const ADMIN_ADDRESS: &str = ":8080";
+
+/// Whether a flag of this name, in any case, is one of Traefik's that is not one of ours.
+pub fn is_key(name: &str) -> bool {
+    let tables =
+        ["web", "api", "ping", "file", "docker.tls", "rancher.metadata", "rancher.api", "retry"];
+    tables.iter().any(|table| table.eq_ignore_ascii_case(name)) || fate(name).is_some()
+}
+
+/// The flag of ours whose value a flag of Traefik's takes.
+pub fn flag_of(name: &str) -> Option<&'static str> {
+    match fate(name)? {
+        Flag(flag) | Time(flag) => Some(flag),
+        Level => Some("log.level"),
+        DebugMode | Later(_) | Nothing => None,
+    }
+}
+
+fn fate(path: &str) -> Option<Fate> {
+    let fits = |key: &str| match key.strip_suffix(".*") {
+        Some(family) => path.get(..family.len()).is_some_and(|start| {
+            start.eq_ignore_ascii_case(family)
+                && matches!(path.as_bytes().get(family.len()), None | Some(b'.'))
+        }),
+        None => key.eq_ignore_ascii_case(path),
+    };
+    KEYS.iter().find(|(key, _)| fits(key)).map(|(_, fate)| *fate)
+}
+
+/// Reads the settings of a tree.
+///
+/// `own_flags` are the names of our flags, which may stand in a file as well; `file` is the file's name, none for flags.
+pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
+    let mut reader = Reader { tree, own_flags, file, found: Found::default() };
+    reader.entrypoints();
+    for entry in tree.entries() {
+        let is_else = ["entrypoints", "frontends", "backends"];
+        if !is_else.contains(&entry.key.to_ascii_lowercase().as_str()) {
+            reader.entry(&entry.key.clone(), entry);
+        }
+    }
+    reader.admin();
+    reader.providers();
+    reader.found.each_once();
+    reader.found
+}
+
+impl Found {
+    /// Puts together what several keys say of one flag: all constraints must fit, a page that is switched off stays so,
+    /// and of the others the first counts.
+    fn each_once(&mut self) {
+        let mut kept: Vec<Given> = Vec::new();
+        for given in std::mem::take(&mut self.given) {
+            let first = kept.iter_mut().find(|first| first.flag == given.flag);
+            match (first, given.flag.as_str()) {
+                (None, _) | (Some(_), "entryPoints") => kept.push(given),
+                (Some(first), "constraints") => {
+                    first.value = format!("{},{}", first.value, given.value)
+                }
+                (Some(first), "admin") if given.value == "off" => *first = given,
+                (Some(first), _) if first.value == given.value => {}
+                (Some(first), flag) => {
+                    let Given { origin, .. } = &given;
+                    self.notes.push(format!(
+                        "{origin} is left out: {flag} was said at {} already.",
+                        first.origin
+                    ));
+                }
+            }
+        }
+        self.given = kept;
+    }
+}
+
+struct Reader<'t> {
+    tree: &'t Table,
+    own_flags: &'t [String],
+    file: Option<&'t str>,
+    found: Found,
+}
+
+impl Reader<'_> {
+    fn origin(&self, path: &str, place: Place) -> String {
+        match self.file {
+            Some(file) => format!("{file}:{place}"),
+            None => format!("--{path}"),
+        }
+    }
+
+    fn give(&mut self, flag: &str, value: impl Into<String>, origin: String) {
+        self.found.given.push(Given { flag: flag.to_owned(), value: value.into(), origin });
+    }
+
+    fn note(&mut self, path: &str, place: Place, why: &str) {
+        let origin = self.origin(path, place);
+        let shown = if self.file.is_some() { format!("{origin}: {path}") } else { origin };
+        self.found.notes.push(format!("{shown} is left out: {why}."));
+    }
+
+    fn entry(&mut self, path: &str, entry: &Entry) {
+        let (node, place) = (&entry.node, entry.node.place);
+        if ADMIN_AUTH.iter().any(|key| key.eq_ignore_ascii_case(path)) {
+            let origin = self.origin(path, place);
+            self.give("admin", "off", origin);
+            self.note(path, place, "the admin side has no authentication yet, and is switched off");
+            return;
+        }
+        match (fate(path), &node.value) {
+            (Some(Later(why)), _) => self.note(path, place, why),
+            (Some(fate), Value::Scalar(_) | Value::List(_)) => self.leaf(path, fate, node),
+            (None, Value::Table(table)) if self.has_below(path) => {
+                for entry in table.entries() {
+                    self.entry(&format!("{path}.{}", entry.key), entry);
+                }
+            }
+            (Some(_), Value::Table(_)) => {
+                self.note(path, place, "it is a table, and should be a value")
+            }
+            // Flags and files may switch a table on without saying more.
+            (None, Value::Scalar(text)) if self.has_below(path) && text == "true" => {}
+            (None, Value::Scalar(_) | Value::List(_)) => match self.own_flag(path) {
+                Some(flag) => match text(&node.value) {
+                    Some(text) => {
+                        let origin = self.origin(path, place);
+                        self.give(&flag, text, origin);
+                    }
+                    None => self.note(path, place, "it holds more than plain values"),
+                },
+                None => self.unknown(path, place),
+            },
+            (None, Value::Table(_)) => self.unknown(path, place),
+        }
+    }
+
+    fn own_flag(&self, path: &str) -> Option<String> {
+        self.own_flags.iter().find(|flag| flag.eq_ignore_ascii_case(path)).cloned()
+    }
+
+    fn has_below(&self, path: &str) -> bool {
+        let is_below = |key: &str| {
+            key.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
+                && key.as_bytes().get(path.len()) == Some(&b'.')
+        };
+        KEYS.iter().any(|(key, _)| is_below(key))
+            || self.own_flags.iter().any(|flag| is_below(flag))
+    }
+
+    fn unknown(&mut self, path: &str, place: Place) {
+        let keys = KEYS.iter().map(|(key, _)| key.trim_end_matches(".*"));
+        let keys = keys
+            .chain(["entryPoints", "frontends", "backends"])
+            .chain(self.own_flags.iter().map(String::as_str));
+        let slips =
+            |key: &&str| strsim::damerau_levenshtein(&key.to_lowercase(), &path.to_lowercase());
+        let near = keys.min_by_key(slips).filter(|key| slips(key) <= SLIPS_MAX);
+        let hint = near.map(|key| format!(" Did you mean {key}?")).unwrap_or_default();
+        let origin = self.origin(path, place);
+        let shown = if self.file.is_some() { format!("{origin}: {path}") } else { origin };
+        self.found.notes.push(format!("{shown} is not a key we know, and is left out.{hint}"));
+    }
+
+    fn leaf(&mut self, path: &str, fate: Fate, node: &Node) {
+        let place = node.place;
+        let Some(text) = text(&node.value) else {
+            self.note(path, place, "it holds more than plain values");
+            return;
+        };
+        let origin = self.origin(path, place);
+        match fate {
+            Flag(flag) => self.give(flag, text, origin),
+            Time(flag) if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) != "0" => {
+                self.give(flag, text, origin);
+            }
+            Time(_) => {
+                self.note(path, place, "everything has a limit here, and the default stands")
+            }
+            Level => {
+                let level = match text.to_ascii_lowercase().as_str() {
+                    "fatal" | "panic" => "error".to_owned(),
+                    "warning" => "warn".to_owned(),
+                    level => level.to_owned(),
+                };
+                self.give("log.level", level, origin);
+            }
+            DebugMode if text == "true" && self.tree.get("logLevel").is_none() => {
+                self.give("log.level", "debug", origin)
+            }
+            DebugMode | Nothing | Later(_) => {}
+        }
+    }
+
+    /// `[entryPoints.http] address = ":80"` becomes `Name:http Address::80`.
+    fn entrypoints(&mut self) {
+        let Some(node) = self.tree.get("entryPoints") else {
+            // Traefik 1.7 listens on port 80 where nothing is said.
+            if let Some(file) = self.file {
+                self.give(
+                    "entryPoints",
+                    "Name:http Address::80",
+                    format!("{file} (Traefik's default)"),
+                );
+            }
+            return;
+        };
+        if let Value::List(list) = &node.value {
+            for node in list {
+                if let Some(text) = node.as_text() {
+                    let origin = self.origin("entryPoints", node.place);
+                    self.give("entryPoints", text, origin);
+                }
+            }
+            return;
+        }
+        for entry in node.as_table().into_iter().flat_map(Table::entries) {
+            let mut parts = vec![format!("Name:{}", entry.key)];
+            parts_of("", &entry.node, &mut parts);
+            let origin = self.origin("entryPoints", entry.node.place);
+            self.give("entryPoints", parts.join(" "), origin);
+        }
+    }
+
+    /// `[web]`, or the entry point of `[api]`: where the page is.
+    fn admin(&mut self) {
+        if self.found.given.iter().any(|given| given.flag == "admin") {
+            return;
+        }
+        let api = self.tree.get("api");
+        let Some(node) = api.or_else(|| self.tree.get("web")).or_else(|| self.tree.get("ping"))
+        else {
+            return;
+        };
+        let named = node.as_table().and_then(|table| table.get("entryPoint")?.as_text());
+        let named = named.unwrap_or("traefik");
+        let entrypoint = self
+            .tree
+            .get("entryPoints")
+            .and_then(|e| e.as_table()?.get(named)?.as_table()?.get("address")?.as_text());
+        let (address, origin) =
+            (entrypoint.unwrap_or(ADMIN_ADDRESS).to_owned(), self.origin("api", node.place));
+        // Its entry point is the admin side's; requests do not come in there.
+        self.found.given.retain(|given| {
+            !(given.flag == "entryPoints" && given.value.contains(&format!("Name:{named} ")))
+        });
+        self.give("admin", address, origin);
+    }
+
+    /// A table switches its provider on.
+    fn providers(&mut self) {
+        for name in ["docker", "rancher"] {
+            if let Some(node) = self.tree.get(name).filter(|node| node.as_table().is_some()) {
+                let origin = self.origin(name, node.place);
+                self.give(name, "true", origin);
+            }
+        }
+        let Some(node) = self.tree.get("file") else { return };
+        let has_source = node
+            .as_table()
+            .is_some_and(|t| t.get("filename").is_some() || t.get("directory").is_some());
+        if let Some(file) = self.file.filter(|_| !has_source) {
+            let origin = self.origin("file", node.place);
+            self.give("file.main", file, origin);
+        }
+    }
+}
+
+/// More wrong letters than this are another word.
+const SLIPS_MAX: usize = 3;
+
+/// The keys of an entry point's table as parts of its notation.
+fn parts_of(prefix: &str, node: &Node, parts: &mut Vec<String>) {
+    match &node.value {
+        Value::Table(table) if table.is_empty() && !prefix.is_empty() => {
+            parts.push(prefix.to_owned())
+        }
+        Value::Table(table) => {
+            for entry in table.entries() {
+                let key = if prefix.is_empty() {
+                    entry.key.clone()
+                } else {
+                    format!("{prefix}.{}", entry.key)
+                };
+                parts_of(&key, &entry.node, parts);
+            }
+        }
+        value => {
+            // A blank would end it; what may hold one is not acted on yet.
+            let text = text(value).unwrap_or_default().replace(char::is_whitespace, "");
+            parts.push(format!("{prefix}:{text}"));
+        }
+    }
+}
+
+/// A value as a flag takes it: a list with commas.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Scalar(text) => Some(text.clone()),
+        Value::List(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Node::as_text).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        Value::Table(_) => None,
+    }
+}

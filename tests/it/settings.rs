@@ -1,0 +1,291 @@
+//! Settings from files, flags and variables: Traefik 1.7's own, in their order.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use herder::demo::web_test::WebTest;
+
+use crate::harness::eventually;
+use crate::harness::herder::Herder;
+
+fn herder(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    command.args(args).current_dir(dir).env("HOME", dir);
+    command.envs(variables.iter().copied()).output().expect("herder runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address").port()
+}
+
+const ARTICLE: &str = r#"
+debug = false
+logLevel = "ERROR"
+defaultEntryPoints = ["http"]
+
+[entryPoints]
+  [entryPoints.http]
+  address = "127.0.0.1:HTTP"
+  [entryPoints.second]
+  address = "127.0.0.1:SECOND"
+
+[traefikLog]
+  filePath = "log/traefik.log"
+  format   = "json"
+
+[accessLog]
+  filePath = "log/access.log"
+  format = "json"
+
+[web]
+address = "127.0.0.1:ADMIN"
+
+[file]
+watch = true
+
+[backends.trend.servers.one]
+url = "http://SERVER"
+weight = 10
+
+[frontends.trend]
+backend = "trend"
+[frontends.trend.routes.any]
+rule = "PathPrefixStrip:/trend"
+
+[frontends.second]
+backend = "trend"
+entryPoints = ["second"]
+[frontends.second.routes.any]
+rule = "Path:/second"
+
+[frontends.nowhere]
+backend = "trend"
+entryPoints = ["thrid"]
+[frontends.nowhere.routes.any]
+rule = "Path:/nowhere"
+"#;
+
+/// `./traefik --c traefik.toml`, as the article has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_articles_file_is_served_as_it_stands() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), "one").expect("bound");
+    let server = web.local_addr();
+    tokio::spawn(web.run(std::future::pending()));
+    let second = free_port();
+    let text = ARTICLE
+        .replace("SERVER", &server.to_string())
+        .replace("127.0.0.1:HTTP", "127.0.0.1:0")
+        .replace("127.0.0.1:ADMIN", "127.0.0.1:0")
+        .replace("SECOND", &second.to_string());
+    let path = dir.path().join("traefik.toml");
+    fs::write(&path, &text).expect("written");
+    let path_flag = path.display().to_string();
+    // The harness adds its own ports, log level and format.
+    let herder = Herder::start(&["--c", &path_flag, "--log.level=info"]);
+    eventually("it serves", || async { herder.get("a", "/trend/x").await.status == 200 }).await;
+    let answer = herder.get("a", "/trend/x").await;
+    assert!(answer.body.contains("GET /x HTTP/1.1"), "{}", answer.body);
+    // Each frontend is at its own entry point.
+    assert_eq!(herder.get("a", "/second").await.status, 404);
+    let other = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let ask = |path: &str| other.get(format!("http://127.0.0.1:{second}{path}")).send();
+    assert_eq!(ask("/second").await.expect("an answer").status(), 200);
+    assert_eq!(ask("/trend/x").await.expect("an answer").status(), 404);
+    let problems = herder.admin("/api/problems").await.body;
+    assert!(problems.contains("entry point \\\"thrid\\\", which is not there"), "{problems}");
+    let api = herder.admin("/api/providers/file/frontends/trend").await.json();
+    assert_eq!(api["entryPoints"], serde_json::json!(["http"]));
+    // Its rules are watched; the settings around them are not.
+    fs::write(&path, text.replace("/trend", "/other")).expect("written");
+    eventually("the new rule serves", || async { herder.get("a", "/other/x").await.status == 200 })
+        .await;
+    assert!(herder.log().contains("accessLog is left out"), "{}", herder.log());
+}
+
+#[test]
+fn a_flag_goes_before_a_variable_and_that_before_a_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "[docker]\ndomain = \"file\"\nnetwork = \"file\"\n[rancher]\ndomain = \"file\"\n";
+    fs::write(dir.path().join("traefik.toml"), text).expect("written");
+    let variables = [
+        ("HERDER_DOCKER_DOMAIN", "variable"),
+        ("HERDER_DOCKER_NETWORK", "variable"),
+        ("TRAEFIK_RANCHER_DOMAIN", "catalog"),
+    ];
+    let output = herder(dir.path(), &["config", "--json", "--DOCKER.DOMAIN=flag"], &variables);
+    let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let row = |name: &str| {
+        (said["settings"][name]["value"].clone(), said["settings"][name]["origin"].clone())
+    };
+    assert_eq!(row("docker.domain"), ("flag".into(), "--docker.domain".into()));
+    assert_eq!(row("docker.network"), ("variable".into(), "HERDER_DOCKER_NETWORK".into()));
+    assert_eq!(row("rancher.domain"), ("catalog".into(), "TRAEFIK_RANCHER_DOMAIN".into()));
+    assert_eq!(row("docker").1, "./traefik.toml:1:1");
+    assert_eq!(
+        row("entryPoints").0,
+        "Name:http Address::80",
+        "as Traefik where a file says nothing"
+    );
+    assert_eq!(row("workers").1, "default");
+}
+
+#[test]
+fn yaml_says_the_same_as_toml() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write(
+        "a.toml",
+        "logLevel = \"WARN\"\nconstraints = [\"tag==a\", \"tag!=b\"]\n[entryPoints.http]\naddress = \":81\"\n[docker]\ndomain = \"d\"\n",
+    );
+    write(
+        "a.yml",
+        "logLevel: WARN\nconstraints: [tag==a, \"tag!=b\"]\nentryPoints:\n  http:\n    address: \":81\"\ndocker: {domain: d}\n",
+    );
+    let values = |name: &str| {
+        let output = herder(dir.path(), &["config", "--json", "-c", name], &[]);
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let settings = said["settings"].as_object().expect("settings").iter();
+        settings
+            .filter(|(key, _)| *key != "configFile")
+            .map(|(k, v)| format!("{k}={}", v["value"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values("a.toml"), values("a.yml"));
+    assert!(values("a.toml").contains(&"log.level=\"warn\"".to_owned()));
+    assert!(values("a.toml").contains(&"constraints=\"tag==a,tag!=b\"".to_owned()));
+}
+
+#[test]
+fn what_is_not_acted_on_is_said_or_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "acme = {}\nlogLevl = \"INFO\"\nsendAnonymousUsage = true\n[file]\n[entryPoints.a]\naddress = \":0\"\n[entryPoints.b]\naddress = \":0\"\n[entryPoints.b.tls]\n";
+    fs::write(dir.path().join("t.toml"), text).expect("written");
+    let output = herder(dir.path(), &["check", "-c", "t.toml"], &[]);
+    let said = stdout(&output);
+    for word in [
+        "t.toml:1:8: acme is left out",
+        "Did you mean logLevel?",
+        "entry point b at :0 is not opened",
+        "defaultEntryPoints names \"http\"",
+    ] {
+        assert!(said.contains(word), "{word}: {said}{}", stderr(&output));
+    }
+    assert_eq!(output.status.code(), Some(1));
+    let output = herder(dir.path(), &["check", "-c", "t.toml", "--strict"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("logLevl"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_setting_ends_the_start_with_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (text, word) in [
+        ("[entryPoints.http]\naddress = \":80a\"\n", "t.toml:1:1: "),
+        ("[respondingTimeouts]\nidleTimeout = \"long\"\n", "t.toml:2:15: "),
+        ("[docker]\nexposedByDefault = \"maybe\"\n", "t.toml:2:20: "),
+        ("a = \n", "t.toml:1:5: "),
+        ("constraints = [\"us\"]\n", "tag==us-*"),
+    ] {
+        fs::write(dir.path().join("t.toml"), text).expect("written");
+        let output = herder(dir.path(), &["config", "-c", "t.toml"], &[]);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(stderr(&output).contains(word), "{text}: {}", stderr(&output));
+    }
+    let output = herder(dir.path(), &["config", "-c", "gone.toml"], &[]);
+    assert!(stderr(&output).contains("gone.toml"), "{}", stderr(&output));
+}
+
+/// Whoever may see the page is asked for a name: as long as nobody asks, nobody sees it.
+#[test]
+fn a_guarded_page_is_switched_off() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "[web]\naddress = \":8080\"\n[web.auth.basic]\nusers = [\"a:b\"]\n";
+    fs::write(dir.path().join("traefik.toml"), text).expect("written");
+    let said = stdout(&herder(dir.path(), &["config"], &[]));
+    assert!(
+        said.lines().any(|line| line.starts_with("admin ") && line.contains(" off ")),
+        "{said}"
+    );
+    assert!(!said.contains("a:b"), "{said}");
+}
+
+/// Every flag of the families that the issue of a drop-in names is understood.
+#[test]
+fn the_flags_of_traefik_are_understood() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let flags = [
+        "--debug",
+        "--logLevel=DEBUG",
+        "--defaultEntryPoints=http",
+        "--entryPoints=Name:http Address::80 Redirect.EntryPoint:https",
+        "--traefikLog.format=json",
+        "--accessLog",
+        "--accessLog.filePath=x",
+        "--accessLog.fields.names.a=drop",
+        "--web",
+        "--web.address=:81",
+        "--api",
+        "--api.dashboard=true",
+        "--ping",
+        "--ping.entryPoint=traefik",
+        "--metrics.prometheus",
+        "--metrics.prometheus.buckets=0.1",
+        "--docker",
+        "--docker.domain=a",
+        "--docker.endpoint=unix:///x",
+        "--docker.watch",
+        "--docker.exposedByDefault=false",
+        "--docker.useBindPortIP",
+        "--docker.swarmMode",
+        "--docker.network=n",
+        "--docker.constraints=tag==a",
+        "--docker.tls.insecureSkipVerify",
+        "--rancher",
+        "--rancher.domain=a",
+        "--rancher.metadata",
+        "--rancher.metadata.intervalPoll",
+        "--rancher.metadata.prefix=latest",
+        "--rancher.api",
+        "--rancher.api.accessKey=a",
+        "--rancher.refreshSeconds=15",
+        "--rancher.enableServiceHealthFilter",
+        "--file",
+        "--file.directory=/tmp",
+        "--file.watch",
+        "--respondingTimeouts.idleTimeout=10s",
+        "--respondingTimeouts.readTimeout=5",
+        "--forwardingTimeouts.dialTimeout=3s",
+        "--forwardingTimeouts.responseHeaderTimeout=0s",
+        "--lifeCycle.graceTimeOut=3s",
+        "--lifeCycle.requestAcceptGraceTimeout=1s",
+        "--retry",
+        "--retry.attempts=3",
+        "--healthcheck.interval=5s",
+        "--constraints=tag==a",
+        "--insecureSkipVerify=true",
+        "--checkNewVersion=false",
+        "--sendAnonymousUsage",
+        "--providersThrottleDuration=2s",
+        "--maxIdleConnsPerHost=200",
+        "--keepTrailingSlash",
+        "--acme",
+        "--acme.email=a@b",
+        "--kubernetes",
+        "--consul.endpoint=x",
+    ];
+    for flag in flags {
+        let output = herder(dir.path(), &["config", flag], &[]);
+        assert_eq!(output.status.code(), Some(0), "{flag}: {}", stderr(&output));
+    }
+}
