@@ -18,7 +18,7 @@ use crate::settings::catalog;
 use crate::settings::traefik::{self, Found, Given};
 
 /// The subcommands that take settings.
-const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config"];
+const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
 
 /// What was said besides the flags as typed.
 #[derive(Debug, Default)]
@@ -195,6 +195,10 @@ fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
     if let Some(path) = matches.get_one::<PathBuf>("config_file") {
         return Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
     }
+    // `check FILE` looks at that file, and at no other.
+    if matches.try_contains_id("files").unwrap_or(false) {
+        return None;
+    }
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".traefik"));
     // Traefik 1.7's order (cmd/traefik/traefik.go).
     let folders = [Some(PathBuf::from("/etc/traefik")), home, Some(PathBuf::from("."))];
@@ -220,7 +224,7 @@ fn parsed(path: &Path) -> anyhow::Result<Table> {
 }
 
 /// Whether the flag takes this value; the error says where it was said.
-fn check(command: &str, given: &Given) -> anyhow::Result<()> {
+pub(super) fn check(command: &str, given: &Given) -> anyhow::Result<()> {
     let flag = format!("--{}={}", given.flag, given.value);
     match Cli::command().try_get_matches_from(["herder", command, &flag]) {
         Ok(_) => Ok(()),
@@ -264,8 +268,9 @@ mod tests {
         check("--c traefik.toml --http :80", "--configFile traefik.toml --http :80", &[]);
         check("--logLevel=DEBUG", "", &["log.level=debug --logLevel"]);
         check("--loglevel WARN --web", "", &["log.level=warn --loglevel", "admin=:8080 --api"]);
-        let watch = "--docker.watch is left out: it is so in any case.";
-        check("--docker.watch", "", &["docker=true --docker", watch]);
+        let watch = "--docker.watch is left out: it is always true here.";
+        check("--docker.watch=false", "", &["docker=true --docker", watch]);
+        check("--docker.watch", "", &["docker=true --docker"]);
         check("--nonsense=1 name", "--nonsense=1 name", &[]);
         check("--web.address=:99", "", &["admin=:99 --web.address"]);
         check(

@@ -5,9 +5,11 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod demo;
+mod discover;
 pub mod explain;
 mod files;
 pub mod healthcheck;
+pub mod render;
 pub mod run;
 mod serve;
 mod sources;
@@ -43,6 +45,8 @@ pub enum Command {
     Config(Box<config::Args>),
     /// Says why a container is, or is not, routed, or who takes a URL
     Explain(Box<explain::Args>),
+    /// Writes other programs' configurations out of what was discovered
+    Render(Box<render::Args>),
     /// Asks a running Herder whether it is well, for HEALTHCHECK
     Healthcheck(healthcheck::Args),
     /// A service to try routes with
@@ -81,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(*args).await,
         Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(*args).await,
+        Command::Render(args) => render::run(*args).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::WebTest(args) => web_test::run(args).await,
         Command::Version(args) => version::run(&args),

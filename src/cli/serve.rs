@@ -9,12 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::files;
+use super::{discover, files};
 use crate::admin;
-use crate::control::{Control, Phase, State, View, schedule, supervise};
-use crate::model::ProviderName;
-use crate::providers::docker::Docker;
-use crate::providers::rancher::Rancher;
+use crate::control::{Phase, State, View, schedule};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
 
@@ -57,22 +54,7 @@ pub(super) async fn serve(
 
     let settings = Arc::new(settings);
     let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
-    let (events, queue) = Control::queue();
-    let control = Control::new(Arc::clone(&state), providers(&settings));
-    tokio::spawn(control.run(queue));
-    if let Some(files) = &settings.file {
-        let provider = crate::providers::file::Files::new(files);
-        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
-    }
-    if let Some(docker) = &settings.docker {
-        let provider = Docker::new(docker)?;
-        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
-    }
-    if let Some(rancher) = &settings.rancher {
-        let provider = Rancher::new(rancher)?;
-        tokio::spawn(supervise(provider, events.clone(), schedule.refreshes()));
-    }
-    drop(events);
+    discover::start(&state, &schedule)?;
 
     let running = proxy.start(&state);
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -109,35 +91,14 @@ pub(super) async fn serve(
 /// The admin side has nothing to finish that is worth a longer wait.
 const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
-fn providers(
-    settings: &Settings,
-) -> impl Iterator<Item = (ProviderName, String, crate::settings::Defaults)> {
-    let file = settings.file.as_ref().map(|files| {
-        let endpoint = crate::providers::file::endpoint(files);
-        (ProviderName::File, endpoint, crate::settings::FileSettings::defaults())
-    });
-    let docker = settings
-        .docker
-        .as_ref()
-        .map(|docker| (ProviderName::Docker, docker.endpoint.clone(), docker.defaults.clone()));
-    let rancher = settings.rancher.as_ref().map(|rancher| {
-        (
-            ProviderName::Rancher,
-            crate::providers::rancher::endpoint(rancher),
-            rancher.defaults.clone(),
-        )
-    });
-    file.into_iter().chain(docker).chain(rancher)
-}
-
 /// SIGTERM and SIGINT, as one stream.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for stop signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -145,7 +106,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -38,14 +38,15 @@ enum Fate {
     DebugMode,
     /// It is not acted on: why.
     Later(&'static str),
+    /// It is so in any case.
+    Always,
     /// Nothing has to be done about it.
     Nothing,
 }
 
-use Fate::{DebugMode, Flag, Later, Level, Nothing, Time};
+use Fate::{Always, DebugMode, Flag, Later, Level, Nothing, Time};
 
 const NEXT: &str = "it is not acted on yet";
-const ALWAYS: &str = "it is so in any case";
 const METRICS: &str = "metrics are at /metrics of the admin side, for Prometheus";
 const ACCESS_LOG: &str = "there is no access log yet";
 const TLS: &str = "HTTPS is not served yet";
@@ -76,13 +77,13 @@ const KEYS: &[(&str, Fate)] = &[
     ("traefikLog.format", Flag("log.format")),
     ("accessLog.*", Later(ACCESS_LOG)),
     ("web.address", Flag("admin")),
-    ("web.readOnly", Later(ALWAYS)),
+    ("web.readOnly", Always),
     ("web.statistics.*", Later(NEXT)),
     ("web.metrics.*", Later(METRICS)),
     ("web.path", Later("the page is at / of the admin side")),
     ("web.certFile", Later(TLS)),
     ("web.keyFile", Later(TLS)),
-    ("api.dashboard", Later(ALWAYS)),
+    ("api.dashboard", Always),
     ("api.debug", Later(NEXT)),
     ("api.statistics.*", Later(NEXT)),
     ("ping.entryPoint", Later("/ping is at the admin side")),
@@ -106,7 +107,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("docker.tls.key", Flag("docker.tls.key")),
     ("docker.tls.caOptional", Later(NEXT)),
     ("docker.tls.insecureSkipVerify", Later("the daemon's certificate is always checked")),
-    ("docker.watch", Later(ALWAYS)),
+    ("docker.watch", Always),
     ("docker.useBindPortIP", Later(NEXT)),
     ("docker.swarmMode", Later("Swarm's tasks are read from the containers of each node")),
     ("docker.swarmModeRefreshSeconds", Later(NEXT)),
@@ -119,7 +120,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("rancher.refreshSeconds", Flag("refresh")),
     ("rancher.constraints", Flag("constraints")),
     ("rancher.enableServiceHealthFilter", Later("only healthy servers get requests in any case")),
-    ("rancher.watch", Later(ALWAYS)),
+    ("rancher.watch", Always),
     ("rancher.metadata.intervalPoll", Flag("rancher.metadata.intervalPoll")),
     ("rancher.metadata.prefix", Flag("rancher.metadata.version")),
     ("rancher.api.*", Later("services are read from the metadata service, which needs no keys")),
@@ -181,7 +182,7 @@ pub fn flag_of(name: &str) -> Option<&'static str> {
     match fate(name)? {
         Flag(flag) | Time(flag) => Some(flag),
         Level => Some("log.level"),
-        DebugMode | Later(_) | Nothing => None,
+        Always | DebugMode | Later(_) | Nothing => None,
     }
 }
 
@@ -354,7 +355,8 @@ impl Reader<'_> {
             DebugMode if text == "true" && self.tree.get("logLevel").is_none() => {
                 self.give("log.level", "debug", origin)
             }
-            DebugMode | Nothing | Later(_) => {}
+            Always if text != "true" => self.note(path, place, "it is always true here"),
+            Always | DebugMode | Nothing | Later(_) => {}
         }
     }
 

@@ -52,9 +52,18 @@ fn a_variable_of_the_catalog_is_read_and_a_wrong_one_named() {
 #[test]
 fn help_shows_every_command_and_the_defaults() {
     let help = String::from_utf8_lossy(&herder(&["--help"]).stdout).into_owned();
-    for command in
-        ["run", "demo", "check", "explain", "healthcheck", "web-test", "version", "completions"]
-    {
+    for command in [
+        "run",
+        "demo",
+        "check",
+        "config",
+        "explain",
+        "render",
+        "healthcheck",
+        "web-test",
+        "version",
+        "completions",
+    ] {
         assert!(help.contains(command), "{command} is not in\n{help}");
     }
     let help = String::from_utf8_lossy(&herder(&["run", "--help"]).stdout).into_owned();

@@ -7,6 +7,7 @@
 //! | `yes` | as it stands, with `herder` in the path |
 //! | `demo-start` | starts the demo, but for `cargo run` and the ports |
 //! | `demo` | while the demo runs |
+//! | `traefik-file` | with Docker, beside the settings file of the page; it may find something |
 //! | `web-test` | while `herder web-test` runs |
 //! | `docker`, `docker-running`, `docker-example` | with a Docker daemon: starts the quickstart, beside it, and on its own (`quickstart.rs`) |
 //! | `no` | needs what a test cannot have: Rancher, a registry, a shell's own folders |
@@ -56,6 +57,7 @@ pub(crate) fn run(block: &str) -> String {
 #[test]
 fn every_shell_block_says_where_it_runs() {
     let known = [
+        "traefik-file",
         "yes",
         "no",
         "demo-start",
@@ -214,6 +216,29 @@ fn the_files_of_the_pages_are_good_ones() {
         count += 1;
     }
     assert_eq!(count, 3);
+}
+
+/// The commands of the migration, beside its own file. Other containers of this machine may have problems: that is no failure
+/// of the command.
+#[test]
+fn the_commands_of_the_migration_run() {
+    let block = Regex::new(r"(?s)```toml\n(.*?)```").expect("a pattern");
+    let page = include_str!("../../docs/migration.md");
+    let file = &block.captures(page).expect("a file")[1];
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("traefik.toml"), file).expect("written");
+    let commands = blocks("traefik-file");
+    assert_eq!(commands.len(), 3);
+    for command in commands {
+        let args: Vec<&str> =
+            command.trim().strip_prefix("herder ").expect("a command").split(' ').collect();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_herder")).args(&args).current_dir(&folder).output();
+        let output = output.expect("herder runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {stderr}");
+        assert!(!output.stdout.is_empty(), "{command}: {stderr}");
+    }
 }
 
 #[test]

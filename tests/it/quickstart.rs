@@ -161,7 +161,7 @@ async fn a_health_check_moves_a_server_in_and_out() {
     };
     let explained = || async {
         let explain = Command::new(env!("CARGO_BIN_EXE_herder"))
-            .args(["explain", &container.name])
+            .args(["explain", "--docker", "--docker.domain=health.e2e", &container.name])
             .env("HERDER_ADMIN", herder.admin.to_string())
             .output();
         String::from_utf8(explain.expect("herder explain").stdout).expect("text")

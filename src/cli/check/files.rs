@@ -1,0 +1,139 @@
+//! Files that are checked by themselves: rules, settings, and the labels of Compose files.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::finding::{File, Finding};
+use crate::cli::args;
+use crate::dialects;
+use crate::document::{Language, Node, Place, Table, Value};
+use crate::model::{
+    Address, Document, Instance, Kind, Labels, Problem, ProviderName, Service, Severity, State,
+    Trace,
+};
+use crate::settings::{Defaults, traefik};
+
+/// What is wrong in one file.
+///
+/// # Errors
+/// When it cannot be read at all.
+pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Vec<Finding>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let language = Language::of(&name).unwrap_or(Language::Toml);
+    let tree = match language.parse(&text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let Place { line, column } = error.place;
+            let message = format!("The file cannot be read: {}.", error.message);
+            return Ok(vec![finding(Severity::Error, File { name, line, column }, message)]);
+        }
+    };
+    if let Some(services) = tree.get("services").and_then(Node::as_table) {
+        let project = path.canonicalize().ok();
+        let project = project.as_deref().and_then(Path::parent).and_then(Path::file_name);
+        let project = project.map_or_else(|| "project".into(), |name| name.to_string_lossy());
+        return Ok(compose(&name, &project, services, defaults));
+    }
+    let is_rules = tree.get("frontends").is_some() || tree.get("backends").is_some();
+    let is_settings = tree.entries().any(|entry| {
+        !["frontends", "backends", "tls"].contains(&entry.key.to_ascii_lowercase().as_str())
+    });
+    let mut findings = Vec::new();
+    if is_settings {
+        let own: Vec<String> = args::own_flags("run").into_iter().map(|flag| flag.name).collect();
+        let found = traefik::read(&tree, &own, Some(&name));
+        findings.extend(found.notes.iter().map(|note| Finding::of_settings(note)));
+        let wrong = found.given.iter().filter_map(|given| args::check("run", given).err());
+        findings.extend(wrong.map(|error| Finding {
+            severity: Severity::Error,
+            ..Finding::of_settings(&format!("{error:#}."))
+        }));
+    }
+    if is_rules {
+        let (name, addresses) = (name.as_str().into(), std::collections::BTreeMap::new());
+        let document = Document { name, is_main: is_settings, tree, addresses };
+        let problems = dialects::read_document(&document).problems;
+        findings.extend(problems.iter().map(Finding::of));
+    }
+    Ok(findings)
+}
+
+fn finding(severity: Severity, file: File, message: String) -> Finding {
+    let who = file.name.clone();
+    Finding { severity, file: Some(file), who, label: None, message, hint: None }
+}
+
+/// The labels of a Compose file, each service as if its container ran.
+fn compose(name: &str, project: &str, services: &Table, defaults: &Defaults) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for entry in services.entries() {
+        let Some(table) = entry.node.as_table() else { continue };
+        let deploy = table.get("deploy").and_then(Node::as_table);
+        let nodes = [table.get("labels"), deploy.and_then(|deploy| deploy.get("labels"))];
+        let labels: Vec<(String, String, Place)> =
+            nodes.into_iter().flatten().flat_map(labels).collect();
+        let service = Service {
+            id: entry.key.as_str().into(),
+            name: entry.key.clone(),
+            stack: Some(project.to_owned()),
+            labels: labels.iter().map(|(k, v, _)| (k.clone(), v.clone())).collect::<Labels>(),
+            instances: vec![Instance {
+                id: entry.key.as_str().into(),
+                name: entry.key.clone(),
+                addresses: vec![Address {
+                    network: None,
+                    ip: [127, 0, 0, 1].into(),
+                    shared: true,
+                    published: None,
+                }],
+                // What the image exposes is not known here.
+                exposed_ports: vec![80],
+                state: State::Running,
+                health: None,
+            }],
+            kind: Kind::Containers,
+            state: None,
+            health_checked: false,
+            age_order: None,
+        };
+        let off = &mut Trace::off();
+        let problems = dialects::read(ProviderName::Docker, &service, defaults, off).problems;
+        let at = |problem: &Problem| {
+            let label = problem.origin.label.as_deref();
+            let line = labels.iter().find(|(key, ..)| Some(key.as_str()) == label);
+            let Place { line, column } = line.map_or(entry.node.place, |(_, _, place)| *place);
+            Finding {
+                file: Some(File { name: name.to_owned(), line, column }),
+                who: entry.key.clone(),
+                ..Finding::of(problem)
+            }
+        };
+        // Which network it is in is not known here either.
+        let is_known =
+            |problem: &&Problem| problem.origin.label.as_deref() != Some("traefik.docker.network");
+        findings.extend(problems.iter().filter(is_known).map(at));
+    }
+    findings
+}
+
+/// Labels as a table or as a list of `key=value`.
+fn labels(node: &Node) -> Vec<(String, String, Place)> {
+    match &node.value {
+        Value::Table(table) => {
+            let label = |entry: &crate::document::Entry| {
+                Some((entry.key.clone(), entry.node.as_text()?.to_owned(), entry.node.place))
+            };
+            table.entries().filter_map(label).collect()
+        }
+        Value::List(list) => {
+            let label = |node: &Node| {
+                let (key, value) = node.as_text()?.split_once('=')?;
+                Some((key.to_owned(), value.to_owned(), node.place))
+            };
+            list.iter().filter_map(label).collect()
+        }
+        Value::Scalar(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,164 @@
+//! What a template sees: everything that was discovered, and what is made of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::config::{Backend, Frontend};
+use crate::control::View;
+use crate::model::{BackendId, FrontendId, Health, Instance, Kind, ProviderName, Service, State};
+
+/// The whole of it.
+pub(super) fn of(view: &View) -> Value {
+    let services: Vec<(ProviderName, &Service)> = view
+        .sources
+        .iter()
+        .filter_map(|(&provider, source)| Some((provider, source.snapshot.as_deref()?)))
+        .flat_map(|(provider, snapshot)| snapshot.services.iter().map(move |s| (provider, &**s)))
+        .collect();
+    let mut stacks: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (provider, service) in &services {
+        let stack = stacks.entry(service.stack.as_deref().unwrap_or_default()).or_default();
+        stack.push(self::service(*provider, service));
+    }
+    let config = &view.table.config;
+    let serving = config.frontends.iter().filter(|(_, frontend)| frontend.shadowed_by.is_none());
+    let mut serving: Vec<_> = serving.collect();
+    // In the order in which they are asked.
+    serving.sort_by_key(|(id, frontend)| (std::cmp::Reverse(frontend.effective_priority()), *id));
+    let serves =
+        |f: &Frontend| config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty());
+    let frontends: Vec<Value> = serving.iter().map(|(id, f)| frontend(id, f, serves(f))).collect();
+    let mut hosts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for ((_, frontend), value) in serving.iter().zip(&frontends) {
+        for host in frontend.rule.hosts().unwrap_or_default() {
+            hosts.entry(host).or_default().push(value);
+        }
+    }
+    json!({
+        "self": {"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()},
+        "stacks": stacks.iter().map(|(name, services)| json!({"name": name, "services": services})).collect::<Vec<_>>(),
+        "services": services.iter().map(|(provider, s)| service(*provider, s)).collect::<Vec<_>>(),
+        "containers": services
+            .iter()
+            .flat_map(|(_, s)| s.instances.iter().map(move |i| container(s, i)))
+            .collect::<Vec<_>>(),
+        "hosts": hosts
+            .iter()
+            .map(|(name, frontends)| json!({"name": name, "frontends": frontends}))
+            .collect::<Vec<_>>(),
+        "frontends": frontends,
+        "backends": config.backends.iter().map(|(id, b)| backend(id, b)).collect::<Vec<_>>(),
+    })
+}
+
+fn service(provider: ProviderName, service: &Service) -> Value {
+    let kind = match &service.kind {
+        Kind::Containers => "containers",
+        Kind::External => "external",
+        Kind::Other(kind) => kind,
+    };
+    let labels: BTreeMap<&String, &String> = service.labels.iter().collect();
+    json!({
+        "provider": provider.as_str(),
+        "id": &*service.id,
+        "name": service.name,
+        "stack": service.stack,
+        "kind": kind,
+        "state": service.state,
+        "labels": labels,
+        "containers": service.instances.iter().map(|i| container(service, i)).collect::<Vec<_>>(),
+    })
+}
+
+fn container(service: &Service, instance: &Instance) -> Value {
+    let (state, running) = match &instance.state {
+        State::Running => ("running", true),
+        State::Stopping => ("stopping", false),
+        State::Down(word) => (word.as_str(), false),
+    };
+    let (health, well) = match &instance.health {
+        None => ("unchecked", true),
+        Some(Health::Healthy) => ("healthy", true),
+        Some(Health::Failing(word)) => (word.as_str(), false),
+    };
+    let addresses = instance.addresses.iter();
+    json!({
+        "id": &*instance.id,
+        "name": instance.name,
+        "service": service.name,
+        "stack": service.stack,
+        "ip": instance.addresses.first().map(|address| address.ip.to_string()),
+        "addresses": addresses
+            .map(|a| json!({"network": a.network, "ip": a.ip.to_string()}))
+            .collect::<Vec<_>>(),
+        "ports": instance.exposed_ports,
+        "state": state,
+        "health": health,
+        "serves": running && well,
+    })
+}
+
+fn frontend(id: &FrontendId, frontend: &Frontend, serves: bool) -> Value {
+    let paths = frontend.rule.paths().unwrap_or_default();
+    json!({
+        "id": id_of(id.provider, &id.name),
+        "provider": id.provider.as_str(),
+        "name": &*id.name,
+        "rule": frontend.rule.text(),
+        "hosts": frontend.rule.hosts().unwrap_or_default(),
+        "paths": paths.iter().map(|path| path.text()).collect::<Vec<_>>(),
+        "entrypoints": frontend.entrypoints,
+        "serves": serves,
+        "priority": frontend.effective_priority(),
+        "backend": id_of(frontend.backend.provider, &frontend.backend.name),
+    })
+}
+
+fn backend(id: &BackendId, backend: &Backend) -> Value {
+    let servers = backend.servers.iter().map(|(name, server)| {
+        json!({
+            "name": &**name,
+            "container": &*server.origin.service,
+            "url": server.url(),
+            "address": server.addr.to_string(),
+            "ip": server.addr.ip().to_string(),
+            "port": server.addr.port(),
+            "scheme": server.scheme.as_str(),
+            "weight": server.weight,
+        })
+    });
+    json!({
+        "id": id_of(id.provider, &id.name),
+        "provider": id.provider.as_str(),
+        "name": &*id.name,
+        "method": backend.method.as_str(),
+        "cookie": backend.sticky.as_ref().map(|sticky| &sticky.cookie),
+        "servers": servers.collect::<Vec<_>>(),
+    })
+}
+
+/// A name that every program takes: letters, digits and `-`. What else was in it stands as its number, so that two names
+/// stay two.
+fn id_of(provider: ProviderName, name: &str) -> String {
+    let mut id = format!("{provider}-");
+    for c in name.chars() {
+        match c.is_ascii_alphanumeric() || c == '-' {
+            true => id.push(c),
+            false => id.push_str(&format!("_{:x}", u32::from(c))),
+        }
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_can_stand_anywhere() {
+        assert_eq!(id_of(ProviderName::Docker, "backend-a"), "docker-backend-a");
+        assert_eq!(id_of(ProviderName::File, "a;b{"), "file-a_3bb_7b");
+        assert_ne!(id_of(ProviderName::File, "a.b"), id_of(ProviderName::File, "a;b"));
+    }
+}

@@ -1,0 +1,146 @@
+//! `herder render`: other programs' configurations out of what was discovered, as confd and docker-gen make them.
+
+mod data;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use handlebars::{Handlebars, handlebars_helper, no_escape};
+use tracing::{info, warn};
+
+use output::Output;
+
+use crate::cli::{discover, sources};
+use crate::control::{State, View, schedule};
+use crate::settings::Typed;
+use crate::telemetry::{self, LogArgs};
+
+/// Writes a file from a handlebars template over the discovered services, once or at every change.
+///
+/// The template sees `stacks`, `services` and `containers` as they were discovered, and the `frontends` and `backends` that are
+/// made of them. The file is replaced as a whole, after the check has found it good; otherwise the old one stays.
+///
+/// Ends with 0 when the file is as it should be, with 1 when the check or the reload failed, with 2 when a source could not be
+/// read or the template is wrong.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The template
+    #[arg(value_name = "TEMPLATE")]
+    template: PathBuf,
+    /// The file to write
+    #[arg(value_name = "OUTPUT")]
+    output: PathBuf,
+    /// Write it again at every change
+    #[arg(long)]
+    watch: bool,
+    /// A shell command that finds the new file good or not; `{}` in it is its name: 'haproxy -c -f {}'
+    #[arg(long, value_name = "COMMAND")]
+    check: Option<String>,
+    /// A shell command to run once the file was replaced: 'systemctl reload haproxy'
+    #[arg(long, value_name = "COMMAND")]
+    reload: Option<String>,
+    #[command(flatten)]
+    settings: Typed,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+/// Renders, once or until a signal.
+///
+/// # Errors
+/// When a source cannot be read, or the template is wrong.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    telemetry::start(&args.logs);
+    let template = Template::read(&args.template)?;
+    let Args { output, check, reload, .. } = args;
+    let output = Output { path: output, check, reload };
+    let settings = sources::settings(args.settings).await?;
+    if !args.watch {
+        let text = template.render(&sources::view_once(&settings).await?)?;
+        return Ok(match output.replace(&text).await {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("herder: {error:#}");
+                ExitCode::FAILURE
+            }
+        });
+    }
+    let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;
+    let settings = Arc::new(settings);
+    let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
+    let mut changes = state.subscribe();
+    discover::start(&state, &schedule)?;
+    let mut signals = super::serve::Signals::new()?;
+    let mut last = String::new();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => changed.context("nobody discovers any more")?,
+            () = signals.next() => break,
+        }
+        let view = state.view();
+        // Before every provider has answered, the file would lose what the others know.
+        if view.sources.values().any(|source| source.snapshot.is_none()) {
+            continue;
+        }
+        let text = match template.render(&view) {
+            Ok(text) => text,
+            Err(error) => {
+                warn!(
+                    error = format!("{error:#}"),
+                    "the template cannot be rendered; the old file stays"
+                );
+                continue;
+            }
+        };
+        if text == last {
+            continue;
+        }
+        match output.replace(&text).await {
+            Ok(true) => info!(file = %output.path.display(), "replaced"),
+            Ok(false) => {}
+            Err(error) => warn!(error = format!("{error:#}"), "not replaced"),
+        }
+        // What was refused is not tried again before it changes.
+        last = text;
+    }
+    schedule.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A template that was read.
+struct Template(Handlebars<'static>);
+
+impl Template {
+    fn read(path: &std::path::Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the template {}", path.display()))?;
+        let mut handlebars = Handlebars::new();
+        handlebars.set_strict_mode(true);
+        handlebars.register_escape_fn(no_escape);
+        handlebars_helper!(join: |list: array, with: str| {
+            let texts: Vec<String> = list.iter().map(|value| match value.as_str() {
+                Some(text) => text.to_owned(),
+                None => value.to_string(),
+            }).collect();
+            texts.join(with)
+        });
+        handlebars_helper!(json: |value: Json| value.to_string());
+        handlebars_helper!(lower: |text: str| text.to_lowercase());
+        handlebars_helper!(replace: |text: str, from: str, to: str| text.replace(from, to));
+        handlebars.register_helper("join", Box::new(join));
+        handlebars.register_helper("json", Box::new(json));
+        handlebars.register_helper("lower", Box::new(lower));
+        handlebars.register_helper("replace", Box::new(replace));
+        handlebars
+            .register_template_string("template", text)
+            .with_context(|| format!("the template {} is wrong", path.display()))?;
+        Ok(Self(handlebars))
+    }
+
+    fn render(&self, view: &View) -> anyhow::Result<String> {
+        Ok(self.0.render("template", &data::of(view))?)
+    }
+}

@@ -1,0 +1,129 @@
+//! `herder check`: files, formats, and a Traefik that runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::eventually;
+use crate::harness::herder::Herder;
+
+fn check(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    command
+        .arg("check")
+        .args(args)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .output()
+        .expect("herder runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+const COMPOSE: &str = r#"
+services:
+  web:
+    image: web
+    labels:
+      traefik.enable: "true"
+      traefik.port: "80a"
+      traefik.frontend.rule: "Hosst:web.local"
+  api:
+    labels:
+      - traefik.prot=80
+      - "traefik.frontend.redirect.regex=(?=x)"
+  good:
+    labels: ["traefik.frontend.rule=Host:good.local"]
+"#;
+
+const RULES: &str = "[backends.b.servers.s]\nurl = \"http://127.0.0.1:80\"\n[frontends.f]\nbackend = \"b\"\npriority = \"x\"\n[frontends.f.routes.r]\nrule = \"Host:a.local\"\n";
+
+#[test]
+fn files_are_looked_at_by_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write("docker-compose.yml", COMPOSE);
+    write("rules.toml", RULES);
+    write("traefik.toml", "logLevl = \"x\"\n[respondingTimeouts]\nidleTimeout = \"long\"\n");
+    write("broken.toml", "a = \n");
+    let output =
+        check(folder.path(), &["docker-compose.yml", "rules.toml", "traefik.toml", "broken.toml"]);
+    let said = stdout(&output);
+    for line in [
+        "error: docker-compose.yml:8:30: traefik.frontend.rule \"Hosst:web.local\" cannot be read",
+        "warning: docker-compose.yml:11:9: traefik.prot is not a label we know. Did you mean traefik.port?",
+        "error: docker-compose.yml:12:9: traefik.frontend.redirect.regex",
+        "look-around",
+        "error: rules.toml:5:12: frontends.f.priority \"x\" is not a whole number",
+        "warning: traefik.toml:1:11: logLevl is not a key we know",
+        "error: traefik.toml:3:15: ",
+        "error: broken.toml:1:5: The file cannot be read",
+        "4 files; ",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("good"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    write("rules.toml", &RULES.replace("priority = \"x\"\n", ""));
+    assert_eq!(check(folder.path(), &["rules.toml"]).status.code(), Some(0));
+    assert_eq!(check(folder.path(), &["gone.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn sarif_has_the_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("rules.toml"), RULES).expect("written");
+    let output = check(folder.path(), &["rules.toml", "--format", "sarif"]);
+    let sarif: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(sarif["version"], "2.1.0");
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!(result["level"], "error");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "rules.toml");
+    assert_eq!(
+        (&place["region"]["startLine"], &place["region"]["startColumn"]),
+        (&5.into(), &12.into())
+    );
+    let output = check(folder.path(), &["rules.toml", "--format", "json"]);
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(json["problems"][0]["line"], 5);
+}
+
+/// What runs answers `/api/providers` as Traefik 1.7 does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_differ_from_what_runs_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = RULES.replace("priority = \"x\"\n", "");
+    let path = folder.path().join("rules.toml");
+    fs::write(&path, &good).expect("written");
+    let flag = format!("--file.filename={}", path.display());
+    let old = Herder::start(&["run", &flag, "--file.watch=false"]);
+    eventually("it knows", || async { old.admin("/api").await.body.contains("a.local") }).await;
+    let against = format!("http://{}", old.admin);
+    let args = [flag.as_str(), "--against", &against];
+    let output = check(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    fs::write(
+        &path,
+        good.replace(":80\"", ":81\"")
+            + "[frontends.g]\nbackend = \"b\"\n[frontends.g.routes.r]\nrule = \"Host:new.local\"\n",
+    )
+    .expect("written");
+    let output = check(folder.path(), &args);
+    let said = stdout(&output);
+    for line in [
+        "differs: file Host:a.local: backend: servers: http://127.0.0.1:80 is 1 there, and not here",
+        "differs: file Host:a.local: backend: servers: http://127.0.0.1:81 is 1 here, and not there",
+        "differs: file Host:new.local is here, and not there",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+    drop(old);
+    assert_eq!(check(folder.path(), &args).status.code(), Some(2));
+}

@@ -1,0 +1,156 @@
+//! `herder render`: files for other programs, which look at them themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::harness::eventually;
+
+const RULES: &str = r#"
+[backends.shop.servers.one]
+url = "http://127.0.0.1:8081"
+weight = 2
+[backends.shop.servers.two]
+url = "http://127.0.0.1:8082"
+[backends.shop.loadBalancer.stickiness]
+cookieName = "shop"
+[backends.empty.servers]
+
+[frontends.shop]
+backend = "shop"
+[frontends.shop.routes.r]
+rule = "Host:shop.local,www.shop.local"
+[frontends.api]
+backend = "shop"
+[frontends.api.routes.r]
+rule = "Host:shop.local;PathPrefix:/api"
+[frontends.empty]
+backend = "empty"
+[frontends.empty.routes.r]
+rule = "Host:empty.local"
+"#;
+
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self { folder: tempfile::tempdir().expect("a folder") };
+        files.write("rules.toml", RULES);
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn command(&self, template: &Path, output: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+        command.arg("render").arg(template).arg(self.path(output)).args(more);
+        command.arg(format!("--file.filename={}", self.path("rules.toml").display()));
+        command
+    }
+
+    fn render(&self, template: &Path, output: &str, more: &[&str]) -> Output {
+        self.command(template, output, more).output().expect("herder runs")
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/render").join(name)
+}
+
+#[test]
+fn haproxy_and_nginx_take_what_the_examples_make() {
+    let files = Files::new();
+    for (template, output, check) in [
+        ("haproxy.cfg.hbs", "haproxy.cfg", "haproxy -c -f {}"),
+        ("nginx.conf.hbs", "nginx.conf", "nginx -t -c {}"),
+    ] {
+        let made = files.render(&example(template), output, &["--check", check]);
+        assert!(made.status.success(), "{}\n{}", stderr(&made), files.read(output));
+        for word in ["127.0.0.1:8081", "127.0.0.1:8082", "shop.local", "/api", "empty.local"] {
+            assert!(files.read(output).contains(word), "{word} is not in\n{}", files.read(output));
+        }
+    }
+}
+
+#[test]
+fn a_template_sees_what_was_discovered() {
+    let files = Files::new();
+    let template = files.write(
+        "t.hbs",
+        "{{#each backends}}{{id}}:{{#each servers}} {{ip}}:{{port}}*{{weight}}{{/each}}\n{{/each}}\
+         {{#each hosts}}{{name}}={{#each frontends}}{{backend}} {{/each}}\n{{/each}}{{json stacks}}{{lower \"ABC\"}}{{replace \"a.b\" \".\" \"-\"}}",
+    );
+    let made = files.render(&template, "out", &[]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_eq!(
+        files.read("out"),
+        "file-empty:\nfile-shop: 127.0.0.1:8081*2 127.0.0.1:8082*1\nempty.local=file-empty \n\
+         shop.local=file-shop file-shop \nwww.shop.local=file-shop \n[]abca-b"
+    );
+}
+
+#[test]
+fn what_is_refused_leaves_the_old_file() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "new");
+    files.write("out", "old");
+    let made = files.render(&template, "out", &["--check", "grep -q never {}"]);
+    assert_eq!(made.status.code(), Some(1), "{}", stderr(&made));
+    assert!(stderr(&made).contains("the old one stays"), "{}", stderr(&made));
+    assert_eq!(files.read("out"), "old");
+    let made = files.render(&template, "out", &["--check", "grep -q new {}", "--reload", "false"]);
+    assert_eq!(made.status.code(), Some(1), "{}", stderr(&made));
+    assert_eq!(files.read("out"), "new");
+    let left = fs::read_dir(files.folder.path()).expect("a folder").flatten();
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left.count(), 0, "nothing is left over");
+    for wrong in ["{{#each x}", "{{nobody.knows}}"] {
+        let made = files.render(&files.write("w.hbs", wrong), "out", &[]);
+        assert_eq!(made.status.code(), Some(2), "{wrong}");
+    }
+}
+
+/// A process that is ended when the test is.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_written_and_told() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "{{#each hosts}}{{name}} {{/each}}");
+    let reload = format!("echo told >> {}", files.path("told").display());
+    let mut command = files.command(&template, "out", &["--watch", "--reload", &reload]);
+    let _running = Running(command.stderr(Stdio::null()).spawn().expect("herder starts"));
+    eventually("it is written", || async {
+        files.read("out") == "empty.local shop.local www.shop.local "
+    })
+    .await;
+    files.write("rules.toml", &RULES.replace("www.", "new."));
+    eventually("it is written again", || async { files.read("out").contains("new.shop.local") })
+        .await;
+    eventually("it was told twice", || async { files.read("told") == "told\ntold\n" }).await;
+}
