@@ -61,6 +61,7 @@ fn rows() -> anyhow::Result<Vec<Row>> {
                 values.map(|value| hide_password(&value.to_string_lossy()).into_owned()).collect();
             values.join(if name == "entryPoints" { " | " } else { "," })
         });
+        let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
         let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());
         let origin = match (said.origins.get(name), matches.value_source(id)) {
             (Some(origin), _) => origin.clone(),

@@ -166,7 +166,7 @@ pub struct DockerTls {
     pub key: std::path::PathBuf,
 }
 
-/// Settings of the Rancher metadata provider.
+/// Settings of the Rancher provider.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RancherSettings {
     /// `http://rancher-metadata.rancher.internal`, without version and path.
@@ -175,10 +175,30 @@ pub struct RancherSettings {
     pub version: String,
     /// Whether to wait for changes (long poll) besides the refresh.
     pub long_poll: bool,
+    /// Rancher's API, where it is asked instead of the metadata service.
+    pub api: Option<RancherApi>,
     /// The bounds of one answer.
     pub answers: AnswerLimits,
     /// How labels are read.
     pub defaults: Defaults,
+}
+
+/// Rancher's API and the keys for it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RancherApi {
+    /// `http://rancher.example.com:8080/v2-beta/projects/1a5`; the version may be missing.
+    pub endpoint: String,
+    /// The key's name; empty: nobody asks for one.
+    pub access_key: String,
+    /// The key itself.
+    pub secret_key: String,
+}
+
+impl std::fmt::Debug for RancherApi {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RancherApi").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 /// The bounds of one answer of an orchestrator.

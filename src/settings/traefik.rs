@@ -123,16 +123,12 @@ const KEYS: &[(&str, Fate)] = &[
     ("rancher.watch", Always),
     ("rancher.metadata.intervalPoll", Flag("rancher.metadata.intervalPoll")),
     ("rancher.metadata.prefix", Flag("rancher.metadata.version")),
-    ("rancher.api.*", Later("services are read from the metadata service, which needs no keys")),
-    ("rancher.endpoint", Later("services are read from the metadata service, which needs no keys")),
-    (
-        "rancher.accessKey",
-        Later("services are read from the metadata service, which needs no keys"),
-    ),
-    (
-        "rancher.secretKey",
-        Later("services are read from the metadata service, which needs no keys"),
-    ),
+    ("rancher.api.endpoint", Flag("rancher.api.endpoint")),
+    ("rancher.api.accessKey", Flag("rancher.api.accessKey")),
+    ("rancher.api.secretKey", Flag("rancher.api.secretKey")),
+    ("rancher.endpoint", Flag("rancher.api.endpoint")),
+    ("rancher.accessKey", Flag("rancher.api.accessKey")),
+    ("rancher.secretKey", Flag("rancher.api.secretKey")),
     ("rancher.filename", Later(TEMPLATE)),
     ("rancher.templateVersion", Later(TEMPLATE)),
     ("rancher.debugLogGeneratedTemplate", Later(TEMPLATE)),
@@ -422,6 +418,11 @@ impl Reader<'_> {
                 let origin = self.origin(name, node.place);
                 self.give(name, "true", origin);
             }
+        }
+        let api = self.tree.get("rancher").and_then(|node| node.as_table()?.get("api"));
+        if let Some(node) = api {
+            let origin = self.origin("rancher.api", node.place);
+            self.give("rancher.api", "true", origin);
         }
         let Some(node) = self.tree.get("file") else { return };
         let has_source = node

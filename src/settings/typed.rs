@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{
     Constraint, Defaults, DockerSettings, DockerTls, EntryPoint, FileSettings, FileSource,
-    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, RancherSettings, Refresh, Settings,
+    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, RancherApi, RancherSettings, Refresh, Settings,
 };
 
 /// What `run`, `check` and `explain` take.
@@ -192,6 +192,36 @@ pub struct Typed {
     #[arg(long = "rancher.metadata.intervalPoll", env = "HERDER_RANCHER_METADATA_INTERVALPOLL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
     pub rancher_interval_poll: Option<bool>,
 
+    /// Ask Rancher's API instead of the metadata service [default: false]
+    #[arg(long = "rancher.api", env = "HERDER_RANCHER_API", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher_api: Option<bool>,
+    /// That API: `http://rancher:8080`, with the environment where there are several: `/v2-beta/projects/1a5` [default: none]
+    #[arg(
+        long = "rancher.api.endpoint",
+        env = "HERDER_RANCHER_API_ENDPOINT",
+        value_name = "URL",
+        help_heading = "Rancher"
+    )]
+    pub rancher_api_endpoint: Option<String>,
+    /// The name of an API key of that environment [default: none]
+    #[arg(
+        long = "rancher.api.accessKey",
+        env = "HERDER_RANCHER_API_ACCESSKEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        help_heading = "Rancher"
+    )]
+    pub rancher_api_access_key: Option<String>,
+    /// The key itself; better in the variable, for others can see a command line [default: none]
+    #[arg(
+        long = "rancher.api.secretKey",
+        env = "HERDER_RANCHER_API_SECRETKEY",
+        value_name = "SECRET",
+        hide_env_values = true,
+        help_heading = "Rancher"
+    )]
+    pub rancher_api_secret_key: Option<String>,
+
     /// Clients whose own X-Forwarded-* headers are believed, a comma-separated list of addresses or networks [default: none]
     #[arg(long = "forwardedHeaders.trustedIPs", env = "HERDER_FORWARDEDHEADERS_TRUSTEDIPS", value_name = "CIDR", value_delimiter = ',', value_parser = network, help_heading = "Requests")]
     pub trusted_ips: Option<Vec<IpNet>>,
@@ -287,7 +317,7 @@ impl Typed {
             refresh: self.refresh.clone().unwrap_or_default(),
             file: self.file_settings()?,
             docker: (self.docker != Some(false)).then(|| self.docker_settings()).transpose()?,
-            rancher: (self.rancher != Some(false)).then(|| self.rancher_settings()),
+            rancher: (self.rancher != Some(false)).then(|| self.rancher_settings()).transpose()?,
             limits,
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
@@ -367,10 +397,13 @@ impl Typed {
         })
     }
 
-    fn rancher_settings(&self) -> RancherSettings {
+    fn rancher_settings(&self) -> Result<RancherSettings, String> {
         let url = filled(self.rancher_metadata_url.as_ref());
         let version = filled(self.rancher_metadata_version.as_ref());
-        RancherSettings {
+        let is_api = self.rancher_api == Some(true) || self.rancher_api_endpoint.is_some();
+        let api = is_api.then(|| self.rancher_api_settings()).transpose()?;
+        Ok(RancherSettings {
+            api,
             answers: super::AnswerLimits::default(),
             url: url.unwrap_or_else(|| "http://rancher-metadata.rancher.internal".to_owned()),
             version: version.unwrap_or_else(|| "2016-07-29".to_owned()),
@@ -383,7 +416,22 @@ impl Typed {
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: None,
             },
-        }
+        })
+    }
+
+    fn rancher_api_settings(&self) -> Result<RancherApi, String> {
+        // Rancher hands these to a container with the label io.rancher.container.create_agent; Traefik 1.7 reads them.
+        let handed = |name: &str| filled(std::env::var(name).ok().as_ref());
+        let said =
+            |value: &Option<String>, name: &str| filled(value.as_ref()).or_else(|| handed(name));
+        let endpoint = said(&self.rancher_api_endpoint, "CATTLE_URL").ok_or_else(|| {
+            "--rancher.api needs to know whom to ask: --rancher.api.endpoint=http://rancher:8080".to_owned()
+        })?;
+        Ok(RancherApi {
+            endpoint,
+            access_key: said(&self.rancher_api_access_key, "CATTLE_ACCESS_KEY").unwrap_or_default(),
+            secret_key: said(&self.rancher_api_secret_key, "CATTLE_SECRET_KEY").unwrap_or_default(),
+        })
     }
 }
 

@@ -20,6 +20,7 @@ mod licences;
 mod proxy;
 mod quickstart;
 mod rancher;
+mod rancher_api;
 mod render;
 mod settings;
 mod streams;

@@ -256,7 +256,7 @@ fn the_flags_of_traefik_are_understood() {
         "--rancher.metadata",
         "--rancher.metadata.intervalPoll",
         "--rancher.metadata.prefix=latest",
-        "--rancher.api",
+        "--rancher.api.endpoint=http://x",
         "--rancher.api.accessKey=a",
         "--rancher.refreshSeconds=15",
         "--rancher.enableServiceHealthFilter",

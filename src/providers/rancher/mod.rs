@@ -1,9 +1,11 @@
-//! The Rancher 1.x metadata service: asked over HTTP, with a long poll for news.
+//! Rancher 1.x: its metadata service, asked over HTTP with a long poll for news, or its API, asked at each refresh.
 //!
 //! The version is asked first, and everything else only when it differs: `version` changes with every change of
 //! anything.
 
+mod api;
 mod ask;
+mod http;
 mod parse;
 
 use std::future::pending;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use api::Api;
 use ask::Metadata;
 
 use crate::model::{ProviderName, Snapshot};
@@ -33,14 +36,29 @@ const READS_MAX: usize = 3;
 /// How long the probe of [`answers`] may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The Rancher metadata provider.
+/// The Rancher provider.
 pub struct Rancher {
-    metadata: Metadata,
+    source: Source,
     long_poll: bool,
     /// What was read last, and at which version.
     last: Option<(String, Snapshot)>,
     /// When there was news last.
     last_news: Option<Instant>,
+}
+
+/// Who is asked.
+enum Source {
+    Metadata(Metadata),
+    Api(Api),
+}
+
+impl Source {
+    fn new(settings: &RancherSettings) -> Result<Self, Error> {
+        match &settings.api {
+            None => Metadata::new(settings).map(Self::Metadata),
+            Some(api) => Api::new(api, &settings.answers).map(Self::Api),
+        }
+    }
 }
 
 impl Rancher {
@@ -49,8 +67,8 @@ impl Rancher {
     /// # Errors
     /// When the URL is not one, or no HTTP client can be made.
     pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
-        let metadata = Metadata::new(settings)?;
-        Ok(Self { metadata, long_poll: settings.long_poll, last: None, last_news: None })
+        let source = Source::new(settings)?;
+        Ok(Self { source, long_poll: settings.long_poll, last: None, last_news: None })
     }
 
     /// Reads everything. What came in one answer belongs together, whatever the version does meanwhile: it is
@@ -58,24 +76,28 @@ impl Rancher {
     ///
     /// Where two answers are needed, the version tells whether they belong together: when it moves meanwhile, they are
     /// asked for again. One that moves all the time (a rollout) is taken as it was last seen.
-    async fn read(&self, mut version: String) -> Result<(String, Snapshot), Error> {
+    async fn read(
+        &self,
+        metadata: &Metadata,
+        mut version: String,
+    ) -> Result<(String, Snapshot), Error> {
         let mut reads = 0;
         loop {
             reads += 1;
-            let services_body = self.metadata.get("services").await?;
+            let services_body = metadata.get("services").await?;
             let services = parse::services(&services_body)
-                .map_err(|error| self.metadata.bad_json("services", &error, &services_body))?;
+                .map_err(|error| metadata.bad_json("services", &error, &services_body))?;
             let (mut containers, mut after) = (Value::Null, None);
             if parse::needs_containers(&services) {
-                let body = self.metadata.get("containers").await?;
+                let body = metadata.get("containers").await?;
                 containers = serde_json::from_slice(&body)
-                    .map_err(|error| self.metadata.bad_json("containers", &error, &body))?;
-                after = Some(self.metadata.version().await?);
+                    .map_err(|error| metadata.bad_json("containers", &error, &body))?;
+                after = Some(metadata.version().await?);
             }
             let after = after.filter(|after| *after != version && reads < READS_MAX);
             let Some(after) = after else {
                 let mut snapshot = parse::snapshot(services, &containers)
-                    .map_err(|reason| self.metadata.bad_answer(reason))?;
+                    .map_err(|reason| metadata.bad_answer(reason))?;
                 if let Some((_, earlier)) = &self.last {
                     snapshot.share(earlier);
                 }
@@ -92,23 +114,40 @@ impl Provider for Rancher {
     }
 
     async fn fetch(&mut self, depth: Depth) -> Result<Snapshot, Error> {
-        let version = self.metadata.version().await?;
+        let metadata = match &self.source {
+            Source::Metadata(metadata) => metadata,
+            Source::Api(api) => {
+                let body = api.services().await?;
+                let services =
+                    parse::services(&body).map_err(|error| api.bad_json(&error, &body))?;
+                let snapshot = parse::snapshot(services, &Value::Null);
+                let mut snapshot = snapshot.map_err(|reason| api.bad_answer(reason))?;
+                if let Some((_, earlier)) = &self.last {
+                    snapshot.share(earlier);
+                }
+                self.last = Some((String::new(), snapshot.clone()));
+                return Ok(snapshot);
+            }
+        };
+        let version = metadata.version().await?;
         if let (Depth::News, Some((known, snapshot))) = (depth, &self.last)
             && *known == version
         {
             return Ok(snapshot.clone());
         }
-        let (version, snapshot) = self.read(version).await?;
+        let (version, snapshot) = self.read(metadata, version).await?;
         self.last = Some((version, snapshot.clone()));
         Ok(snapshot)
     }
 
     async fn changed(&mut self) -> Result<(), Error> {
-        let Some((known, _)) = self.last.as_ref().filter(|_| self.long_poll) else {
+        let (Source::Metadata(metadata), Some((known, _)), true) =
+            (&self.source, &self.last, self.long_poll)
+        else {
             return pending().await;
         };
         loop {
-            let is_news = self.metadata.wait(known, LONG_POLL).await? != *known;
+            let is_news = metadata.wait(known, LONG_POLL).await? != *known;
             if is_news {
                 // Two servers behind one name may disagree for ever. News after a quiet time goes on at once.
                 if let Some(last) = self.last_news {
@@ -124,7 +163,10 @@ impl Provider for Rancher {
 
 /// The service's URL as it may be shown: without name and password.
 pub fn endpoint(settings: &RancherSettings) -> String {
-    ask::endpoint(&settings.url)
+    match &settings.api {
+        None => http::endpoint(&settings.url),
+        Some(api) => api::endpoint(api),
+    }
 }
 
 /// Whether a metadata service answers there, and its version.
@@ -132,8 +174,14 @@ pub fn endpoint(settings: &RancherSettings) -> String {
 /// # Errors
 /// When it does not within 2 s.
 pub async fn answers(settings: &RancherSettings) -> Result<String, Error> {
-    let metadata = Metadata::new(settings)?;
-    match tokio::time::timeout(PROBE_TIMEOUT, metadata.version()).await {
+    let source = Source::new(settings)?;
+    let asked = async {
+        match &source {
+            Source::Metadata(metadata) => metadata.version().await,
+            Source::Api(api) => api.answers().await,
+        }
+    };
+    match tokio::time::timeout(PROBE_TIMEOUT, asked).await {
         Ok(version) => version,
         Err(_) => Err(Error::Unreachable {
             endpoint: endpoint(settings),

@@ -1,0 +1,108 @@
+//! Any text where people write: rules, labels, files, settings. Nobody panics, nothing hangs, what was read reads the same
+//! again, and the index of a table agrees with the plain matcher (`Table::lookup` asserts it).
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use herder::config::Config;
+use herder::dialects::{read, read_document};
+use herder::document::Language;
+use herder::live::Live;
+use herder::model::{
+    Address, Document, Exchange, Instance, Kind, ProviderName, Service, Snapshot, State, Trace,
+};
+use herder::plan::{Input, plan};
+use herder::rules::v1;
+use herder::settings::{Constraint, Defaults, EntryPoint, HostTemplate, traefik};
+use herder::table::compile;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let Some((&sort, rest)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    match sort % 5 {
+        0 => rule(text),
+        1 => labels(text),
+        2 => file(Language::Toml, text),
+        3 => file(Language::Yaml, text),
+        _ => {
+            let _ = text.parse::<EntryPoint>();
+            let _ = Constraint::parse_list(text);
+        }
+    }
+});
+
+/// A rule, a line feed, a host, a line feed, a path and query.
+fn rule(text: &str) {
+    let mut parts = text.splitn(3, '\n');
+    let (rule, host, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    let Ok(reading) = v1::parse(rule) else { return };
+    assert_eq!(v1::parse(reading.rule.text()).as_ref(), Ok(&reading), "{rule}");
+    let target = format!("/{}", target.unwrap_or_default());
+    let mut exchange = Exchange::new("http", "GET", host.unwrap_or_default(), &target, &());
+    let _ = reading.rule.matches(&exchange);
+    for step in &reading.chain {
+        let _ = step.handler().on_request(&mut exchange);
+        assert!(exchange.path.starts_with('/'), "{rule} {target}: {}", exchange.path);
+    }
+}
+
+fn labels(text: &str) {
+    let labels = text.lines().filter_map(|line| line.split_once('='));
+    let address = Address { network: None, ip: [10, 0, 0, 1].into(), shared: false, published: None };
+    let service = Service {
+        id: "a".into(),
+        name: "a".to_owned(),
+        stack: Some("b".to_owned()),
+        labels: labels.map(|(key, value)| (format!("traefik.{key}"), value.to_owned())).collect(),
+        instances: vec![Instance {
+            id: "a".into(),
+            name: "a".to_owned(),
+            addresses: vec![address],
+            exposed_ports: vec![80],
+            state: State::Running,
+            health: None,
+        }],
+        kind: Kind::Containers,
+        state: None,
+        health_checked: false,
+        age_order: None,
+    };
+    for provider in [ProviderName::Docker, ProviderName::Rancher] {
+        let _ = read(provider, &service, &defaults(), &mut Trace::on());
+    }
+    serve(&Snapshot { services: vec![Arc::new(service)], ..Snapshot::default() }, ProviderName::Docker);
+}
+
+fn file(language: Language, text: &str) {
+    let Ok(tree) = language.parse(text) else { return };
+    let _ = traefik::read(&tree, &["http".to_owned(), "docker.domain".to_owned()], Some("f"));
+    let document = Document { name: "f".into(), is_main: false, tree, addresses: BTreeMap::new() };
+    let reading = read_document(&document);
+    for (_, frontend) in &reading.fragment.frontends {
+        assert!(reading.fragment.backends.iter().any(|(id, _)| *id == frontend.backend));
+    }
+    let snapshot = Snapshot { documents: vec![Arc::new(document)], ..Snapshot::default() };
+    serve(&snapshot, ProviderName::File);
+}
+
+fn serve(snapshot: &Snapshot, provider: ProviderName) {
+    let defaults = defaults();
+    let (config, problems) = plan(&[Input { provider, snapshot, defaults: &defaults }], &Config::default());
+    let entrypoints = ["http".to_owned()];
+    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), &entrypoints);
+    for (host, target) in [("a.b.local", "/"), ("a", "/a/b?a=b"), ("", "/%61"), ("b.local", "/a/")] {
+        let _ = table.lookup(&Exchange::new("http", "GET", host, target, &()));
+    }
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        domain: Some("local".to_owned()),
+        exposed_by_default: true,
+        serve_unchecked: true,
+        constraints: Vec::new(),
+        host_template: HostTemplate::default(),
+        network: None,
+    }
+}
