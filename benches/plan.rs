@@ -126,6 +126,36 @@ fn lookup(bencher: Bencher<'_, '_>, services: u32) {
     });
 }
 
+/// The same where each service has a rule of another sort: paths of one host, patterns of hosts, paths alone.
+#[divan::bench(args = SIZES, consts = [PATHS, PATTERNS, ALONE])]
+fn lookup_by_rule<const SORT: usize>(bencher: Bencher<'_, '_>, services: u32) {
+    let rule = |n: u32| match SORT {
+        PATHS => format!("Host:shop.local;PathPrefix:/app{n}/"),
+        PATTERNS => format!("HostRegexp:{{sub:[a-z]+}}.shop{n}.local"),
+        _ => format!("PathPrefix:/app{n}/"),
+    };
+    let mut snapshot = snapshot(services);
+    for (n, service) in (0..).zip(&mut snapshot.services) {
+        let mut with_rule = Service::clone(service);
+        with_rule.labels.insert("traefik.frontend.rule".to_owned(), rule(n));
+        *service = Arc::new(with_rule);
+    }
+    let table = table(&snapshot, &Config::default(), &Live::default());
+    let middle = services / 2;
+    let (host, path) = match SORT {
+        PATTERNS => (format!("www.shop{middle}.local"), "/".to_owned()),
+        _ => ("shop.local".to_owned(), format!("/app{middle}/x")),
+    };
+    bencher.bench_local(|| {
+        let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", &host, &path, &());
+        table.lookup(&exchange).expect("one takes it").priority
+    });
+}
+
+const PATHS: usize = 0;
+const PATTERNS: usize = 1;
+const ALONE: usize = 2;
+
 /// What 10,000 services take in memory, in this process, by the kernel's count.
 fn memory() {
     let resident_kib = || -> u64 {

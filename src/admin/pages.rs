@@ -81,7 +81,10 @@ pub(super) async fn route(State(app): State<App>, Query(asked): Query<RequestAsk
     };
     let (test, wrong) = match parsed {
         None => (None, String::new()),
-        Some(Ok(asked)) => (Some(explain::request(&app.state.view().table, &asked)), String::new()),
+        Some(Ok(asked)) => {
+            let asked = asked.entering(&app.state.settings);
+            (Some(explain::request(&app.state.view().table, &asked)), String::new())
+        }
         Some(Err(why)) => (None, why),
     };
     render(StatusCode::OK, &RouteTemplate { url, method, header, wrong, test })

@@ -40,7 +40,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
         (Some(asked), _) => {
-            let test = explain::request(&view.table, &asked);
+            let test = explain::request(&view.table, &asked.entering(&settings));
             (route_test(&test), test.winner.is_some())
         }
         (None, Some(name)) => named(&view, &name),

@@ -1,7 +1,7 @@
 //! A request that somebody thinks of.
 
 use crate::model::{Exchange, Head};
-use crate::settings::HTTP_ENTRYPOINT;
+use crate::settings::{HTTP_ENTRYPOINT, Settings};
 
 /// A request that somebody thinks of: what `curl -X METHOD -H LINE URL` would send.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +54,16 @@ impl Asked {
             target,
             lines: parsed,
         })
+    }
+
+    /// The same at the entry point that listens on the URL's port, else at the first that frontends are at by default.
+    #[must_use]
+    pub fn entering(self, settings: &Settings) -> Self {
+        let port = self.host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let by_port = settings.entrypoints.iter().find(|e| Some(e.listen.port) == port);
+        let name = by_port.map(|entrypoint| &entrypoint.name);
+        let name = name.or_else(|| settings.default_entrypoints.first());
+        Self { entrypoint: name.cloned().unwrap_or_else(|| self.entrypoint.clone()), ..self }
     }
 
     /// The request as the table sees it.

@@ -130,7 +130,8 @@ fn lost(
         _ => return None,
     };
     let terms: Vec<String> = wrong.iter().map(|term| term.describe()).collect();
-    Some((distance, id, format!("{} does not match.", terms.join(" and "))))
+    let verb = if terms.len() == 1 { "does" } else { "do" };
+    Some((distance, id, format!("{} {verb} not match.", terms.join(" and "))))
 }
 
 /// Hosts that differ by at most this many letters were perhaps meant.

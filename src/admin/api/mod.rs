@@ -46,6 +46,7 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
                 asked.header.iter().flat_map(|lines| lines.lines()).map(str::to_owned).collect();
             match explain::Asked::parse(&url, asked.method.as_deref(), &lines) {
                 Ok(asked) => {
+                    let asked = asked.entering(&app.state.settings);
                     Json(route_test(&explain::request(&view.table, &asked))).into_response()
                 }
                 Err(why) => {

@@ -3,17 +3,20 @@
 //! Their keys are those of the labels, below other names: `frontends.shop.headers.frameDeny` is
 //! `traefik.frontend.headers.frameDeny`. So both are checked by one table and read into the same wishes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+mod leaves;
+mod servers;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use servers::server_hosts;
+
+use leaves::raw;
+
 use super::Reading;
-use super::labels::{LABELS, Label, Support};
-use super::reader::{WEIGHT_MAX, cookie_of};
-use super::values::{Raw, Values, backend_wishes, boolean, frontend_wishes, split_list};
-use crate::config::{
-    Backend, BackendWishes, Frontend, FrontendWishes, Method, Scheme, Server, Servers, Sticky,
-};
+use super::reader::cookie_of;
+use super::values::{Raw, backend_wishes, boolean, frontend_wishes, split_list};
+use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Sticky};
 use crate::document::{Node, Place, Table, Value};
 use crate::middleware::{Closed, Middleware};
 use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
@@ -27,51 +30,11 @@ pub(crate) fn read(document: &Document) -> Reading {
     reader.reading
 }
 
-/// The names of servers in a file that have to be looked up.
-pub fn server_hosts(tree: &Table) -> Vec<String> {
-    let backends = tree.get("backends").and_then(Node::as_table);
-    let backends = backends.into_iter().flat_map(Table::entries);
-    let servers =
-        backends.filter_map(|backend| backend.node.as_table()?.get("servers")?.as_table());
-    let urls = servers
-        .flat_map(Table::entries)
-        .filter_map(|server| server.node.as_table()?.get("url")?.as_text());
-    let hosts = urls.filter_map(|url| ServerUrl::parse(url).ok()).map(|url| url.host);
-    hosts.filter(|host| host.parse::<IpAddr>().is_err()).collect()
-}
-
 struct FileReader<'d> {
     document: &'d Document,
     reading: Reading,
     /// The names of backends that are there.
     backends: BTreeSet<String>,
-}
-
-/// Where a server is, as it was written.
-struct ServerUrl {
-    scheme: Scheme,
-    /// A name or an address, without brackets.
-    host: String,
-    port: u16,
-}
-
-impl ServerUrl {
-    fn parse(text: &str) -> Result<Self, String> {
-        let uri: http::Uri = text.trim().parse().map_err(|_| format!("\"{text}\" is not a URL"))?;
-        let scheme = match uri.scheme_str() {
-            Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
-            Some(other) => return Err(format!("\"{text}\" asks for {other}, which is not served")),
-            None => return Err(format!("\"{text}\" does not begin with http:// or https://")),
-        };
-        let host = uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        if host.is_empty() {
-            return Err(format!("\"{text}\" has no host"));
-        }
-        let usual = if scheme == Scheme::Https { 443 } else { 80 };
-        Ok(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
-    }
 }
 
 impl<'d> FileReader<'d> {
@@ -144,120 +107,6 @@ impl<'d> FileReader<'d> {
             Some(near) => problem.hint(format!("Did you mean {near}?")),
             None => problem,
         });
-    }
-
-    /// The leaves of a table that labels have too, below `family`; `own` are the keys it reads itself.
-    fn values(
-        &mut self,
-        name: &str,
-        table: &Table,
-        family: &str,
-        own: &[&str],
-    ) -> (Values, Option<String>) {
-        let mut leaves = Leaves { values: Values::default(), protection: None, family };
-        for entry in table.entries() {
-            if !own.iter().any(|own| own.eq_ignore_ascii_case(&entry.key)) {
-                let shown = format!("{name}.{}", entry.key);
-                self.leaf(&mut leaves, &shown, vec![entry.key.clone()], &entry.node);
-            }
-        }
-        (leaves.values, leaves.protection)
-    }
-
-    fn leaf(&mut self, leaves: &mut Leaves<'_>, shown: &str, path: Vec<String>, node: &Node) {
-        // Old words for what has a new one.
-        let path = match path.join(".").to_ascii_lowercase().as_str() {
-            "basicauth" => vec!["auth".to_owned(), "basic".to_owned()],
-            _ => path,
-        };
-        let found = LABELS.iter().find_map(|label| Some((label, leaves.canonical(label, &path)?)));
-        match (found, &node.value) {
-            (Some((label, canonical)), Value::Table(table))
-                if label.kind != super::labels::Kind::Headers =>
-            {
-                // `loadBalancer.stickiness` is a label and a table.
-                if leaves.has_below(&path) {
-                    self.below(leaves, shown, &path, table);
-                } else {
-                    self.misfit(
-                        leaves,
-                        shown,
-                        node.place,
-                        label,
-                        &canonical,
-                        Raw::Table(Vec::new()),
-                    );
-                }
-            }
-            (Some((label, canonical)), _) => match raw(node) {
-                Some(raw) => self.misfit(leaves, shown, node.place, label, &canonical, raw),
-                None => self.error(
-                    node.place,
-                    format!("{shown} holds lists or tables; it is left out."),
-                    "Write plain values.",
-                ),
-            },
-            (None, Value::Table(table)) if leaves.has_below(&path) => {
-                self.below(leaves, shown, &path, table)
-            }
-            (None, _) => {
-                let prefix = format!("traefik.{}.", leaves.family);
-                let known = LABELS
-                    .iter()
-                    .filter_map(|label| label.key.strip_prefix(&prefix))
-                    .filter(|key| !key.contains('*'));
-                self.unknown(node.place, shown, known);
-            }
-        }
-    }
-
-    fn below(&mut self, leaves: &mut Leaves<'_>, shown: &str, path: &[String], table: &Table) {
-        for entry in table.entries() {
-            let mut path = path.to_vec();
-            path.push(entry.key.clone());
-            self.leaf(leaves, &format!("{shown}.{}", entry.key), path, &entry.node);
-        }
-    }
-
-    fn misfit(
-        &mut self,
-        leaves: &mut Leaves<'_>,
-        shown: &str,
-        place: Place,
-        label: &Label,
-        canonical: &str,
-        raw: Raw,
-    ) {
-        if label.support == Support::Protects {
-            leaves.protection.get_or_insert_with(|| shown.to_owned());
-        }
-        let added = leaves.values.add(canonical, label, raw);
-        let problem = match (added, label.support) {
-            (Err(misfit), Support::Protects) => {
-                let what = format!(
-                    "{shown} protects, and cannot be read: {}. Its frontend stays closed.",
-                    misfit.why
-                );
-                Problem::error(&self.origin(place), what).hint(misfit.hint)
-            }
-            (Err(misfit), _) => Problem::error(
-                &self.origin(place),
-                format!("{shown}: {}; it is left out.", misfit.why),
-            )
-            .hint(misfit.hint),
-            (Ok(()), Support::Protects) => {
-                let what =
-                    format!("{shown} protects ({}), and is not acted on yet.", label.meaning);
-                let hint = "Its frontend stays closed and answers 503 until it is. Remove it to open the frontend to everybody.";
-                Problem::error(&self.origin(place), what).hint(hint)
-            }
-            (Ok(()), Support::Later) => {
-                let what = format!("{shown} is known ({}), and not acted on yet.", label.meaning);
-                Problem::warning(&self.origin(place), what)
-            }
-            (Ok(()), Support::Served) => return,
-        };
-        self.reading.problems.push(problem);
     }
 
     /// A plain value of a key, or a problem where it is something else.
@@ -353,83 +202,6 @@ impl<'d> FileReader<'d> {
             ours
         });
         (method, Some(sticky))
-    }
-
-    fn servers(&mut self, name: &str, table: &Table) -> Servers {
-        let mut servers = Servers::new();
-        let Some(node) = table.get("servers") else { return servers };
-        let name = format!("{name}.servers");
-        let Some(table) = node.as_table() else {
-            self.error(
-                node.place,
-                format!("{name} is {}; it is left out.", node.sort()),
-                "Write a table for each server.",
-            );
-            return servers;
-        };
-        for entry in table.entries() {
-            let (place, name) = (entry.node.place, format!("{name}.{}", entry.key));
-            let Some(table) = entry.node.as_table() else {
-                self.error(
-                    place,
-                    format!("{name} is {}; it is left out.", entry.node.sort()),
-                    "Write a table.",
-                );
-                continue;
-            };
-            let known = ["url", "weight"];
-            for entry in
-                table.entries().filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)))
-            {
-                self.unknown(entry.node.place, &format!("{name}.{}", entry.key), known.into_iter());
-            }
-            let Some((at, url)) = self.text(&name, table, "url") else {
-                self.error(
-                    place,
-                    format!("{name} has no url; it is left out."),
-                    "Write url = \"http://10.0.0.1:80\".",
-                );
-                continue;
-            };
-            let url = match ServerUrl::parse(url) {
-                Ok(url) => url,
-                Err(why) => {
-                    self.error(
-                        at,
-                        format!("{name}.url: {why}; it is left out."),
-                        "Write http://10.0.0.1:80.",
-                    );
-                    continue;
-                }
-            };
-            let literal = url.host.parse::<IpAddr>().ok();
-            // A name that is not found is a problem of the provider.
-            let Some(ip) = literal.or_else(|| self.document.addresses.get(&url.host).copied())
-            else {
-                continue;
-            };
-            let server = Server {
-                scheme: url.scheme,
-                addr: SocketAddr::new(ip, url.port),
-                host: literal.is_none().then(|| url.host.as_str().into()),
-                weight: self.weight(&name, table),
-                origin: self.origin(place),
-            };
-            servers.insert(entry.key.as_str().into(), server);
-        }
-        servers
-    }
-
-    fn weight(&mut self, name: &str, table: &Table) -> u32 {
-        let Some((place, text)) = self.text(name, table, "weight") else { return 1 };
-        let weight = text.parse::<i64>().ok().filter(|weight| (0..=WEIGHT_MAX).contains(weight));
-        if weight.is_none() {
-            let what = format!(
-                "{name}.weight \"{text}\" is not a whole number from 0 to {WEIGHT_MAX}; 1 is used instead."
-            );
-            self.error(place, what, "");
-        }
-        weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1)
     }
 
     fn frontend(&mut self, key: &str, place: Place, table: &Table) {
@@ -561,63 +333,3 @@ impl<'d> FileReader<'d> {
 
 /// More wrong letters than this are another word.
 const SLIPS_MAX: usize = 3;
-
-/// What is gathered of one table.
-struct Leaves<'f> {
-    values: Values,
-    protection: Option<String>,
-    /// `frontend` or `backend`.
-    family: &'f str,
-}
-
-impl Leaves<'_> {
-    /// The label's own spelling of this path, where it is the label's.
-    fn canonical(&self, label: &Label, path: &[String]) -> Option<String> {
-        let own =
-            label.key.strip_prefix("traefik.")?.strip_prefix(self.family)?.strip_prefix('.')?;
-        let parts: Vec<&str> = own.split('.').collect();
-        let fits = |(own, part): (&&str, &String)| *own == "*" || own.eq_ignore_ascii_case(part);
-        (parts.len() == path.len() && parts.iter().zip(path).all(fits)).then(|| {
-            let part = |(own, part): (&&str, &String)| {
-                if *own == "*" { part.clone() } else { (*own).to_owned() }
-            };
-            parts.iter().zip(path).map(part).collect::<Vec<_>>().join(".")
-        })
-    }
-
-    /// Whether a label's path goes on below this one.
-    fn has_below(&self, path: &[String]) -> bool {
-        LABELS.iter().any(|label| {
-            let own = label
-                .key
-                .strip_prefix("traefik.")
-                .and_then(|key| key.strip_prefix(self.family)?.strip_prefix('.'));
-            let parts: Vec<&str> = own.map(|own| own.split('.').collect()).unwrap_or_default();
-            let fits =
-                |(own, part): (&&str, &String)| *own == "*" || own.eq_ignore_ascii_case(part);
-            parts.len() > path.len() && parts.iter().zip(path).all(fits)
-        })
-    }
-}
-
-/// A leaf as it was written; none for lists of lists and the like.
-fn raw(node: &Node) -> Option<Raw> {
-    match &node.value {
-        Value::Scalar(text) => Some(Raw::Text(text.clone())),
-        Value::List(list) => list
-            .iter()
-            .map(|node| node.as_text().map(str::to_owned))
-            .collect::<Option<_>>()
-            .map(Raw::List),
-        Value::Table(table) => {
-            let pair = |entry: &crate::document::Entry| {
-                Some((entry.key.clone(), entry.node.as_text()?.to_owned()))
-            };
-            table
-                .entries()
-                .map(pair)
-                .collect::<Option<BTreeMap<_, _>>>()
-                .map(|map| Raw::Table(map.into_iter().collect()))
-        }
-    }
-}
