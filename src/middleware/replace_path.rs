@@ -26,9 +26,15 @@ impl ReplacePathRegex {
     /// # Errors
     /// A sentence without a full stop that says what is wrong with the expression.
     pub fn parse(regex: &str, replacement: &str) -> Result<Self, String> {
+        if replacement.matches('$').count() > REFERENCES_MAX {
+            return Err(format!("its replacement has more than {REFERENCES_MAX} references"));
+        }
         Ok(Self { regex: expression(regex)?, replacement: replacement.to_owned() })
     }
 }
+
+/// Each may be the whole path: without a bound, one path becomes a thousand.
+const REFERENCES_MAX: usize = 16;
 
 impl PartialEq for ReplacePathRegex {
     fn eq(&self, other: &Self) -> bool {

@@ -86,6 +86,12 @@ pub struct Reading {
 /// A sentence without a full stop that says which term is wrong and why. A rule with one wrong term is not
 /// served at all: with a term less it would take requests its owner did not mean.
 pub fn parse(text: &str) -> Result<Reading, String> {
+    if text.len() > RULE_BYTES_MAX {
+        return Err(format!("it is longer than {RULE_BYTES_MAX} bytes"));
+    }
+    if text.matches('{').count() > VARIABLES_MAX {
+        return Err(format!("it has more than {VARIABLES_MAX} variables"));
+    }
     let mut parts = Parts::default();
     let mut is_empty = true;
     for term in split_outside_braces(text, ';') {
@@ -115,6 +121,12 @@ pub fn parse(text: &str) -> Result<Reading, String> {
     let rule = Rule::new(text.trim(), matchers);
     Ok(Reading { rule, chain: chain.into_iter().flatten().collect() })
 }
+
+/// A longer rule is none: what is compiled of it takes memory.
+const RULE_BYTES_MAX: usize = 16 * 1024;
+
+/// Each has an expression of up to 256 KiB.
+const VARIABLES_MAX: usize = 64;
 
 /// What the terms read so far ask for.
 #[derive(Default)]
@@ -215,6 +227,9 @@ fn header_tests<T>(
     values: &[&str],
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<HeaderTest<T>>, String> {
+    if values.len() > 2 * VARIABLES_MAX {
+        return Err(format!("{name} has more than {VARIABLES_MAX} pairs"));
+    }
     let (pairs, []) = values.as_chunks::<2>() else {
         return Err(format!(
             "{name} wants pairs of a name and a value, and has {} values",
@@ -418,6 +433,9 @@ mod tests {
             ("ReplacePathRegex:x", "space"),
             ("ReplacePathRegex:( x", "unclosed"),
             ("AddPrefix:/a,/b", "one value"),
+            (&format!("Path:/{}", "a".repeat(20_000)), "longer than"),
+            (&format!("Path:/{}", "{a}".repeat(65)), "variables"),
+            (&format!("ReplacePathRegex:a {}", "$0".repeat(17)), "references"),
         ] {
             let why = parse(rule).expect_err(rule);
             assert!(why.contains(word), "{rule}: {why}");

@@ -39,6 +39,9 @@ struct Affixes<T> {
     lengths: Box<[usize]>,
 }
 
+/// Of longer texts only this much is filed, in bytes: so there are never more lengths than this.
+const AFFIX_BYTES_MAX: usize = 64;
+
 /// Up to this many routes of one host are looked at one by one.
 const FEW: usize = 8;
 
@@ -62,9 +65,10 @@ impl Index {
             } else if let Some(patterns) = rule.host_patterns() {
                 for pattern in patterns {
                     let end = pattern.literal_end().to_lowercase();
-                    match end.is_empty() {
-                        true => file(&mut any_host, place),
-                        false => file(by_host_end.entry(end.into()).or_default(), place),
+                    let from = end.ceil_char_boundary(end.len().saturating_sub(AFFIX_BYTES_MAX));
+                    match end.get(from..) {
+                        None | Some("") => file(&mut any_host, place),
+                        Some(end) => file(by_host_end.entry(end.into()).or_default(), place),
                     }
                 }
             } else {
@@ -108,7 +112,9 @@ impl Shelf {
         let mut by_path_start: HashMap<Box<str>, Places, RandomState> = HashMap::default();
         for place in places {
             let paths = routes[place as usize].frontend.rule.paths();
+            let cut = |start: &'_ str| start.floor_char_boundary(AFFIX_BYTES_MAX);
             let starts = paths.iter().copied().flatten().map(|path| path.literal_start());
+            let starts = starts.map(|start| start.split_at(cut(start)).0);
             let starts: BTreeSet<&str> = starts.collect();
             if starts.is_empty() || starts.contains("") {
                 others.push(place);
@@ -211,6 +217,7 @@ mod tests {
             "PathPrefix:/p/{n:[qx]}",
             "PathPrefix:/{n}/q,/other",
             "Path:/{n:[a-z]*}",
+            "PathPrefix:/éééééééééééééééééééééééééééééééééééééééé/x",
             "Method:GET",
         ]);
         let priority = prop::option::of(-2_i64..4);
