@@ -3,7 +3,7 @@
 #![no_main]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use herder::config::Config;
 use herder::dialects::{read, read_document};
@@ -69,7 +69,7 @@ fn labels(text: &str) {
         age_order: None,
     };
     for provider in [ProviderName::Docker, ProviderName::Rancher] {
-        let _ = read(provider, &service, &defaults(), &mut Trace::on());
+        let _ = read(provider, &service, &DEFAULTS, &mut Trace::on());
     }
     serve(&Snapshot { services: vec![Arc::new(service)], ..Snapshot::default() }, ProviderName::Docker);
 }
@@ -87,8 +87,7 @@ fn file(language: Language, text: &str) {
 }
 
 fn serve(snapshot: &Snapshot, provider: ProviderName) {
-    let defaults = defaults();
-    let (config, problems) = plan(&[Input { provider, snapshot, defaults: &defaults }], &Config::default());
+    let (config, problems) = plan(&[Input { provider, snapshot, defaults: &DEFAULTS }], &Config::default());
     let entrypoints = ["http".to_owned()];
     let table = compile(1, Arc::new(config), problems.into(), &Live::default(), &entrypoints);
     for (host, target) in [("a.b.local", "/"), ("a", "/a/b?a=b"), ("", "/%61"), ("b.local", "/a/")] {
@@ -96,13 +95,12 @@ fn serve(snapshot: &Snapshot, provider: ProviderName) {
     }
 }
 
-fn defaults() -> Defaults {
-    Defaults {
+/// Made once: a template takes longer to compile than all the rest.
+static DEFAULTS: LazyLock<Defaults> = LazyLock::new(|| Defaults {
         domain: Some("local".to_owned()),
         exposed_by_default: true,
         serve_unchecked: true,
         constraints: Vec::new(),
         host_template: HostTemplate::default(),
         network: None,
-    }
-}
+});

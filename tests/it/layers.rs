@@ -7,6 +7,7 @@ use regex::Regex;
 
 /// The rooms, the lowest first; those of one row do not look at each other's insides but may use each other.
 const ROWS: &[&[&str]] = &[
+    &["document"],
     &["settings", "model"],
     &["middleware", "rules"],
     &["config"],
@@ -37,7 +38,10 @@ fn nothing_reaches_up() {
     for path in files(&src) {
         let place = path.strip_prefix(&src).expect("below src");
         let room = place.iter().next().and_then(|part| part.to_str()).expect("a name");
-        let Some(mine) = row(room) else { continue };
+        let Some(mine) = row(room) else {
+            assert!(["main.rs", "lib.rs"].contains(&room), "{room} has no row");
+            continue;
+        };
         let text = fs::read_to_string(&path).expect("text");
         // Tests may use whatever helps them.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
