@@ -55,8 +55,7 @@ impl<'h> Exchange<'h> {
         (path, query): (&'h str, &'h str),
         head: &'h dyn Head,
     ) -> Self {
-        let decoded = memchr::memchr(b'%', path.as_bytes())
-            .map(|_| percent_decode_str(path).decode_utf8_lossy().into_owned());
+        let decoded = decoded(path);
         let path = Cow::Borrowed(path);
         Self { entrypoint, method, host, path, query, added: Vec::new(), head, decoded }
     }
@@ -75,8 +74,7 @@ impl<'h> Exchange<'h> {
 
     /// Puts another path, as it is sent, in the place of this one.
     pub fn replace_path(&mut self, path: String) {
-        self.decoded = memchr::memchr(b'%', path.as_bytes())
-            .map(|_| percent_decode_str(&path).decode_utf8_lossy().into_owned());
+        self.decoded = decoded(&path);
         self.path = Cow::Owned(path);
     }
 
@@ -91,6 +89,13 @@ impl<'h> Exchange<'h> {
         let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
         self.replace_path(path);
     }
+}
+
+/// A path with its `%61` read as `a`, where it has any.
+fn decoded(path: &str) -> Option<String> {
+    // Paths are short: all bytes at once, without an early end.
+    let has_any = path.bytes().fold(false, |has, byte| has | (byte == b'%'));
+    has_any.then(|| percent_decode_str(path).decode_utf8_lossy().into_owned())
 }
 
 /// How many bytes of this path, as sent, stand for this many of its plain ones.

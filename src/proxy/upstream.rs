@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -21,8 +22,28 @@ use tokio_rustls::client::TlsStream;
 use super::worker;
 use crate::config::Scheme;
 
-/// Where a connection leads: with the name that a certificate must be for, where it is spoken to over https by name.
-pub(super) type Place = (Scheme, SocketAddr, Option<Arc<str>>);
+/// Where a connection leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Place {
+    pub(super) addr: SocketAddr,
+    pub(super) scheme: Scheme,
+    /// The name that a certificate must be for, where it is spoken to over https by name.
+    pub(super) host: Option<Arc<str>>,
+}
+
+impl Hash for Place {
+    /// By the address alone, in one piece: names and schemes rarely share one.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let port = u64::from(self.addr.port());
+        match self.addr.ip() {
+            IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | port),
+            IpAddr::V6(ip) => {
+                state.write_u128(ip.to_bits());
+                state.write_u64(port);
+            }
+        }
+    }
+}
 
 /// A connection to a server.
 pub(super) enum Upstream {
@@ -83,11 +104,13 @@ impl Pool {
     }
 
     /// Keeps a connection whose last answer has ended beyond doubt.
-    pub(super) fn keep(&self, place: Place, upstream: Upstream, now_ms: u64) {
+    pub(super) fn keep(&self, place: &Place, upstream: Upstream, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        let connections = idle.entry(place).or_default();
-        if connections.len() < self.idle_max {
-            connections.push(Idle { upstream, since_ms: now_ms });
+        let kept = Idle { upstream, since_ms: now_ms };
+        match idle.get_mut(place) {
+            Some(connections) if connections.len() >= self.idle_max => {}
+            Some(connections) => connections.push(kept),
+            None => _ = idle.insert(place.clone(), vec![kept]),
         }
     }
 
@@ -106,7 +129,8 @@ impl Pool {
     ///
     /// # Errors
     /// Where the server refuses, or its certificate is not the right one.
-    pub(super) async fn dial(&self, (scheme, addr, host): &Place) -> io::Result<Upstream> {
+    pub(super) async fn dial(&self, place: &Place) -> io::Result<Upstream> {
+        let Place { addr, scheme, host } = place;
         let stream = TcpStream::connect(addr).await?;
         worker::tune(&stream);
         match scheme {

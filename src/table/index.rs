@@ -12,7 +12,7 @@ use super::running::Route;
 use crate::model::Exchange;
 
 /// Places in the table's list of routes, ascending: the list is in the order in which routes are asked.
-type Places = Vec<u32>;
+type Places = Box<[u32]>;
 
 /// Which routes may take a request. Each route is filed under the first of these that its rule binds: whole hosts,
 /// the ends of host patterns, the beginnings of paths.
@@ -24,11 +24,10 @@ pub(super) struct Index {
 }
 
 /// Routes that the host does not tell apart.
-#[derive(Default)]
 struct Shelf {
     /// So few that looking at each is the fastest, or those that no path binds.
     others: Places,
-    by_path_start: Affixes<Places>,
+    by_path_start: Option<Box<Affixes<Places>>>,
 }
 
 /// Values by the beginnings or ends of texts. A search hashes one part of the text for each length there is: that is
@@ -47,11 +46,11 @@ const FEW: usize = 8;
 
 impl Index {
     pub(super) fn new(routes: &[Arc<Route>]) -> Self {
-        let mut by_host: HashMap<Box<str>, Places, RandomState> = HashMap::default();
-        let mut by_host_end: HashMap<Box<str>, Places, RandomState> = HashMap::default();
-        let mut any_host = Places::new();
+        let mut by_host: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
+        let mut by_host_end: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
+        let mut any_host = Vec::new();
         // `Host:a,a` names one host twice.
-        let file = |places: &mut Places, place: u32| {
+        let file = |places: &mut Vec<u32>, place: u32| {
             if places.last() != Some(&place) {
                 places.push(place);
             }
@@ -75,7 +74,7 @@ impl Index {
                 any_host.push(place);
             }
         }
-        let shelves = |map: HashMap<Box<str>, Places, RandomState>| {
+        let shelves = |map: HashMap<Box<str>, Vec<u32>, RandomState>| {
             map.into_iter().map(|(key, places)| (key, Shelf::new(places, routes))).collect()
         };
         Self {
@@ -95,21 +94,25 @@ impl Index {
         if let Some(shelf) = self.by_host.get(&*exchange.host) {
             search.shelf(shelf);
         }
-        for shelf in self.by_host_end.ends_of(&exchange.host) {
-            search.shelf(shelf);
+        if !self.by_host_end.lengths.is_empty() {
+            for shelf in self.by_host_end.ends_of(&exchange.host) {
+                search.shelf(shelf);
+            }
         }
-        search.shelf(&self.any_host);
+        if !self.any_host.is_empty() {
+            search.shelf(&self.any_host);
+        }
         routes.get(search.best as usize)
     }
 }
 
 impl Shelf {
-    fn new(places: Places, routes: &[Arc<Route>]) -> Self {
+    fn new(places: Vec<u32>, routes: &[Arc<Route>]) -> Self {
         if places.len() <= FEW {
-            return Self { others: places, by_path_start: Affixes::default() };
+            return Self { others: places.into(), by_path_start: None };
         }
-        let mut others = Places::new();
-        let mut by_path_start: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        let mut others = Vec::new();
+        let mut by_path_start: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
         for place in places {
             let paths = routes[place as usize].frontend.rule.paths();
             let cut = |start: &'_ str| start.floor_char_boundary(AFFIX_BYTES_MAX);
@@ -124,7 +127,12 @@ impl Shelf {
                 by_path_start.entry(start.into()).or_default().push(place);
             }
         }
-        Self { others, by_path_start: Affixes::new(by_path_start) }
+        let by_path_start = by_path_start.into_iter().map(|(start, p)| (start, p.into())).collect();
+        Self { others: others.into(), by_path_start: Some(Box::new(Affixes::new(by_path_start))) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.others.is_empty() && self.by_path_start.is_none()
     }
 }
 
@@ -145,12 +153,6 @@ impl<T> Affixes<T> {
     }
 }
 
-impl<T> Default for Affixes<T> {
-    fn default() -> Self {
-        Self { values: HashMap::default(), lengths: Box::default() }
-    }
-}
-
 /// The search for the first route that takes a request.
 struct Search<'s> {
     routes: &'s [Arc<Route>],
@@ -162,8 +164,8 @@ struct Search<'s> {
 impl Search<'_> {
     fn shelf(&mut self, shelf: &Shelf) {
         self.places(&shelf.others);
-        if !shelf.by_path_start.lengths.is_empty() {
-            for places in shelf.by_path_start.starts_of(self.exchange.plain_path()) {
+        if let Some(by_path_start) = &shelf.by_path_start {
+            for places in by_path_start.starts_of(self.exchange.plain_path()) {
                 self.places(places);
             }
         }

@@ -265,7 +265,7 @@ async fn run(
 ) -> Result<After, Failed> {
     let Attempt { route, server, facts, .. } = *attempt;
     let host = server.host.as_ref().filter(|_| server.scheme == Scheme::Https);
-    let place = (server.scheme, server.addr, host.cloned());
+    let place = Place { addr: server.addr, scheme: server.scheme, host: host.cloned() };
     // Without a body on its way the request can be sent again as it is (RFC 9110, section 9.2.2).
     let may_repeat = facts.is_idempotent && attempt.body.is_done();
     let risk = if may_repeat { Risk::Repeatable } else { Risk::Once };
@@ -300,7 +300,7 @@ async fn run(
             Ok(End::Answered { status, then, is_complete, is_reusable, has_next }) => {
                 let upstream = transfer.into_server();
                 if is_reusable {
-                    worker.pool.keep(place.clone(), upstream, worker.clock.now_ms());
+                    worker.pool.keep(&place, upstream, worker.clock.now_ms());
                 }
                 if status >= 500 {
                     guard.fail();
