@@ -78,10 +78,7 @@ fn file(language: Language, text: &str) {
     let Ok(tree) = language.parse(text) else { return };
     let _ = traefik::read(&tree, &["http".to_owned(), "docker.domain".to_owned()], Some("f"));
     let document = Document { name: "f".into(), is_main: false, tree, addresses: BTreeMap::new() };
-    let reading = read_document(&document);
-    for (_, frontend) in &reading.fragment.frontends {
-        assert!(reading.fragment.backends.iter().any(|(id, _)| *id == frontend.backend));
-    }
+    let _ = read_document(&document);
     let snapshot = Snapshot { documents: vec![Arc::new(document)], ..Snapshot::default() };
     serve(&snapshot, ProviderName::File);
 }

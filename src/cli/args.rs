@@ -14,8 +14,8 @@ use clap::{ArgMatches, CommandFactory as _};
 
 use super::Cli;
 use crate::document::{Language, Node, Place, Table, Value};
-use crate::settings::catalog;
 use crate::settings::traefik::{self, Found, Given};
+use crate::settings::{EntryPoint, catalog};
 
 /// The subcommands that take settings.
 const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
@@ -60,7 +60,9 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let Some((_, matches)) = matches.subcommand() else { return Ok(args) };
 
     let names: Vec<String> = own.iter().map(|flag| flag.name.clone()).collect();
-    let flags = traefik::read(&foreign, &names, None);
+    let mut flags = traefik::read(&foreign, &names, None);
+    let typed = matches.get_many::<EntryPoint>("entrypoints").into_iter().flatten();
+    flags.shut_admin_beside(typed);
     let variables = catalog::read(|name| std::env::var(name).ok());
     let path = settings_file(matches);
     let file = match &path {
@@ -68,7 +70,10 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
         Some(path) => traefik::read(&parsed(path)?, &names, Some(&path.display().to_string())),
     };
     let mut said = Said { file: path, ..Said::default() };
-    for (found, is_flag) in [(flags, true), (variables, false), (file, false)] {
+    let sources = [(flags, true), (variables, false), (file, false)];
+    let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
+    let guarded: Vec<String> = guards.map(|given| given.flag.clone()).collect();
+    for (found, is_flag) in sources {
         let taken: Vec<String> = said.origins.keys().cloned().collect();
         said.notes.extend(found.notes);
         for given in found.given {
@@ -80,7 +85,8 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
                 Some(ValueSource::EnvVariable) => !is_flag,
                 _ => false,
             };
-            if was_said || taken.contains(&given.flag) {
+            let is_overruled = !given.guards && guarded.contains(&given.flag);
+            if was_said || is_overruled || taken.contains(&given.flag) {
                 continue;
             }
             check(&command, &given)?;
@@ -231,7 +237,9 @@ pub(super) fn check(command: &str, given: &Given) -> anyhow::Result<()> {
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            Err(anyhow!("{}: {}", given.origin, first.trim_start_matches("error: ")))
+            // Without the value: an entry point's may hold secrets.
+            let why = first.split_once(">': ").map_or(first, |(_, why)| why);
+            Err(anyhow!("{}: {}: {}", given.origin, given.flag, why.trim_start_matches("error: ")))
         }
     }
 }
@@ -267,7 +275,7 @@ mod tests {
         );
         check("--c traefik.toml --http :80", "--configFile traefik.toml --http :80", &[]);
         check("--logLevel=DEBUG", "", &["log.level=debug --logLevel"]);
-        check("--loglevel WARN --web", "", &["log.level=warn --loglevel", "admin=:8080 --api"]);
+        check("--loglevel WARN --web", "", &["log.level=warn --loglevel", "admin=:8080 --web"]);
         let watch = "--docker.watch is left out: it is always true here.";
         check("--docker.watch=false", "", &["docker=true --docker", watch]);
         check("--docker.watch", "", &["docker=true --docker"]);

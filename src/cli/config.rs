@@ -61,6 +61,7 @@ fn rows() -> anyhow::Result<Vec<Row>> {
                 values.map(|value| hide_password(&value.to_string_lossy()).into_owned()).collect();
             values.join(if name == "entryPoints" { " | " } else { "," })
         });
+        let raw = raw.map(|raw| if name == "entryPoints" { without_users(&raw) } else { raw });
         let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
         let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());
         let origin = match (said.origins.get(name), matches.value_source(id)) {
@@ -78,6 +79,15 @@ fn rows() -> anyhow::Result<Vec<Row>> {
         Some(Row { name: name.to_owned(), value: raw.unwrap_or_else(default), origin })
     };
     Ok(command.filter_map(row).collect())
+}
+
+/// Entry points without the users in them.
+fn without_users(text: &str) -> String {
+    let part = |part: &str| match part.to_ascii_lowercase().split_once("users:") {
+        Some((key, _)) => format!("{}users:***", part.get(..key.len()).unwrap_or_default()),
+        None => part.to_owned(),
+    };
+    text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
 fn as_text(rows: &[Row], notes: &[String]) -> String {

@@ -253,6 +253,10 @@ mod tests {
         for (key, value, problem) in [
             ("traefik.frontend.auth.basic", "a:b", "not acted on yet"),
             ("traefik.frontend.auth.basic", "", "protects"),
+            ("traefik.frontend.auth.basic.user", "a:b", "stays closed"),
+            ("traefik.frontend.auth.forward.adress", "http://a", "stays closed"),
+            ("traefik.frontend.whiteList.sourceRanges", "10.0.0.0/8", "stays closed"),
+            ("traefik.frontend.whitelist.sourceRange", "10.0.0.0/8", "stays closed"),
             ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8", "protects"),
             ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/33", "cannot be read"),
         ] {

@@ -329,6 +329,13 @@ impl<'a> Reader<'a> {
                     let what = format!("{key} is a label of Traefik 2 or 3, not acted on yet.");
                     Problem::warning(&origin, what)
                 }
+                Known::UnknownInSegment(..) | Known::Unknown(_) if guards(tail(key).1) => {
+                    let what = format!(
+                        "{key} is not a label we know. It was to protect, so its frontend stays closed."
+                    );
+                    Problem::error(&origin, what)
+                        .hint("Mend it, or remove it to open the frontend to everybody.")
+                }
                 Known::UnknownInSegment(segment, near) => {
                     let what = format!("{key} is not a label we know of the segment {segment}.");
                     let near = near
@@ -350,6 +357,12 @@ impl<'a> Reader<'a> {
         let mut wanted = Wanted::default();
         let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
         for (key, value) in labels {
+            let (segment, tail) = tail(key);
+            let is_mine = segment.is_none_or(|segment| Some(segment) == self.segment);
+            if is_mine && guards(tail) {
+                // One that nobody knows was to keep strangers out all the same.
+                wanted.protection.get_or_insert_with(|| key.clone());
+            }
             let (path, label) = match known(key) {
                 Known::Label(label) if self.written(key) == *key => {
                     (key.strip_prefix("traefik."), label)
@@ -361,9 +374,6 @@ impl<'a> Reader<'a> {
             };
             if label.support == Support::Served {
                 continue;
-            }
-            if label.support == Support::Protects {
-                wanted.protection.get_or_insert_with(|| key.clone());
             }
             let value = || Raw::Text(value.trim().to_owned());
             // What does not fit was reported with the other labels.
@@ -388,6 +398,20 @@ impl<'a> Reader<'a> {
     pub(super) fn backend(&mut self, id: BackendId, backend: Backend) {
         self.fragment.backends.push((id, Arc::new(backend)));
     }
+}
+
+/// The segment of a key and what it says there; the whole of it where there is none.
+fn tail(key: &str) -> (Option<&str>, &str) {
+    match labels::segment(key) {
+        Some((segment, rest)) => (Some(segment), rest),
+        None => (None, key.strip_prefix("traefik.").unwrap_or(key)),
+    }
+}
+
+/// Whether what is said there keeps strangers out, in whatever words.
+fn guards(tail: &str) -> bool {
+    let tail = tail.to_ascii_lowercase();
+    ["frontend.auth", "frontend.whitelist"].iter().any(|guard| tail.starts_with(guard))
 }
 
 /// The cookie of a backend, by the name that was asked for.

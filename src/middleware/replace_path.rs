@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::middleware::{Flow, Handler, sendable};
+use crate::middleware::{Answer, Flow, Handler, sendable};
 use crate::model::Exchange;
 use crate::rules::expression;
 
@@ -33,6 +33,9 @@ impl ReplacePathRegex {
     }
 }
 
+/// A longer path is none: an expression may find something at each letter.
+const PATH_BYTES_MAX: usize = 64 * 1024;
+
 /// Each may be the whole path: without a bound, one path becomes a thousand.
 const REFERENCES_MAX: usize = 16;
 
@@ -43,6 +46,27 @@ impl PartialEq for ReplacePathRegex {
 }
 
 impl Eq for ReplacePathRegex {}
+
+/// What is made of a path would be longer than any path.
+struct TooLong;
+
+impl ReplacePathRegex {
+    /// The path with the replacement in the place of all that is found; nothing where nothing is.
+    fn replaced(&self, path: &str) -> Option<Result<String, TooLong>> {
+        let (mut replaced, mut end, mut has_any) = (String::new(), 0, false);
+        for found in self.regex.captures_iter(path) {
+            let whole = found.get(0)?;
+            replaced.push_str(path.get(end..whole.start())?);
+            found.expand(&self.replacement, &mut replaced);
+            (end, has_any) = (whole.end(), true);
+            if replaced.len() > PATH_BYTES_MAX {
+                return Some(Err(TooLong));
+            }
+        }
+        replaced.push_str(path.get(end..)?);
+        has_any.then_some(Ok(replaced))
+    }
+}
 
 impl Handler for ReplacePath {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
@@ -57,10 +81,12 @@ impl Handler for ReplacePath {
 
 impl Handler for ReplacePathRegex {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let path = exchange.path.as_ref();
-        if self.regex.is_match(path) {
-            let replaced = self.regex.replace_all(path, self.replacement.as_str()).into_owned();
-            replace(exchange, &replaced);
+        match self.replaced(exchange.plain_path()) {
+            Some(Ok(path)) => replace(exchange, &path),
+            Some(Err(TooLong)) => {
+                return Flow::Answer(Box::new(Answer { status: 414, lines: Vec::new() }));
+            }
+            None => {}
         }
         Flow::Continue
     }
@@ -72,7 +98,8 @@ impl Handler for ReplacePathRegex {
 
 fn replace(exchange: &mut Exchange<'_>, path: &str) {
     exchange.added.push(("X-Replaced-Path", exchange.path.as_ref().to_owned()));
-    exchange.replace_path(sendable(path));
+    // What is put in its place is a plain path: a percent sign in it is one.
+    exchange.replace_path(sendable(&path.replace('%', "%25")));
 }
 
 #[cfg(test)]
@@ -98,8 +125,15 @@ mod tests {
         let step = ReplacePathRegex::parse("^/v1/(.*)", "/v2/$1").expect("a good one");
         check(&step, "/v1/users", "/v2/users", Some("/v1/users"));
         check(&step, "/v3/users", "/v3/users", None);
+        // However it is spelled.
+        check(&step, "/%761/a%20b%25", "/v2/a%20b%25", Some("/%761/a%20b%25"));
         let step = ReplacePathRegex::parse("^/(?P<who>[a-z]+)$", "/u ${who}").expect("a good one");
         check(&step, "/bob", "/u%20bob", Some("/bob"));
         assert!(ReplacePathRegex::parse("(?=x)", "").is_err());
+        let step = ReplacePathRegex::parse("x*", &"y".repeat(10_000)).expect("a good one");
+        let mut exchange = Exchange::new("http", "GET", "web.local", "/aaaaaaaaaaaaaaa", &());
+        assert!(
+            matches!(step.on_request(&mut exchange), Flow::Answer(answer) if answer.status == 414)
+        );
     }
 }

@@ -22,7 +22,15 @@ impl Handler for TrailingSlash {
         };
         let location = match (pattern.text().ends_with('/'), path.ends_with('/')) {
             (true, false) => format!("{}/", exchange.path),
-            (false, true) => exchange.path.strip_suffix('/').unwrap_or_default().to_owned(),
+            (false, true) => match exchange.path.strip_suffix('/') {
+                Some(path) => path.to_owned(),
+                // It was sent as %2F.
+                None => exchange
+                    .path
+                    .get(..exchange.path.len().saturating_sub(3))
+                    .unwrap_or("/")
+                    .to_owned(),
+            },
             _ => return Flow::Continue,
         };
         // Two slashes at its beginning would make a host of the first part (RFC 3986, section 4.2).
@@ -59,6 +67,7 @@ mod tests {
         check(&["/foo"], "/foo", None);
         check(&["/foo"], "/foo/?a=b", Some("/foo?a=b"));
         check(&["/foo/"], "/foo", Some("/foo/"));
+        check(&["/foo"], "/foo%2f", Some("/foo"));
         check(&["/a", "/{n}/"], "/b", Some("/b/"));
         check(&["/"], "/", None);
         check(&["/foo"], "/bar/", None);

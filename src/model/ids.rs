@@ -81,6 +81,16 @@ provider_scoped! {
 }
 
 impl FrontendId {
+    /// The name of a frontend whose own name another rule of the same backend has already.
+    #[must_use]
+    pub fn of_rule(&self, rule: &str) -> Self {
+        // FNV-1a, 32 bits: short, and the same everywhere.
+        let digest = rule.bytes().fold(0x811c_9dc5_u32, |digest, byte| {
+            (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        Self::new(self.provider, format!("{}-{digest:08x}", self.name))
+    }
+
     /// The name of a frontend whose own name another backend's frontend has already.
     #[must_use]
     pub fn beside(&self, backend: &BackendId) -> Self {

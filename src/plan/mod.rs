@@ -96,6 +96,9 @@ impl Planner {
                 merge_file(&mut config, &reading.1.fragment, &mut problems);
                 documents.insert(key, reading);
             }
+            if !input.snapshot.documents.is_empty() {
+                drop_homeless(&mut config, input.provider, &mut problems);
+            }
             for service in by_age(&input.snapshot.services) {
                 let key = (input.provider, Arc::clone(&service.id));
                 let off = &mut Trace::off();
@@ -158,6 +161,29 @@ fn merge_file(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Probl
     }
 }
 
+/// Takes out the frontends of files that lead to a backend that no file has.
+fn drop_homeless(config: &mut Config, provider: ProviderName, problems: &mut Vec<Problem>) {
+    let Config { frontends, backends } = config;
+    frontends.retain(|id, frontend| {
+        let wanted = &frontend.backend;
+        if id.provider != provider || backends.contains_key(wanted) {
+            return true;
+        }
+        let slips = |known: &&BackendId| strsim::damerau_levenshtein(&known.name, &wanted.name);
+        let near = backends.keys().filter(|known| known.provider == provider).min_by_key(slips);
+        let hint = match near {
+            Some(near) => format!("Did you mean \"{}\"?", near.name),
+            None => format!("Write a table [backends.{}].", wanted.name),
+        };
+        let what = format!(
+            "frontends.{}.backend: there is no backend \"{}\"; it is not served.",
+            id.name, wanted.name
+        );
+        problems.push(Problem::error(&frontend.origin, what).hint(hint));
+        false
+    });
+}
+
 fn merge_backend(
     backends: &mut BTreeMap<BackendId, Arc<Backend>>,
     id: &BackendId,
@@ -202,6 +228,12 @@ fn merge_frontend(
     if older.backend != frontend.backend {
         // Another service: both are shown, and the claims say who keeps the rule.
         let beside = frontends.entry(id.beside(&frontend.backend));
+        beside.or_insert_with(|| Arc::clone(frontend));
+        return;
+    }
+    if older.rule != frontend.rule {
+        // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
+        let beside = frontends.entry(id.of_rule(frontend.rule.text()));
         beside.or_insert_with(|| Arc::clone(frontend));
         return;
     }
@@ -347,6 +379,20 @@ mod tests {
         let (after, _) = planned(renewed, &before);
         let winner = after.frontends.values().find(|f| f.shadowed_by.is_none()).expect("one wins");
         assert_eq!(&*winner.backend.name, "backend-a-s");
+    }
+
+    #[test]
+    fn two_rules_that_are_spelled_alike_are_two() {
+        let backend = ("traefik.backend", "shop");
+        let rule = |host: &'static str| ("traefik.frontend.rule", host);
+        let services = vec![
+            container("a", "s", 1, &[backend, rule("Host:shop.a.com")]),
+            container("b", "s", 2, &[backend, rule("Host:shop-a.com")]),
+        ];
+        let (config, problems) = planned(services, &Config::default());
+        let rules: Vec<&str> = config.frontends.values().map(|f| f.rule.text()).collect();
+        assert_eq!(rules, ["Host:shop.a.com", "Host:shop-a.com"]);
+        assert_eq!(problems, []);
     }
 
     #[test]

@@ -86,27 +86,24 @@ pub struct Reading {
 /// A sentence without a full stop that says which term is wrong and why. A rule with one wrong term is not
 /// served at all: with a term less it would take requests its owner did not mean.
 pub fn parse(text: &str) -> Result<Reading, String> {
-    if text.len() > RULE_BYTES_MAX {
-        return Err(format!("it is longer than {RULE_BYTES_MAX} bytes"));
-    }
-    if text.matches('{').count() > VARIABLES_MAX {
-        return Err(format!("it has more than {VARIABLES_MAX} variables"));
-    }
+    parse_all(&[text]).map_err(|(_, why)| why)
+}
+
+/// Reads several rules as one: all must match, and what they do to a request is done in the order of one.
+///
+/// # Errors
+/// Which of them is wrong, and why: see [`parse`].
+pub fn parse_all(texts: &[&str]) -> Result<Reading, (usize, String)> {
     let mut parts = Parts::default();
-    let mut is_empty = true;
-    for term in split_outside_braces(text, ';') {
-        let Some((name, values)) = term.split_once(':') else {
-            return Err(format!("\"{term}\" is not of the form Matcher:value"));
+    let (mut bytes, mut variables) = (0, 0);
+    for (place, text) in texts.iter().enumerate() {
+        (bytes, variables) = (bytes + text.len(), variables + text.matches('{').count());
+        let too_much = match (bytes > RULE_BYTES_MAX, variables > VARIABLES_MAX) {
+            (true, _) => Err(format!("it is longer than {RULE_BYTES_MAX} bytes")),
+            (false, true) => Err(format!("it has more than {VARIABLES_MAX} variables")),
+            (false, false) => Ok(()),
         };
-        let values = split_outside_braces(values, ',');
-        if values.is_empty() {
-            return Err(format!("\"{term}\" has no value"));
-        }
-        parts.read(name.trim(), &values)?;
-        is_empty = false;
-    }
-    if is_empty {
-        return Err("it is empty".to_owned());
+        too_much.and_then(|()| parts.read_rule(text)).map_err(|why| (place, why))?;
     }
     let Parts { matchers, slash, strip_regex, strip, add, replace_regex, replace } = parts;
     let prefixes = |prefixes| Middleware::StripPrefix(StripPrefix { prefixes });
@@ -118,7 +115,8 @@ pub fn parse(text: &str) -> Result<Reading, String> {
         replace_regex.map(Middleware::ReplacePathRegex),
         replace.map(|path| Middleware::ReplacePath(ReplacePath { path })),
     ];
-    let rule = Rule::new(text.trim(), matchers);
+    let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
+    let rule = Rule::new(texts.join(";"), matchers);
     Ok(Reading { rule, chain: chain.into_iter().flatten().collect() })
 }
 
@@ -141,6 +139,22 @@ struct Parts {
 }
 
 impl Parts {
+    fn read_rule(&mut self, text: &str) -> Result<(), String> {
+        let mut is_empty = true;
+        for term in split_outside_braces(text, ';') {
+            let Some((name, values)) = term.split_once(':') else {
+                return Err(format!("\"{term}\" is not of the form Matcher:value"));
+            };
+            let values = split_outside_braces(values, ',');
+            if values.is_empty() {
+                return Err(format!("\"{term}\" has no value"));
+            }
+            self.read(name.trim(), &values)?;
+            is_empty = false;
+        }
+        if is_empty { Err("it is empty".to_owned()) } else { Ok(()) }
+    }
+
     fn read(&mut self, name: &str, values: &[&str]) -> Result<(), String> {
         let whole = || values.iter().map(|v| PathPattern::whole(v)).collect::<Result<Vec<_>, _>>();
         let start = || values.iter().map(|v| PathPattern::prefix(v)).collect::<Result<Vec<_>, _>>();
@@ -409,6 +423,17 @@ mod tests {
         );
         let all = "ReplacePathRegex:^/b/(.*) /r/$1;AddPrefix:/b;PathPrefixStrip:/a";
         check_way(all, "/a/c", "/r/c", &["X-Forwarded-Prefix: /a", "X-Replaced-Path: /b/c"]);
+    }
+
+    #[test]
+    fn several_rules_are_read_as_one() {
+        let reading =
+            parse_all(&["AddPrefix:/b;HeadersRegexp:X,\\{", "PathPrefixStrip:/a;Host:a.t"]);
+        let reading = reading.expect("two good ones");
+        assert_eq!(reading.rule.matchers().len(), 3);
+        let names: Vec<String> = reading.chain.iter().map(Middleware::describe).collect();
+        assert_eq!(names, ["strip prefix /a", "add prefix /b"]);
+        assert_eq!(parse_all(&["Host:a.t", "Hosst:b"]).map_err(|(place, _)| place), Err(1));
     }
 
     #[test]

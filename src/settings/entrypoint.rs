@@ -95,8 +95,7 @@ impl std::str::FromStr for EntryPoint {
         }
         later.dedup();
         let name = name.filter(|name| !name.is_empty());
-        let name =
-            name.ok_or_else(|| format!("\"{text}\" has no name; write Name:http Address::80"))?;
+        let name = name.ok_or("an entry point has no name; write Name:http Address::80")?;
         let listen = listen
             .ok_or_else(|| format!("the entry point {name} has no address; write Address::80"))?;
         Ok(Self { name, listen, trust, shut, later })

@@ -3,6 +3,7 @@
 //! Every setting has one name, that of its flag; a file's `[docker] domain` is `--docker.domain`. So a value is checked in
 //! one place, wherever it comes from. Source: Traefik 1.7, docs/configuration and cmd/traefik/configuration.go.
 
+use super::{EntryPoint, HTTP_ENTRYPOINT};
 use crate::document::{Entry, Node, Place, Table, Value};
 
 /// A setting that was said somewhere.
@@ -14,6 +15,8 @@ pub struct Given {
     pub value: String,
     /// Where it was said, for people: `traefik.toml:3:10`, `TRAEFIK_HTTP_PORT`.
     pub origin: String,
+    /// Whether it keeps strangers out, and so goes before what other sources say of this flag.
+    pub guards: bool,
 }
 
 /// What was found in a file or among flags.
@@ -163,6 +166,9 @@ const KEYS: &[(&str, Fate)] = &[
 /// Keys under which whoever may see the page is asked for a name: as long as nobody asks, nobody sees it.
 const ADMIN_AUTH: &[&str] = &["web.auth", "api.auth"];
 
+/// The name of Traefik's own entry point for its API and dashboard, where none is named.
+const ADMIN_ENTRYPOINT: &str = "traefik";
+
 /// Traefik's own entry point for its API and dashboard, where none is named.
 const ADMIN_ADDRESS: &str = ":8080";
 
@@ -212,6 +218,19 @@ pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
 }
 
 impl Found {
+    /// Switches the page off where Traefik's own entry point is guarded by what is not there yet.
+    pub fn shut_admin_beside<'e>(&mut self, mut entrypoints: impl Iterator<Item = &'e EntryPoint>) {
+        let is_guarded =
+            |e: &&EntryPoint| e.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) && e.shut.is_some();
+        if let Some(guarded) = entrypoints.find(is_guarded) {
+            self.given.retain(|given| given.flag != "admin");
+            let (flag, value, origin) =
+                ("admin".to_owned(), "off".to_owned(), "--entryPoints".to_owned());
+            self.notes.push(format!("The page is switched off: its entry point {guarded} asks for what is not there yet."));
+            self.given.push(Given { flag, value, origin, guards: true });
+        }
+    }
+
     /// Puts together what several keys say of one flag: all constraints must fit, a page that is switched off stays so,
     /// and of the others the first counts.
     fn each_once(&mut self) {
@@ -223,7 +242,7 @@ impl Found {
                 (Some(first), "constraints") => {
                     first.value = format!("{},{}", first.value, given.value)
                 }
-                (Some(first), "admin") if given.value == "off" => *first = given,
+                (Some(first), "admin") if given.guards => *first = given,
                 (Some(first), _) if first.value == given.value => {}
                 (Some(first), flag) => {
                     let Given { origin, .. } = &given;
@@ -254,7 +273,16 @@ impl Reader<'_> {
     }
 
     fn give(&mut self, flag: &str, value: impl Into<String>, origin: String) {
-        self.found.given.push(Given { flag: flag.to_owned(), value: value.into(), origin });
+        let (flag, value) = (flag.to_owned(), value.into());
+        self.found.given.push(Given { flag, value, origin, guards: false });
+    }
+
+    /// Switches the page off: it asks for what is not there, and would be open without.
+    fn shut_admin(&mut self, path: &str, place: Place) {
+        let (flag, value) = ("admin".to_owned(), "off".to_owned());
+        let origin = self.origin(path, place);
+        self.found.given.push(Given { flag, value, origin, guards: true });
+        self.note(path, place, "the admin side has no authentication yet, and is switched off");
     }
 
     fn note(&mut self, path: &str, place: Place, why: &str) {
@@ -266,9 +294,7 @@ impl Reader<'_> {
     fn entry(&mut self, path: &str, entry: &Entry) {
         let (node, place) = (&entry.node, entry.node.place);
         if ADMIN_AUTH.iter().any(|key| key.eq_ignore_ascii_case(path)) {
-            let origin = self.origin(path, place);
-            self.give("admin", "off", origin);
-            self.note(path, place, "the admin side has no authentication yet, and is switched off");
+            self.shut_admin(path, place);
             return;
         }
         match (fate(path), &node.value) {
@@ -388,27 +414,46 @@ impl Reader<'_> {
 
     /// `[web]`, or the entry point of `[api]`: where the page is.
     fn admin(&mut self) {
-        if self.found.given.iter().any(|given| given.flag == "admin") {
-            return;
-        }
-        let api = self.tree.get("api");
-        let Some(node) = api.or_else(|| self.tree.get("web")).or_else(|| self.tree.get("ping"))
+        let is_on = |node: &&Node| node.as_text().is_none_or(|text| text == "true");
+        let web = self.tree.get("web").filter(is_on);
+        let Some((path, node)) = self
+            .tree
+            .get("api")
+            .filter(is_on)
+            .map(|api| ("api", api))
+            .or(web.map(|web| ("web", web)))
         else {
             return;
         };
         let named = node.as_table().and_then(|table| table.get("entryPoint")?.as_text());
-        let named = named.unwrap_or("traefik");
-        let entrypoint = self
-            .tree
-            .get("entryPoints")
-            .and_then(|e| e.as_table()?.get(named)?.as_table()?.get("address")?.as_text());
-        let (address, origin) =
-            (entrypoint.unwrap_or(ADMIN_ADDRESS).to_owned(), self.origin("api", node.place));
-        // Its entry point is the admin side's; requests do not come in there.
-        self.found.given.retain(|given| {
-            !(given.flag == "entryPoints" && given.value.contains(&format!("Name:{named} ")))
-        });
-        self.give("admin", address, origin);
+        let named = named.unwrap_or(ADMIN_ENTRYPOINT);
+        let place = node.place;
+        let is_named = |entrypoint: &EntryPoint| entrypoint.name.eq_ignore_ascii_case(named);
+        let given = self.found.given.iter().enumerate().filter(|(_, g)| g.flag == "entryPoints");
+        let found = given.filter_map(|(at, g)| Some((at, g.value.parse::<EntryPoint>().ok()?)));
+        let found = found.into_iter().find(|(_, entrypoint)| is_named(entrypoint));
+        let default = self.tree.get("defaultEntryPoints").and_then(|node| text(&node.value));
+        let default = default.unwrap_or_else(|| HTTP_ENTRYPOINT.to_owned());
+        let is_default = default.split(',').any(|name| name.trim().eq_ignore_ascii_case(named));
+        let address = match &found {
+            Some((_, entrypoint)) if entrypoint.shut.is_some() => {
+                return self.shut_admin(path, place);
+            }
+            Some(_) if is_default => {
+                let why = "requests come in at that entry point; the page has one of its own";
+                return self.note(&format!("{path}.entryPoint"), place, why);
+            }
+            Some((_, entrypoint)) => entrypoint.listen.to_string(),
+            None => ADMIN_ADDRESS.to_owned(),
+        };
+        // It is the admin side's; requests do not come in there.
+        if let Some((at, _)) = found {
+            self.found.given.remove(at);
+        }
+        let origin = self.origin(path, place);
+        if self.found.given.iter().all(|given| given.flag != "admin") {
+            self.give("admin", address, origin);
+        }
     }
 
     /// A table switches its provider on.

@@ -43,6 +43,7 @@ pub fn compile(
                 entrypoints,
                 frontend: Arc::clone(frontend),
                 priority: frontend.effective_priority(),
+                is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
                 backend: Arc::clone(backend.expect("the plan gives every frontend its backend")),
                 live: live.frontend(id),
             })

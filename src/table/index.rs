@@ -92,15 +92,15 @@ impl Index {
     ) -> Option<&'r Arc<Route>> {
         let mut search = Search { routes, exchange, best: u32::MAX };
         if let Some(shelf) = self.by_host.get(&*exchange.host) {
-            search.shelf(shelf);
+            search.shelf(shelf, Route::takes_from_host);
         }
         if !self.by_host_end.lengths.is_empty() {
             for shelf in self.by_host_end.ends_of(&exchange.host) {
-                search.shelf(shelf);
+                search.shelf(shelf, Route::takes);
             }
         }
         if !self.any_host.is_empty() {
-            search.shelf(&self.any_host);
+            search.shelf(&self.any_host, Route::takes);
         }
         routes.get(search.best as usize)
     }
@@ -162,21 +162,21 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    fn shelf(&mut self, shelf: &Shelf) {
-        self.places(&shelf.others);
+    fn shelf(&mut self, shelf: &Shelf, takes: impl Fn(&Route, &Exchange<'_>) -> bool + Copy) {
+        self.places(&shelf.others, takes);
         if let Some(by_path_start) = &shelf.by_path_start {
             for places in by_path_start.starts_of(self.exchange.plain_path()) {
-                self.places(places);
+                self.places(places, takes);
             }
         }
     }
 
-    fn places(&mut self, places: &[u32]) {
+    fn places(&mut self, places: &[u32], takes: impl Fn(&Route, &Exchange<'_>) -> bool) {
         for &place in places {
             if place >= self.best {
                 return;
             }
-            if self.routes[place as usize].takes(self.exchange) {
+            if takes(&self.routes[place as usize], self.exchange) {
                 self.best = place;
                 return;
             }

@@ -19,6 +19,8 @@ pub struct Route {
     pub frontend: Arc<Frontend>,
     /// Larger goes first.
     pub priority: i64,
+    /// Whether the host alone decides.
+    pub(super) is_by_host: bool,
     /// Where its requests go.
     pub backend: Arc<RunningBackend>,
     /// Its counters.
@@ -28,8 +30,16 @@ pub struct Route {
 impl Route {
     /// Whether it takes this request, its priority aside.
     pub fn takes(&self, exchange: &Exchange<'_>) -> bool {
-        self.entrypoints.iter().any(|name| name == exchange.entrypoint)
-            && self.frontend.rule.matches(exchange)
+        self.is_at(exchange.entrypoint) && self.frontend.rule.matches(exchange)
+    }
+
+    /// The same for a request whose host is known to be one of its own.
+    pub(super) fn takes_from_host(&self, exchange: &Exchange<'_>) -> bool {
+        self.is_at(exchange.entrypoint) && (self.is_by_host || self.frontend.rule.matches(exchange))
+    }
+
+    fn is_at(&self, entrypoint: &str) -> bool {
+        self.entrypoints.iter().any(|name| name == entrypoint)
     }
 }
 

@@ -268,3 +268,48 @@ async fn servers_may_be_called_by_name() {
     let api = herder.admin("/api/providers/file/backends/b/servers/s").await.json();
     assert_eq!(api["url"], format!("http://localhost:{}", server.port()));
 }
+
+/// What was to protect a frontend closes it, whatever is wrong with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_cannot_be_read_stays_shut() {
+    let dir = Dir::new();
+    let server = web_test("one");
+    let guards = [
+        "[frontends.f.auth.basic]\n",
+        "[frontends.f.auth.basic]\nuser = [\"a:b\"]\n",
+        "[frontends.f.auth.forward]\nadress = \"http://a\"\n",
+        "[frontends.f.whiteList]\nsourceRanges = [\"10.0.0.0/8\"]\n",
+        "[frontends.f]\nbasicAuth = [[\"a:b\"]]\n",
+        "[frontends.f]\nauth = \"x\"\n",
+        "[frontends.f.auth.basic]\nusers = [{a = \"b\"}]\n",
+    ];
+    let path = dir.write("rules.toml", &rules("Host:a.local", server));
+    let herder = Herder::start(&["run", &flag("filename", &path)]);
+    for guard in guards {
+        fs::write(&path, rules("Host:a.local", server)).expect("written");
+        eventually("it serves", || async { herder.get("a.local", "/").await.status == 200 }).await;
+        let text = match guard.strip_prefix("[frontends.f]\n") {
+            Some(line) => rules("Host:a.local", server).replace("passHostHeader = true\n", line),
+            None => rules("Host:a.local", server) + guard,
+        };
+        fs::write(&path, text).expect("written");
+        eventually(guard, || async { herder.get("a.local", "/").await.status == 503 }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frontend_may_lead_to_a_backend_of_another_file() {
+    let dir = Dir::new();
+    let text = rules("Host:a.local", web_test("one"));
+    let (backend, frontend) = text.split_at(text.find("[frontends").expect("a frontend"));
+    dir.write("a.toml", frontend);
+    dir.write("b.toml", backend);
+    let herder = Herder::start(&["run", &flag("directory", dir.0.path())]);
+    eventually("it serves", || async { herder.get("a.local", "/").await.status == 200 }).await;
+    fs::remove_file(dir.path("b.toml")).expect("removed");
+    eventually("it is told", || async {
+        herder.admin("/api/problems").await.body.contains("there is no backend")
+    })
+    .await;
+    assert_eq!(herder.get("a.local", "/").await.status, 404);
+}

@@ -210,14 +210,64 @@ fn a_wrong_setting_ends_the_start_with_its_place() {
 #[test]
 fn a_guarded_page_is_switched_off() {
     let dir = tempfile::tempdir().expect("a directory");
-    let text = "[web]\naddress = \":8080\"\n[web.auth.basic]\nusers = [\"a:b\"]\n";
-    fs::write(dir.path().join("traefik.toml"), text).expect("written");
+    let admin = |text: &str, flags: &[&str]| {
+        fs::write(dir.path().join("traefik.toml"), text).expect("written");
+        let output = herder(dir.path(), &[&["config", "--json"], flags].concat(), &[]);
+        assert!(!stdout(&output).contains("a:b"), "{}", stdout(&output));
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        said["settings"]["admin"]["value"].as_str().expect("a value").to_owned()
+    };
+    let own = "[api]\n[entryPoints.http]\naddress = \":80\"\n[entryPoints.traefik]\naddress = \":8081\"\n";
+    for guard in [
+        "[entryPoints.traefik.auth.basic]\nusers = [\"a:b\"]\n",
+        "[entryPoints.traefik.whiteList]\nsourceRange = [\"10.0.0.0/8\"]\n",
+        "[entryPoints.traefik.tls]\n",
+    ] {
+        assert_eq!(admin(&format!("{own}{guard}"), &[]), "off", "{guard}");
+    }
+    assert_eq!(admin(own, &[]), ":8081");
+    let web = "[web]\naddress = \":8082\"\n[web.auth.basic]\nusers = [\"a:b\"]\n";
+    assert_eq!(admin(web, &[]), "off");
+    assert_eq!(admin(web, &["--web"]), "off");
+    assert_eq!(admin(web, &["--admin=:1"]), ":1", "who says so himself");
+    let flags = [
+        "--api",
+        "--entryPoints=Name:http Address::80",
+        "--entryPoints=Name:traefik Address::8081 Auth.Basic.Users:a:b",
+    ];
+    assert_eq!(admin("", &flags), "off");
+}
+
+#[test]
+fn a_page_takes_no_entry_point_from_requests() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for table in ["[ping]\nentryPoint = \"http\"\n", "[api]\nentryPoint = \"http\"\n"] {
+        let text = format!("{table}[entryPoints.http]\naddress = \":81\"\n");
+        fs::write(dir.path().join("traefik.toml"), text).expect("written");
+        let output = herder(dir.path(), &["config", "--json"], &[]);
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        assert_eq!(said["settings"]["entryPoints"]["value"], "Name:http address::81", "{table}");
+        assert_eq!(said["settings"]["admin"]["value"], ":8000", "{table}");
+    }
+    fs::write(dir.path().join("traefik.toml"), "api = false\n").expect("written");
     let said = stdout(&herder(dir.path(), &["config"], &[]));
     assert!(
-        said.lines().any(|line| line.starts_with("admin ") && line.contains(" off ")),
+        said.lines().any(|line| line.starts_with("admin ") && line.contains(":8000")),
         "{said}"
     );
-    assert!(!said.contains("a:b"), "{said}");
+}
+
+#[test]
+fn no_secret_is_in_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "[entryPoints.http]\naddress = \":80x\"\n[entryPoints.http.auth.basic]\nusers = [\"me:geheim\"]\n";
+    fs::write(dir.path().join("traefik.toml"), text).expect("written");
+    let output = herder(dir.path(), &["config"], &[]);
+    assert!(
+        stderr(&output).contains(":80x") && !stderr(&output).contains("geheim"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// Every flag of the families that the issue of a drop-in names is understood.

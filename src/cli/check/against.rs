@@ -84,7 +84,9 @@ fn by_rule(provider: &Value) -> BTreeMap<String, Value> {
         let servers: BTreeMap<String, Value> = servers
             .map(|(_, s)| (s["url"].as_str().unwrap_or_default().to_owned(), s["weight"].clone()))
             .collect();
-        backend["servers"] = servers.into_iter().collect::<Map<_, _>>().into();
+        if let Some(backend) = backend.as_object_mut() {
+            backend.insert("servers".to_owned(), servers.into_iter().collect::<Map<_, _>>().into());
+        }
         let mut whole = frontend.clone();
         if let Some(map) = whole.as_object_mut() {
             map.remove("routes");

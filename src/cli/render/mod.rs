@@ -3,6 +3,7 @@
 mod data;
 mod output;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start(&args.logs);
     let template = Template::read(&args.template)?;
     let Args { output, check, reload, .. } = args;
-    let output = Output { path: output, check, reload };
+    let output = Output { path: output, check, reload, owes_reload: Cell::new(false) };
     let settings = sources::settings(args.settings).await?;
     if !args.watch {
         let text = template.render(&sources::view_once(&settings).await?)?;
@@ -95,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 continue;
             }
         };
-        if text == last {
+        if text == last && !output.owes_reload.get() {
             continue;
         }
         match output.replace(&text).await {

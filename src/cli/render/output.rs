@@ -1,5 +1,6 @@
 //! A file that is replaced as a whole, once a program has found it good.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(super) struct Output {
     pub(super) check: Option<String>,
     /// A shell command.
     pub(super) reload: Option<String>,
+    /// Whether the last reload failed: then it is tried again, although nothing changed.
+    pub(super) owes_reload: Cell<bool>,
 }
 
 impl Output {
@@ -34,6 +37,9 @@ impl Output {
     pub(super) async fn replace(&self, text: &str) -> anyhow::Result<bool> {
         let shown = self.path.display();
         if fs::read(&self.path).is_ok_and(|old| old == text.as_bytes()) {
+            if self.owes_reload.get() {
+                self.tell().await?;
+            }
             return Ok(false);
         }
         let name = self.path.file_name().with_context(|| format!("{shown} names no file"))?;
@@ -60,10 +66,17 @@ impl Output {
         fs::rename(&new, &self.path)
             .with_context(|| format!("cannot replace {shown}; the old one stays"))?;
         drop(guard);
-        if let Some(reload) = &self.reload {
-            run(reload).await.with_context(|| format!("{shown} is new, but the reload failed"))?;
-        }
+        self.tell().await?;
         Ok(true)
+    }
+
+    async fn tell(&self) -> anyhow::Result<()> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        self.owes_reload.set(true);
+        let shown = self.path.display();
+        run(reload).await.with_context(|| format!("{shown} is new, but the reload failed"))?;
+        self.owes_reload.set(false);
+        Ok(())
     }
 }
 

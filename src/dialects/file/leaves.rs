@@ -54,7 +54,12 @@ impl FileReader<'_> {
                 Some(raw) => self.misfit(leaves, shown, node.place, label, &canonical, raw),
                 None => self.error(
                     node.place,
-                    format!("{shown} holds lists or tables; it is left out."),
+                    match label.support {
+                        Support::Protects => {
+                            format!("{shown} holds lists or tables. Its frontend stays closed.")
+                        }
+                        _ => format!("{shown} holds lists or tables; it is left out."),
+                    },
                     "Write plain values.",
                 ),
             },

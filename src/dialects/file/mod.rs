@@ -6,7 +6,6 @@
 mod leaves;
 mod servers;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use servers::server_hosts;
@@ -24,8 +23,7 @@ use crate::rules::{Rule, v1};
 
 /// Reads a file.
 pub(crate) fn read(document: &Document) -> Reading {
-    let mut reader =
-        FileReader { document, reading: Reading::default(), backends: BTreeSet::new() };
+    let mut reader = FileReader { document, reading: Reading::default() };
     reader.top();
     reader.reading
 }
@@ -33,8 +31,6 @@ pub(crate) fn read(document: &Document) -> Reading {
 struct FileReader<'d> {
     document: &'d Document,
     reading: Reading,
-    /// The names of backends that are there.
-    backends: BTreeSet<String>,
 }
 
 impl<'d> FileReader<'d> {
@@ -65,10 +61,9 @@ impl<'d> FileReader<'d> {
         }
         for (name, place, table) in self.tables("backends") {
             self.backend(&name, place, table);
-            self.backends.insert(name);
         }
         for (name, place, table) in self.tables("frontends") {
-            self.frontend(&name, place, table);
+            let _ = self.frontend(&name, place, table);
         }
     }
 
@@ -204,32 +199,23 @@ impl<'d> FileReader<'d> {
         (method, Some(sticky))
     }
 
-    fn frontend(&mut self, key: &str, place: Place, table: &Table) {
+    fn frontend(&mut self, key: &str, place: Place, table: &Table) -> Option<()> {
         let name = format!("frontends.{key}");
         let own = ["backend", "routes", "priority", "entryPoints", "passHostHeader"];
         let (values, protection) = self.values(&name, table, "frontend", &own);
-        let Some((rule, mut chain, routes)) = self.routes(&name, place, table) else { return };
-        let Some((at, backend)) = self.text(&name, table, "backend") else {
+        let (rule, mut chain, routes) = self.routes(&name, place, table)?;
+        let Some((_, backend)) = self.text(&name, table, "backend") else {
             self.error(
                 place,
                 format!("{name} names no backend; it is not served."),
                 "Write backend = \"NAME\".",
             );
-            return;
+            return None;
         };
-        if !self.backends.contains(backend) {
-            let slips = |known: &&String| strsim::damerau_levenshtein(known, backend);
-            let near = self.backends.iter().min_by_key(slips);
-            let hint = match near {
-                Some(near) => format!("Did you mean \"{near}\"?"),
-                None => format!("Write a table [backends.{backend}]."),
-            };
-            let what = format!(
-                "{name}.backend: there is no backend \"{backend}\" in this file; it is not served."
-            );
-            self.error(at, what, &hint);
-            return;
-        }
+        // Whatever stands there: what was to protect must not be open because it cannot be read.
+        let guards = ["auth", "basicAuth", "whiteList", "whitelistSourceRange"];
+        let guard = guards.into_iter().find(|key| table.get(key).is_some());
+        let protection = protection.or_else(|| guard.map(|key| format!("{name}.{key}")));
         if let Some(reason) = protection {
             chain.insert(0, Middleware::Closed(Closed { reason }));
         }
@@ -245,8 +231,9 @@ impl<'d> FileReader<'d> {
             number
         });
         let wishes = frontend_wishes(&values);
+        let entrypoints = self.entrypoints(&name, table)?;
         let frontend = Frontend {
-            entrypoints: self.entrypoints(&name, table),
+            entrypoints,
             priority,
             chain,
             // Unlike a label's, a file's default is false (Traefik 1.7, types.Frontend).
@@ -263,20 +250,21 @@ impl<'d> FileReader<'d> {
             .fragment
             .frontends
             .push((FrontendId::new(ProviderName::File, key), Arc::new(frontend)));
+        Some(())
     }
 
-    fn entrypoints(&mut self, name: &str, table: &Table) -> Vec<String> {
-        let Some(node) = table.get("entryPoints") else { return Vec::new() };
+    /// The entry points that are named; nothing where they cannot be read: the default ones may be open to more people.
+    fn entrypoints(&mut self, name: &str, table: &Table) -> Option<Vec<String>> {
+        let Some(node) = table.get("entryPoints") else { return Some(Vec::new()) };
         match raw(node) {
-            Some(Raw::List(list)) => list,
-            Some(Raw::Text(text)) => split_list(&text),
+            Some(Raw::List(list)) => Some(list),
+            Some(Raw::Text(text)) => Some(split_list(&text)),
             _ => {
-                self.error(
-                    node.place,
-                    format!("{name}.entryPoints is {}; it is left out.", node.sort()),
-                    "Write a list of names.",
+                let what = format!(
+                    "{name}.entryPoints is not a list of names; the frontend is not served."
                 );
-                Vec::new()
+                self.error(node.place, what, "Write entryPoints = [\"http\"].");
+                None
             }
         }
     }
@@ -303,7 +291,7 @@ impl<'d> FileReader<'d> {
             );
             return None;
         };
-        let mut routes: Vec<(String, String)> = Vec::new();
+        let mut routes: Vec<(String, String, String, Place)> = Vec::new();
         for entry in table.entries() {
             let name = format!("{name}.routes.{}", entry.key);
             let rule = entry.node.as_table().and_then(|table| self.text(&name, table, "rule"));
@@ -315,18 +303,22 @@ impl<'d> FileReader<'d> {
                 );
                 return None;
             };
-            if let Err(why) = v1::parse(text) {
+            routes.push((entry.key.clone(), text.to_owned(), name, place));
+        }
+        // Together, so that what they do to a request happens in the order of one rule.
+        let texts: Vec<&str> = routes.iter().map(|(_, rule, ..)| rule.as_str()).collect();
+        let v1::Reading { rule, chain } = match v1::parse_all(&texts) {
+            Ok(reading) => reading,
+            Err((which, why)) => {
+                let (_, text, name, place) = &routes[which];
                 let what = format!(
                     "{name}.rule \"{text}\" cannot be read: {why}; its frontend is not served."
                 );
-                self.error(place, what, "");
+                self.error(*place, what, "");
                 return None;
             }
-            routes.push((entry.key.clone(), text.to_owned()));
-        }
-        // Together, so that what they do to a request happens in the order of one rule.
-        let text: Vec<&str> = routes.iter().map(|(_, rule)| rule.as_str()).collect();
-        let v1::Reading { rule, chain } = v1::parse(&text.join(";")).ok()?;
+        };
+        let routes = routes.into_iter().map(|(key, rule, ..)| (key, rule)).collect();
         Some((rule, chain, routes))
     }
 }

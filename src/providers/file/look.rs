@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,8 @@ pub(super) struct File {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Found {
     pub(super) files: BTreeMap<PathBuf, File>,
+    /// What could not be looked at: what is there, or below it, is as it was.
+    pub(super) unknown: Vec<PathBuf>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -71,7 +73,13 @@ pub(super) fn look(source: &FileSource) -> Result<Found, Error> {
 
 impl Found {
     fn directory(&mut self, path: &Path, prefix: &str, entries: fs::ReadDir, depth: usize) {
-        for entry in entries.flatten() {
+        for entry in entries {
+            let Ok(entry) = entry else {
+                let what = "The directory cannot be read to its end.";
+                self.problems.push(Problem::error(&Origin::new(ProviderName::File, prefix), what));
+                self.unknown.push(path.to_owned());
+                return;
+            };
             let Ok(name) = entry.file_name().into_string() else { continue };
             // Editors' own files, and the versions that Kubernetes links to.
             if name.starts_with('.') || name.ends_with('~') {
@@ -84,7 +92,10 @@ impl Found {
                 }
                 Ok(meta) if meta.is_dir() => fs::read_dir(&path)
                     .map(|entries| self.directory(&path, &format!("{shown}/"), entries, depth + 1))
-                    .map_err(|error| format!("The directory cannot be read: {error}.")),
+                    .map_err(|error| {
+                        self.unknown.push(path.clone());
+                        format!("The directory cannot be read: {error}.")
+                    }),
                 Ok(_) if Language::of(&name).is_none() => Ok(()),
                 Ok(_) if self.files.len() >= FILES_MAX => {
                     Err(format!("There are more than {FILES_MAX} files; this one is left out."))
@@ -93,7 +104,12 @@ impl Found {
                     self.files.insert(path, File { name: shown.clone(), stamp: Stamp::of(&meta) });
                     Ok(())
                 }
-                Err(error) => Err(format!("It cannot be looked at: {error}.")),
+                Err(error) => {
+                    if error.kind() != ErrorKind::NotFound {
+                        self.unknown.push(path.clone());
+                    }
+                    Err(format!("It cannot be looked at: {error}."))
+                }
             };
             if let Err(what) = result {
                 self.problems.push(Problem::error(&Origin::new(ProviderName::File, shown), what));

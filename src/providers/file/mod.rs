@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use look::{Found, Stamp};
 
+use crate::dialects::server_hosts;
 use crate::document::Language;
 use crate::model::{Document, Origin, Problem, ProviderName, Snapshot};
 use crate::providers::{Depth, Error, Provider};
@@ -63,10 +64,12 @@ impl Files {
     }
 
     fn is_as_known(&self, found: &Found) -> bool {
-        found.files.len() == self.known.len()
-            && found.files.iter().zip(&self.known).all(|((path, file), (known_path, known))| {
-                path == known_path && file.stamp == known.stamp
-            })
+        let is_unknown = |path: &PathBuf| found.unknown.iter().any(|at| path.starts_with(at));
+        let same = |(path, known): (&PathBuf, &Known)| match found.files.get(path) {
+            Some(file) => file.stamp == known.stamp,
+            None => is_unknown(path),
+        };
+        found.files.keys().all(|path| self.known.contains_key(path)) && self.known.iter().all(same)
     }
 
     /// The files there are, when none of them has changed for a moment.
@@ -87,7 +90,8 @@ impl Files {
     }
 
     fn take_in(&mut self, found: Found) {
-        self.known.retain(|path, _| found.files.contains_key(path));
+        let is_unknown = |path: &PathBuf| found.unknown.iter().any(|at| path.starts_with(at));
+        self.known.retain(|path, _| found.files.contains_key(path) || is_unknown(path));
         self.problems = found.problems;
         for (path, file) in found.files {
             let old = self.known.remove(&path);
@@ -145,13 +149,15 @@ impl Provider for Files {
             self.has_read = true;
         }
         let mut snapshot = Snapshot { problems: self.problems.clone(), ..Snapshot::default() };
-        let known = self.known.values_mut();
-        for Known { good, problem, .. } in known {
+        let documents = self.known.values().filter_map(|known| known.good.as_deref());
+        let addresses = self.names.resolve(documents, &mut snapshot.problems).await;
+        for Known { good, problem, .. } in self.known.values_mut() {
             snapshot.problems.extend(problem.clone());
             let Some(document) = good else { continue };
-            let addresses = self.names.resolve(document, &mut snapshot.problems).await;
-            if document.addresses != addresses {
-                *document = Arc::new(Document { addresses, ..Document::clone(document) });
+            let own = server_hosts(&document.tree).into_iter();
+            let own = own.filter_map(|host| Some((host.clone(), *addresses.get(&host)?))).collect();
+            if document.addresses != own {
+                *document = Arc::new(Document { addresses: own, ..Document::clone(document) });
             }
             snapshot.documents.push(Arc::clone(document));
         }

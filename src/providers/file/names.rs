@@ -1,7 +1,8 @@
 //! Where the servers are that a file calls by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::lookup_host;
@@ -23,23 +24,34 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The addresses of the names in a file. A name that has none now keeps the one it had.
+    /// The addresses of the names in some files. A name that has none now keeps the one it had.
     pub(super) async fn resolve(
         &mut self,
-        document: &Document,
+        documents: impl Iterator<Item = &Document>,
         problems: &mut Vec<Problem>,
     ) -> BTreeMap<String, IpAddr> {
-        let hosts: BTreeSet<String> = server_hosts(&document.tree).into_iter().collect();
-        let lookups = hosts.into_iter().take(NAMES_MAX).map(|host| async move {
+        let mut hosts: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        for document in documents {
+            let names = server_hosts(&document.tree).into_iter();
+            hosts.extend(names.map(|host| (host, Arc::clone(&document.name))));
+        }
+        if hosts.len() > NAMES_MAX {
+            let first = hosts.values().next().map_or_else(Arc::default, Arc::clone);
+            let what =
+                format!("There are {} names of servers; {NAMES_MAX} are looked up.", hosts.len());
+            let problem = Problem::error(&Origin::new(ProviderName::File, first), what);
+            problems.push(problem.hint("Call servers by their addresses."));
+        }
+        let lookups = hosts.into_iter().take(NAMES_MAX).map(|(host, file)| async move {
             let found = match timeout(LOOKUP_TIMEOUT, lookup_host((host.as_str(), 0))).await {
                 Ok(Ok(found)) => Ok(found.map(|addr| addr.ip()).collect::<Vec<_>>()),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
             };
-            (host, found)
+            (host, file, found)
         });
         let mut addresses = BTreeMap::new();
-        for (host, found) in futures_util::future::join_all(lookups).await {
+        for (host, file, found) in futures_util::future::join_all(lookups).await {
             let old = self.known.get(&host).copied();
             let (address, why) = match found {
                 // An answer in another order moves nobody.
@@ -54,7 +66,7 @@ impl Names {
                     Some(old) => format!("Its last address, {old}, stays in use."),
                     None => "Its servers are left out.".to_owned(),
                 };
-                let origin = Origin::new(ProviderName::File, &*document.name);
+                let origin = Origin::new(ProviderName::File, file);
                 let problem = Problem::error(
                     &origin,
                     format!("The name {host} cannot be looked up: {why}. {rest}"),

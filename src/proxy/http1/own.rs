@@ -44,6 +44,7 @@ pub(super) fn write(error: &Error, then: Then, is_head: bool, clock: &Clock, out
         Error::BadRequest(_) => ("Bad Request", ""),
         Error::AnsweredHere(answer) => match answer.status {
             301 => ("Moved Permanently", "Moved Permanently\n"),
+            414 => ("URI Too Long", "URI Too Long\n"),
             503 => ("Service Unavailable", "Service Unavailable"),
             _ => ("", ""),
         },
