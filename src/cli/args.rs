@@ -10,15 +10,18 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _};
+use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
-use super::Cli;
+use super::{Cli, Command};
 use crate::document::{Language, Node, Place, Table, Value};
 use crate::settings::traefik::{self, Found, Given};
-use crate::settings::{EntryPoint, catalog};
+use crate::settings::{EntryPoint, Settings, catalog};
 
 /// The subcommands that take settings.
 const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
+
+/// The flags that say where rules are.
+const RULES_FROM: &[&str] = &["file.filename", "file.directory", "file.main"];
 
 /// What was said besides the flags as typed.
 #[derive(Debug, Default)]
@@ -69,6 +72,10 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
         None => Found::default(),
         Some(path) => traefik::read(&parsed(path)?, &names, Some(&path.display().to_string())),
     };
+    let is_said = |id: &str| {
+        matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
+    };
+    let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
     let mut said = Said { file: path, ..Said::default() };
     let sources = [(flags, true), (variables, false), (file, false)];
     let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
@@ -85,7 +92,10 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
                 Some(ValueSource::EnvVariable) => !is_flag,
                 _ => false,
             };
-            let is_overruled = !given.guards && guarded.contains(&given.flag);
+            let is_overruled = !given.guards && guarded.contains(&given.flag)
+                // Rules are read from one place: the flag that names one goes before a file that names another.
+                || RULES_FROM.contains(&given.flag.as_str())
+                    && (taken.iter().any(|flag| RULES_FROM.contains(&flag.as_str())) || names_rules);
             if was_said || is_overruled || taken.contains(&given.flag) {
                 continue;
             }
@@ -241,6 +251,18 @@ pub(super) fn check(command: &str, given: &Given) -> anyhow::Result<()> {
             let why = first.split_once(">': ").map_or(first, |(_, why)| why);
             Err(anyhow!("{}: {}: {}", given.origin, given.flag, why.trim_start_matches("error: ")))
         }
+    }
+}
+
+/// The settings that a command line of `run` stands for.
+///
+/// # Errors
+/// Why they do not fit together.
+pub(super) fn settings_of(args: &[String]) -> Result<Settings, String> {
+    match Cli::try_parse_from(args).map(|cli| cli.command) {
+        Ok(Command::Run(args)) => args.settings.meant(),
+        Ok(_) => Err("it is no command line of run".to_owned()),
+        Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
 

@@ -41,7 +41,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
     let mut notes = args::said().notes.clone();
     notes.extend(settings.left_out());
-    let rows = rows()?;
+    let mut rows = rows()?;
+    let names_entrypoints = args.settings.entrypoints.is_some();
+    // It is one of the entry points then, or none.
+    rows.retain(|row| row.name != "http" || row.origin != "default" || !names_entrypoints);
+    for entrypoint in &settings.entrypoints {
+        let value = match entrypoint.shut {
+            None => format!("open at {}", entrypoint.listen),
+            Some(_) => "not opened".to_owned(),
+        };
+        let (name, origin) = (format!("entry point {}", entrypoint.name), "in force".to_owned());
+        rows.push(Row { name, value, origin });
+    }
     let text = if args.json { as_json(&rows, &notes) } else { as_text(&rows, &notes) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

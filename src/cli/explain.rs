@@ -89,7 +89,8 @@ fn summary(view: &View) -> String {
 }
 
 fn route_test(test: &RouteTest) -> String {
-    let mut text = format!("http://{}{}\n  {}\n", test.host, test.target, test.verdict);
+    let RouteTest { host, target, entrypoint, verdict, .. } = test;
+    let mut text = format!("http://{host}{target} at the entry point {entrypoint}\n  {verdict}\n");
     if let Some(sent) = test.sent.as_ref().filter(|sent| **sent != test.target) {
         let _ = writeln!(text, "  the server gets {sent}");
     }
@@ -98,6 +99,9 @@ fn route_test(test: &RouteTest) -> String {
     }
     for (id, why) in &test.losers {
         let _ = writeln!(text, "  not {id}: {why}");
+    }
+    for problem in &test.problems {
+        let _ = writeln!(text, "  {}: {problem}", problem.severity.as_str());
     }
     text
 }

@@ -14,7 +14,7 @@ use crate::telemetry::{self, LogArgs};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    settings: Typed,
+    pub(super) settings: Typed,
     #[command(flatten)]
     logs: LogArgs,
 }

@@ -20,6 +20,10 @@ use crate::table::compile;
 /// The settings as meant, with the providers that are used: those that were named, else those that answer.
 pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     let mut settings = typed.meant().map_err(|why| anyhow!(why))?;
+    let left_out = settings.left_out();
+    if typed.strict == Some(true) && !left_out.is_empty() {
+        bail!("--strict was asked for:\n  {}", left_out.join("\n  "));
+    }
     if typed.names_a_provider() {
         settings.docker = settings.docker.filter(|_| typed.docker == Some(true));
         settings.rancher = settings.rancher.filter(|_| typed.rancher == Some(true));

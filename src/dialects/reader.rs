@@ -333,8 +333,7 @@ impl<'a> Reader<'a> {
                     let what = format!(
                         "{key} is not a label we know. It was to protect, so its frontend stays closed."
                     );
-                    Problem::error(&origin, what)
-                        .hint("Mend it, or remove it to open the frontend to everybody.")
+                    Problem::error(&origin, what).hint("Mend the label.")
                 }
                 Known::UnknownInSegment(segment, near) => {
                     let what = format!("{key} is not a label we know of the segment {segment}.");
@@ -408,11 +407,36 @@ fn tail(key: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Whether what is said there keeps strangers out, in whatever words.
+/// Whether what is said there was to keep strangers out.
 fn guards(tail: &str) -> bool {
-    let tail = tail.to_ascii_lowercase();
-    ["frontend.auth", "frontend.whitelist"].iter().any(|guard| tail.starts_with(guard))
+    tail.get(.."frontend.".len()).is_some_and(|start| start.eq_ignore_ascii_case("frontend."))
+        && tail.split('.').nth(1).is_some_and(is_guard)
 }
+
+/// Whether a key of a frontend keeps strangers out, or is so near to one that does that it was meant to.
+pub(super) fn is_guard(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let is_near = |guard: &&str| strsim::damerau_levenshtein(guard, &key) <= 2;
+    let is_other = OTHER_KEYS.contains(&key.as_str());
+    !is_other && GUARDS.iter().any(is_near)
+}
+
+/// The keys of a frontend that keep strangers out.
+const GUARDS: &[&str] = &["auth", "basicauth", "whitelist", "whitelistsourcerange"];
+
+/// Keys of a frontend that do not, though two letters make one of the others of them.
+const OTHER_KEYS: &[&str] = &[
+    "path",
+    "rule",
+    "routes",
+    "errors",
+    "backend",
+    "headers",
+    "value",
+    "redirect",
+    "ratelimit",
+    "priority",
+];
 
 /// The cookie of a backend, by the name that was asked for.
 ///
@@ -477,8 +501,7 @@ fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Op
         }
         (None, true) => {
             let what = format!("{key} protects ({}), and is not acted on yet.", label.meaning);
-            let hint = "Its frontend stays closed and answers 503 until it is. Remove the label to open it to \
-                        everybody.";
+            let hint = "Its frontend stays closed and answers 503 until it is: leave it with its old proxy so long.";
             Problem::error(origin, what).hint(hint)
         }
         (None, false) => Problem::warning(

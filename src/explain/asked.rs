@@ -1,7 +1,7 @@
 //! A request that somebody thinks of.
 
 use crate::model::{Exchange, Head};
-use crate::settings::{HTTP_ENTRYPOINT, Settings};
+use crate::settings::{EntryPoint, HTTP_ENTRYPOINT, Settings};
 
 /// A request that somebody thinks of: what `curl -X METHOD -H LINE URL` would send.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +30,11 @@ impl Asked {
         let whole =
             if whole.contains("://") { whole.to_owned() } else { format!("http://{whole}") };
         let uri: http::Uri = whole.parse().map_err(|_| bad_url())?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(format!("{url}: https is not served yet")),
+            _ => return Err(bad_url()),
+        }
         let mut host = uri.authority().ok_or_else(bad_url)?.to_string();
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let method: http::Method = method
@@ -56,13 +61,15 @@ impl Asked {
         })
     }
 
-    /// The same at the entry point that listens on the URL's port, else at the first that frontends are at by default.
+    /// The same at the open entry point that listens on the URL's port, else at the first that frontends are at by default.
     #[must_use]
     pub fn entering(self, settings: &Settings) -> Self {
         let port = self.host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let by_port = settings.entrypoints.iter().find(|e| Some(e.listen.port) == port);
-        let name = by_port.map(|entrypoint| &entrypoint.name);
-        let name = name.or_else(|| settings.default_entrypoints.first());
+        let by_port = settings.open_entrypoints().find(|e| Some(e.listen.port) == port);
+        let is_default = |e: &&EntryPoint| settings.default_entrypoints.contains(&e.name);
+        let found = by_port.or_else(|| settings.open_entrypoints().find(is_default));
+        let found = found.or_else(|| settings.open_entrypoints().next());
+        let name = found.map(|entrypoint| &entrypoint.name);
         Self { entrypoint: name.cloned().unwrap_or_else(|| self.entrypoint.clone()), ..self }
     }
 

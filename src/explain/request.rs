@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::explain::Asked;
 use crate::middleware::Flow;
-use crate::model::{Exchange, FrontendId};
+use crate::model::{Exchange, FrontendId, Problem};
 use crate::table::{Route, Table, plain};
 
 /// More losers than this tell nobody anything.
@@ -15,6 +15,8 @@ const LOSERS_MAX: usize = 20;
 pub struct RouteTest {
     /// The host as it is compared.
     pub host: String,
+    /// The entry point it comes in by.
+    pub entrypoint: String,
     /// Path and query, as asked.
     pub target: String,
     /// The path and query that a server would get; none where none gets it.
@@ -27,6 +29,8 @@ pub struct RouteTest {
     pub servers: Vec<(String, String)>,
     /// The frontends that came close, and why each lost: a sentence. At most 20.
     pub losers: Vec<(FrontendId, String)>,
+    /// What is wrong with those that name this host, and so may not be there. At most 20.
+    pub problems: Vec<Problem>,
 }
 
 /// Says who takes a request.
@@ -40,12 +44,20 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
         servers.map(|s| (s.name.to_string(), format!("{}://{}", s.scheme.as_str(), s.addr)));
     RouteTest {
         host: exchange.host.to_string(),
+        entrypoint: asked.entrypoint.clone(),
         target: asked.target.clone(),
         sent: way.as_ref().and_then(|way| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
         verdict: verdict(winner, answer.map(String::as_str)),
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
+        problems: table
+            .problems
+            .iter()
+            .filter(|p| !exchange.host.is_empty() && p.message.contains(&*exchange.host))
+            .take(LOSERS_MAX)
+            .cloned()
+            .collect(),
     }
 }
 
@@ -54,9 +66,10 @@ fn way(route: &Route, asked: &Asked) -> Result<String, String> {
     let mut exchange = asked.exchange();
     for step in &route.frontend.chain {
         if let Flow::Answer(answer) = step.handler().on_request(&mut exchange) {
+            let what = step.describe();
             let location = answer.lines.iter().find(|(name, _)| *name == "Location");
             let to = location.map(|(_, to)| format!(" to {to}")).unwrap_or_default();
-            return Err(format!("the client gets {}{to}", answer.status));
+            return Err(format!("{what}: the client gets {}{to}", answer.status));
         }
     }
     let mark = if exchange.query.is_empty() { "" } else { "?" };
@@ -114,7 +127,9 @@ fn lost(
         return Some((0, id, why));
     }
     if !route.entrypoints.iter().any(|name| name == exchange.entrypoint) {
-        return None;
+        let fits = route.frontend.rule.matches(exchange);
+        let why = format!("It is only at the entry point {}.", route.entrypoints.join(", "));
+        return fits.then_some((0, id, why));
     }
     let wrong: Vec<_> =
         route.frontend.rule.matchers().iter().filter(|term| !term.matches(exchange)).collect();

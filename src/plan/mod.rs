@@ -66,11 +66,12 @@ impl Planner {
 
     /// Frontends at entry points that are not there.
     fn check_entrypoints(&self, config: &Config, problems: &mut Vec<Problem>) {
-        let frontends = config.frontends.values().filter(|_| !self.entrypoints.is_empty());
-        for frontend in frontends {
+        let frontends = config.frontends.iter().filter(|_| !self.entrypoints.is_empty());
+        for (id, frontend) in frontends {
             for name in frontend.entrypoints.iter().filter(|name| !self.entrypoints.contains(name))
             {
-                let what = format!("It asks for the entry point \"{name}\", which is not there.");
+                let what =
+                    format!("{} asks for the entry point \"{name}\", which is not there.", id.name);
                 let known = self.entrypoints.join(", ");
                 let label = frontend.origin.label("traefik.frontend.entryPoints");
                 problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));

@@ -86,6 +86,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("web.path", Later("the page is at / of the admin side")),
     ("web.certFile", Later(TLS)),
     ("web.keyFile", Later(TLS)),
+    ("api.entryPoint", Nothing),
     ("api.dashboard", Always),
     ("api.debug", Later(NEXT)),
     ("api.statistics.*", Later(NEXT)),
@@ -176,7 +177,11 @@ const ADMIN_ADDRESS: &str = ":8080";
 pub fn is_key(name: &str) -> bool {
     let tables =
         ["web", "api", "ping", "file", "docker.tls", "rancher.metadata", "rancher.api", "retry"];
-    tables.iter().any(|table| table.eq_ignore_ascii_case(name)) || fate(name).is_some()
+    let is_guard =
+        |key: &&str| name.get(..key.len()).is_some_and(|start| start.eq_ignore_ascii_case(key));
+    tables.iter().any(|table| table.eq_ignore_ascii_case(name))
+        || ADMIN_AUTH.iter().any(is_guard)
+        || fate(name).is_some()
 }
 
 /// The flag of ours whose value a flag of Traefik's takes.
@@ -447,8 +452,14 @@ impl Reader<'_> {
             None => ADMIN_ADDRESS.to_owned(),
         };
         // It is the admin side's; requests do not come in there.
-        if let Some((at, _)) = found {
+        if let Some((at, entrypoint)) = found {
             self.found.given.remove(at);
+            if !entrypoint.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) {
+                let why = format!(
+                    "the entry point {entrypoint} is the page's, and no requests come in there"
+                );
+                self.note(&format!("{path}.entryPoint"), place, &why);
+            }
         }
         let origin = self.origin(path, place);
         if self.found.given.iter().all(|given| given.flag != "admin") {

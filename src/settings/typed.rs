@@ -346,7 +346,11 @@ impl Typed {
         if meant.iter().all(|entrypoint| entrypoint.shut.is_some()) {
             let why: Vec<String> =
                 meant.iter().map(|e| format!("{e}: {}", e.shut.unwrap_or_default())).collect();
-            return Err(format!("no entry point can be opened: {}", why.join("; ")));
+            return Err(format!(
+                "no entry point can be opened: {}. Give requests one that asks for none of it: \
+                 --entryPoints='Name:http Address::80'",
+                why.join("; ")
+            ));
         }
         Ok(meant)
     }

@@ -61,6 +61,11 @@ pub fn start(args: &LogArgs) {
 fn level(text: &str) -> Result<String, String> {
     let wrong =
         |why: &dyn std::fmt::Display| format!("{why}; write error, warn, info, debug or trace");
+    // A word alone would be taken for a module, and nothing else be heard.
+    let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    if let Some(odd) = text.split(',').find(|part| !part.contains('=') && !is_level(part.trim())) {
+        return Err(wrong(&format!("\"{odd}\" is no level")));
+    }
     match EnvFilter::try_new(text) {
         Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
         Ok(_) => Err(wrong(&"it is empty")),

@@ -74,6 +74,75 @@ fn files_are_looked_at_by_themselves() {
     assert_eq!(check(folder.path(), &["gone.toml"]).status.code(), Some(2));
 }
 
+/// Files are looked at together, and as the start would: what would not open, whom nobody has, who claims what twice.
+#[test]
+fn a_folder_is_looked_at_as_a_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    fs::create_dir(folder.path().join("rules")).expect("a folder");
+    write(
+        "rules/a.toml",
+        "[frontends.f]\nbackend = \"b\"\nentryPoints = [\"htp\"]\n[frontends.f.routes.r]\nrule = \"Host:a.local\"\n",
+    );
+    write(
+        "rules/b.toml",
+        "[backends.b.servers.s]\nurl = \"http://10.0.0.1:80\"\n[frontends.g]\nbackend = \"bb\"\n[frontends.g.routes.r]\nrule = \"Host:b.local\"\n",
+    );
+    write(
+        "rules/t.toml",
+        "[entryPoints.http]\naddress = \":80\"\n[entryPoints.https]\naddress = \":443\"\n[entryPoints.https.tls]\n",
+    );
+    let said = stdout(&check(folder.path(), &["rules"]));
+    for line in [
+        "rules/a.toml:",
+        "entry point \"htp\", which is not there. There is http, https.",
+        "frontends.g.backend: there is no backend \"bb\"; it is not served. Did you mean \"b\"?",
+        "The entry point https at :443 is not opened",
+        "3 files; ",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    write(
+        "shut.toml",
+        "[entryPoints.http]\naddress = \":80\"\nwhitelistSourceRange = [\"10.0.0.0/8\"]\n",
+    );
+    let output = check(folder.path(), &["shut.toml"]);
+    assert!(stdout(&output).contains("no entry point can be opened"), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A URL is asked for where it would come in, and what is in its way is said.
+#[test]
+fn a_request_is_explained_where_it_comes_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "defaultEntryPoints = [\"https\"]\n[entryPoints.http]\naddress = \":81\"\n[entryPoints.https]\naddress = \":443\"\n\
+        [entryPoints.https.tls]\n[file]\n[backends.b.servers.s]\nurl = \"http://10.0.0.1:80\"\n[frontends.h]\nbackend = \"b\"\n\
+        entryPoints = [\"http\"]\n[frontends.h.auth.basic]\nusers = [\"a:b\"]\n[frontends.h.routes.r]\nrule = \"Host:h.local\"\n\
+        [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:f.local\"\n\
+        [frontends.x]\nbackend = \"b\"\n[frontends.x.routes.r]\nrule = \"Host:x.local;Pth:/a\"\n";
+    fs::write(folder.path().join("traefik.toml"), text).expect("written");
+    let explain = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+        let output = command
+            .args(["explain", url])
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .output();
+        let output = output.expect("herder runs");
+        stdout(&output) + &String::from_utf8_lossy(&output.stderr)
+    };
+    for (url, word) in [
+        ("http://h.local/", "at the entry point http"),
+        ("http://h.local/", "closed, because of frontends.h.auth.basic.users: the client gets 503"),
+        ("http://f.local/", "It is only at the entry point https."),
+        ("http://x.local/", "\"Pth\" is not a matcher"),
+        ("https://f.local/", "https is not served yet"),
+    ] {
+        assert!(explain(url).contains(word), "{word} is not in\n{}", explain(url));
+    }
+}
+
 #[test]
 fn sarif_has_the_lines() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -279,6 +279,8 @@ async fn a_guard_that_cannot_be_read_stays_shut() {
         "[frontends.f.auth.basic]\nuser = [\"a:b\"]\n",
         "[frontends.f.auth.forward]\nadress = \"http://a\"\n",
         "[frontends.f.whiteList]\nsourceRanges = [\"10.0.0.0/8\"]\n",
+        "[frontends.f.whitelsit]\nsourceRange = [\"10.0.0.0/8\"]\n",
+        "[frontends.f.whiteList]\n",
         "[frontends.f]\nbasicAuth = [[\"a:b\"]]\n",
         "[frontends.f]\nauth = \"x\"\n",
         "[frontends.f.auth.basic]\nusers = [{a = \"b\"}]\n",

@@ -24,6 +24,12 @@ rule = "Host:shop.local,www.shop.local"
 backend = "shop"
 [frontends.api.routes.r]
 rule = "Host:shop.local;PathPrefix:/api"
+[frontends.guarded]
+backend = "shop"
+[frontends.guarded.auth.basic]
+users = ["a:b"]
+[frontends.guarded.routes.r]
+rule = "Host:guarded.local"
 [frontends.empty]
 backend = "empty"
 [frontends.empty.routes.r]
@@ -84,6 +90,11 @@ fn haproxy_and_nginx_take_what_the_examples_make() {
     ] {
         let made = files.render(&example(template), output, &["--check", check]);
         assert!(made.status.success(), "{}\n{}", stderr(&made), files.read(output));
+        let closed = match output {
+            "haproxy.cfg" => "use_backend nobody if file-guarded\n",
+            _ => "server_name guarded.local;\n        location / {\n            return 503;\n",
+        };
+        assert!(files.read(output).contains(closed), "{}", files.read(output));
         for word in ["127.0.0.1:8081", "127.0.0.1:8082", "shop.local", "/api", "empty.local"] {
             assert!(files.read(output).contains(word), "{word} is not in\n{}", files.read(output));
         }
@@ -103,7 +114,7 @@ fn a_template_sees_what_was_discovered() {
     assert_eq!(
         files.read("out"),
         "file-empty:\nfile-shop: 127.0.0.1:8081*2 127.0.0.1:8082*1\nempty.local=file-empty \n\
-         shop.local=file-shop file-shop \nwww.shop.local=file-shop \n[]abca-b"
+         guarded.local=file-shop \nshop.local=file-shop file-shop \nwww.shop.local=file-shop \n[]abca-b"
     );
 }
 
@@ -146,7 +157,7 @@ async fn every_change_is_written_and_told() {
     let mut command = files.command(&template, "out", &["--watch", "--reload", &reload]);
     let _running = Running(command.stderr(Stdio::null()).spawn().expect("herder starts"));
     eventually("it is written", || async {
-        files.read("out") == "empty.local shop.local www.shop.local "
+        files.read("out") == "empty.local guarded.local shop.local www.shop.local "
     })
     .await;
     files.write("rules.toml", &RULES.replace("www.", "new."));

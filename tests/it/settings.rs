@@ -182,6 +182,10 @@ fn what_is_not_acted_on_is_said_or_refused() {
         assert!(said.contains(word), "{word}: {said}{}", stderr(&output));
     }
     assert_eq!(output.status.code(), Some(1));
+    let strict = "[file]\n[entryPoints.http]\naddress = \":0\"\n[entryPoints.b]\naddress = \":0\"\n[entryPoints.b.tls]\n";
+    fs::write(dir.path().join("s.toml"), strict).expect("written");
+    let output = herder(dir.path(), &["run", "-c", "s.toml", "--strict", "--admin=off"], &[]);
+    assert!(stderr(&output).contains("entry point b at :0 is not opened"), "{}", stderr(&output));
     let output = herder(dir.path(), &["check", "-c", "t.toml", "--strict"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("logLevl"), "{}", stderr(&output));
@@ -196,6 +200,7 @@ fn a_wrong_setting_ends_the_start_with_its_place() {
         ("[docker]\nexposedByDefault = \"maybe\"\n", "t.toml:2:20: "),
         ("a = \n", "t.toml:1:5: "),
         ("constraints = [\"us\"]\n", "tag==us-*"),
+        ("logLevel = \"INFOO\"\n", "\"infoo\" is no level"),
     ] {
         fs::write(dir.path().join("t.toml"), text).expect("written");
         let output = herder(dir.path(), &["config", "-c", "t.toml"], &[]);

@@ -109,11 +109,13 @@ fn route_test(test: &RouteTest) -> Value {
     let losers = test.losers.iter();
     json!({
         "host": test.host,
+        "entrypoint": test.entrypoint,
         "path": test.target,
         "sent": test.sent,
         "frontend": test.winner.as_ref().map(ToString::to_string),
         "verdict": test.verdict,
         "servers": servers.collect::<Vec<_>>(),
+        "problems": test.problems.iter().map(problem).collect::<Vec<_>>(),
         "losers": losers.map(|(id, why)| json!({"frontend": id.to_string(), "why": why})).collect::<Vec<_>>(),
     })
 }

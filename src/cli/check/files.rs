@@ -1,24 +1,62 @@
 //! Files that are checked by themselves: rules, settings, and the labels of Compose files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::finding::{File, Finding};
 use crate::cli::args;
+use crate::config::Config;
 use crate::dialects;
 use crate::document::{Language, Node, Place, Table, Value};
 use crate::model::{
-    Address, Document, Instance, Kind, Labels, Problem, ProviderName, Service, Severity, State,
-    Trace,
+    Address, Document, Instance, Kind, Labels, Problem, ProviderName, Service, Severity, Snapshot,
+    State, Trace,
 };
-use crate::settings::{Defaults, traefik};
+use crate::plan::{Input, Planner};
+use crate::settings::{Defaults, FileSettings, traefik};
+
+/// What one file holds.
+#[derive(Default)]
+pub(super) struct Checked {
+    findings: Vec<Finding>,
+    /// Its rules, to be looked at together with those of the other files.
+    document: Option<Document>,
+    /// The entry points it names.
+    entrypoints: Vec<String>,
+}
+
+/// The files that are meant: of a directory, all that are TOML or YAML.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries =
+            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let is_hidden =
+            |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        inside.retain(|path| {
+            !is_hidden(path) && (path.is_dir() || Language::of(&path.to_string_lossy()).is_some())
+        });
+        inside.sort();
+        files.extend(expand(&inside)?);
+    }
+    Ok(files)
+}
 
 /// What is wrong in one file.
 ///
 /// # Errors
 /// When it cannot be read at all.
-pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Checked> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     let language = Language::of(&name).unwrap_or(Language::Toml);
@@ -27,37 +65,73 @@ pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Vec<Find
         Err(error) => {
             let Place { line, column } = error.place;
             let message = format!("The file cannot be read: {}.", error.message);
-            return Ok(vec![finding(Severity::Error, File { name, line, column }, message)]);
+            let findings = vec![finding(Severity::Error, File { name, line, column }, message)];
+            return Ok(Checked { findings, ..Checked::default() });
         }
     };
     if let Some(services) = tree.get("services").and_then(Node::as_table) {
         let project = path.canonicalize().ok();
         let project = project.as_deref().and_then(Path::parent).and_then(Path::file_name);
         let project = project.map_or_else(|| "project".into(), |name| name.to_string_lossy());
-        return Ok(compose(&name, &project, services, defaults));
+        let findings = compose(&name, &project, services, defaults);
+        return Ok(Checked { findings, ..Checked::default() });
     }
     let is_rules = tree.get("frontends").is_some() || tree.get("backends").is_some();
     let is_settings = tree.entries().any(|entry| {
         !["frontends", "backends", "tls"].contains(&entry.key.to_ascii_lowercase().as_str())
     });
-    let mut findings = Vec::new();
+    let mut checked = Checked::default();
     if is_settings {
-        let own: Vec<String> = args::own_flags("run").into_iter().map(|flag| flag.name).collect();
-        let found = traefik::read(&tree, &own, Some(&name));
-        findings.extend(found.notes.iter().map(|note| Finding::of_settings(note)));
-        let wrong = found.given.iter().filter_map(|given| args::check("run", given).err());
-        findings.extend(wrong.map(|error| Finding {
-            severity: Severity::Error,
-            ..Finding::of_settings(&format!("{error:#}."))
-        }));
+        checked.settings(&tree, &name);
     }
     if is_rules {
         let (name, addresses) = (name.as_str().into(), std::collections::BTreeMap::new());
-        let document = Document { name, is_main: is_settings, tree, addresses };
-        let problems = dialects::read_document(&document).problems;
-        findings.extend(problems.iter().map(Finding::of));
+        checked.document = Some(Document { name, is_main: is_settings, tree, addresses });
     }
-    Ok(findings)
+    Ok(checked)
+}
+
+impl Checked {
+    /// What is wrong with settings: each by itself, and all together.
+    fn settings(&mut self, tree: &Table, name: &str) {
+        let own: Vec<String> = args::own_flags("run").into_iter().map(|flag| flag.name).collect();
+        let found = traefik::read(tree, &own, Some(name));
+        self.findings.extend(found.notes.iter().map(|note| Finding::of_settings(note)));
+        let error =
+            |text: String| Finding { severity: Severity::Error, ..Finding::of_settings(&text) };
+        let mut flags = vec!["herder".to_owned(), "run".to_owned()];
+        for given in &found.given {
+            match args::check("run", given) {
+                Ok(()) => flags.push(format!("--{}={}", given.flag, given.value)),
+                Err(why) => self.findings.push(error(format!("{why:#}."))),
+            }
+        }
+        match args::settings_of(&flags) {
+            Ok(settings) => {
+                let left_out = settings.left_out();
+                self.findings.extend(left_out.iter().map(|note| Finding::of_settings(note)));
+                self.entrypoints = settings.entrypoints.into_iter().map(|e| e.name).collect();
+            }
+            Err(why) => self.findings.push(error(format!("{name}:1:1: {why}."))),
+        }
+    }
+}
+
+/// What is wrong with the rules of several files, as they would be served together.
+pub(super) fn together(checked: Vec<Checked>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut documents, mut entrypoints) = (Vec::new(), Vec::new());
+    for one in checked {
+        findings.extend(one.findings);
+        documents.extend(one.document.map(Arc::new));
+        entrypoints.extend(one.entrypoints);
+    }
+    let snapshot = Snapshot { documents, ..Snapshot::default() };
+    let defaults = FileSettings::defaults();
+    let input = Input { provider: ProviderName::File, snapshot: &snapshot, defaults: &defaults };
+    let (_, problems) = Planner::new(entrypoints).plan(&[input], &Config::default());
+    findings.extend(problems.iter().map(Finding::of));
+    findings
 }
 
 fn finding(severity: Severity, file: File, message: String) -> Finding {

@@ -26,7 +26,7 @@ use crate::settings::{Settings, Typed};
 /// otherwise than meant, with 2 when a source could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Files to look at, instead of the sources of `run`
+    /// Files and directories to look at, instead of the sources of `run`
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -58,11 +58,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
         let defaults = settings.docker.map(|docker| docker.defaults);
         let defaults = defaults.unwrap_or_else(crate::settings::FileSettings::defaults);
-        let mut found = Vec::new();
-        for file in &args.files {
-            found.extend(files::check(file, &defaults)?);
-        }
-        return print(args.format, found, &[], &[("files", args.files.len())]);
+        let files = files::expand(&args.files)?;
+        let checked = files.iter().map(|file| files::check(file, &defaults));
+        let checked = checked.collect::<anyhow::Result<Vec<_>>>()?;
+        return print(args.format, files::together(checked), &[], &[("files", files.len())]);
     }
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;

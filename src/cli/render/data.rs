@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Backend, Frontend};
 use crate::control::View;
+use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Health, Instance, Kind, ProviderName, Service, State};
 
 /// The whole of it.
@@ -26,8 +27,10 @@ pub(super) fn of(view: &View) -> Value {
     let mut serving: Vec<_> = serving.collect();
     // In the order in which they are asked.
     serving.sort_by_key(|(id, frontend)| (std::cmp::Reverse(frontend.effective_priority()), *id));
-    let serves =
-        |f: &Frontend| config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty());
+    let is_closed = |f: &Frontend| f.chain.iter().any(|step| matches!(step, Middleware::Closed(_)));
+    let serves = |f: &Frontend| {
+        !is_closed(f) && config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty())
+    };
     let frontends: Vec<Value> = serving.iter().map(|(id, f)| frontend(id, f, serves(f))).collect();
     let mut hosts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for ((_, frontend), value) in serving.iter().zip(&frontends) {
@@ -110,6 +113,7 @@ fn frontend(id: &FrontendId, frontend: &Frontend, serves: bool) -> Value {
         "paths": paths.iter().map(|path| path.text()).collect::<Vec<_>>(),
         "entrypoints": frontend.entrypoints,
         "serves": serves,
+        "chain": frontend.chain.iter().map(|step| step.describe()).collect::<Vec<_>>(),
         "priority": frontend.effective_priority(),
         "backend": id_of(frontend.backend.provider, &frontend.backend.name),
     })

@@ -114,7 +114,7 @@ impl FileReader<'_> {
             (Ok(()), Support::Protects) => {
                 let what =
                     format!("{shown} protects ({}), and is not acted on yet.", label.meaning);
-                let hint = "Its frontend stays closed and answers 503 until it is. Remove it to open the frontend to everybody.";
+                let hint = "Its frontend stays closed and answers 503 until it is: leave it with its old proxy so long.";
                 Problem::error(&self.origin(place), what).hint(hint)
             }
             (Ok(()), Support::Later) => {

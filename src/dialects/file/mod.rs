@@ -13,7 +13,7 @@ pub use servers::server_hosts;
 use leaves::raw;
 
 use super::Reading;
-use super::reader::cookie_of;
+use super::reader::{cookie_of, is_guard};
 use super::values::{Raw, backend_wishes, boolean, frontend_wishes, split_list};
 use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Sticky};
 use crate::document::{Node, Place, Table, Value};
@@ -213,9 +213,18 @@ impl<'d> FileReader<'d> {
             return None;
         };
         // Whatever stands there: what was to protect must not be open because it cannot be read.
-        let guards = ["auth", "basicAuth", "whiteList", "whitelistSourceRange"];
-        let guard = guards.into_iter().find(|key| table.get(key).is_some());
-        let protection = protection.or_else(|| guard.map(|key| format!("{name}.{key}")));
+        let guard = table.entries().find(|entry| is_guard(&entry.key));
+        let protection = match (protection, guard) {
+            (None, Some(guard)) => {
+                let key = format!("{name}.{}", guard.key);
+                let what = format!(
+                    "{key} was to protect, and says nothing that can be acted on; its frontend stays closed."
+                );
+                self.error(guard.node.place, what, "Mend it.");
+                Some(key)
+            }
+            (protection, _) => protection,
+        };
         if let Some(reason) = protection {
             chain.insert(0, Middleware::Closed(Closed { reason }));
         }

@@ -33,7 +33,7 @@ pub(super) struct Stamp {
 /// One file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct File {
-    /// As it is shown: without the directory they are all in.
+    /// As it is shown.
     pub(super) name: String,
     pub(super) stamp: Stamp,
 }
@@ -101,7 +101,8 @@ impl Found {
                     Err(format!("There are more than {FILES_MAX} files; this one is left out."))
                 }
                 Ok(meta) => {
-                    self.files.insert(path, File { name: shown.clone(), stamp: Stamp::of(&meta) });
+                    let name = path.display().to_string();
+                    self.files.insert(path, File { name, stamp: Stamp::of(&meta) });
                     Ok(())
                 }
                 Err(error) => {
