@@ -70,6 +70,8 @@ pub(super) struct FrontendRow {
     pub(super) backend: String,
     pub(super) priority: i64,
     pub(super) chain: String,
+    /// What it asks for besides, and nobody acts on yet.
+    pub(super) wishes: String,
     pub(super) shadowed_by: String,
     pub(super) service: String,
     pub(super) servers: usize,
@@ -260,6 +262,7 @@ fn frontend(id: &FrontendId, f: &Frontend, route: Option<&Route>, rates: &Rates)
         backend: f.backend.name.to_string(),
         priority: f.effective_priority(),
         chain: chain.join(", "),
+        wishes: f.wishes.as_ref().map(|wishes| wishes.names().join(", ")).unwrap_or_default(),
         shadowed_by: f.shadowed_by.as_ref().map(|id| id.name.to_string()).unwrap_or_default(),
         service: f.origin.service.to_string(),
         servers: route.map_or(0, |route| route.backend.servers().len()),

@@ -44,6 +44,19 @@ const SECRET_WORDS: &[&str] =
 /// What is shown in the place of a secret.
 const HIDDEN: &str = "***";
 
+impl FrontendWishes {
+    /// What is asked for, in the words of the API: `headers, redirect`.
+    pub fn names(&self) -> Vec<String> {
+        names_of(self)
+    }
+}
+
+/// The keys of what is not left out.
+fn names_of(wishes: &impl Serialize) -> Vec<String> {
+    let value = serde_json::to_value(wishes).unwrap_or_default();
+    value.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,6 +1,9 @@
 //! Every label there is: the reader's list, the docs' table, "did you mean", and the keys of rule files.
 
-use super::labels::Kind::{Duration, Expression, Flag, Headers, List, Networks, Number, Text};
+use super::labels::Kind::{
+    Breaker, Duration, Expression, Extractor, Flag, Headers, List, Networks, Number, Retry,
+    Statuses, Text,
+};
 use super::labels::Support::{Later, Protects, Served};
 use super::labels::{Kind, Label, Support};
 
@@ -130,7 +133,7 @@ pub const LABELS: &[Label] = &[
     ),
     label(
         "traefik.backend.circuitbreaker.expression",
-        Text,
+        Breaker,
         Later,
         "",
         "when its servers are left alone: `NetworkErrorRatio() > 0.5`",
@@ -186,7 +189,7 @@ pub const LABELS: &[Label] = &[
     ),
     label(
         "traefik.backend.maxconn.extractorfunc",
-        Text,
+        Extractor,
         Later,
         "`request.host`",
         "what they are counted by: `client.ip`, `request.host`, `request.header.NAME`",
@@ -221,7 +224,7 @@ pub const LABELS: &[Label] = &[
     ),
     label(
         "traefik.backend.buffering.retryExpression",
-        Text,
+        Retry,
         Later,
         "",
         "when a request is sent again: `IsNetworkError() && Attempts() <= 2`",
@@ -368,7 +371,7 @@ pub const LABELS: &[Label] = &[
     ),
     label(
         "traefik.frontend.errors.*.status",
-        List,
+        Statuses,
         Later,
         "",
         "statuses that this page stands in for: `500-599`, `404`",
@@ -383,7 +386,7 @@ pub const LABELS: &[Label] = &[
     ),
     label(
         "traefik.frontend.rateLimit.extractorFunc",
-        Text,
+        Extractor,
         Later,
         "",
         "what requests are counted by: `client.ip`, `request.host`, `request.header.NAME`",

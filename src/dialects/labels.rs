@@ -35,6 +35,14 @@ pub enum Kind {
     Headers,
     /// A regular expression.
     Expression,
+    /// When a circuit breaker opens: `NetworkErrorRatio() > 0.5`.
+    Breaker,
+    /// When a request is sent again: `IsNetworkError() && Attempts() <= 2`.
+    Retry,
+    /// Statuses of answers with commas between them: `404`, `500-599`.
+    Statuses,
+    /// What requests are counted by: `client.ip`, `request.host`, `request.header.NAME`.
+    Extractor,
 }
 
 /// One label, or a family of them.

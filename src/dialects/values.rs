@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::labels::{Kind, Label};
+use super::predicate;
 use crate::config::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
@@ -117,8 +118,8 @@ pub(super) fn boolean(value: &str) -> Option<bool> {
 fn read(kind: Kind, raw: Raw) -> Result<Value, Misfit> {
     let misfit = |why: String, hint: &'static str| Err(Misfit { why, hint });
     let list = match raw {
-        Raw::Text(text) if matches!(kind, Kind::List | Kind::Networks) => split_list(&text),
-        Raw::List(list) if matches!(kind, Kind::List | Kind::Networks) => list,
+        Raw::Text(text) if is_list(kind) => split_list(&text),
+        Raw::List(list) if is_list(kind) => list,
         Raw::Table(pairs) if kind == Kind::Headers => return headers(pairs).map(Value::Headers),
         Raw::List(_) => return misfit("is a list".to_owned(), "Write one value."),
         Raw::Table(_) => return misfit("is a table".to_owned(), "Write one value."),
@@ -133,10 +134,26 @@ fn read(kind: Kind, raw: Raw) -> Result<Value, Misfit> {
             return misfit(why, "Write 10.0.0.1 or 10.0.0.0/8.");
         }
     }
+    if kind == Kind::Statuses
+        && let Some(bad) = list.iter().find(|word| !is_status_range(word))
+    {
+        return misfit(format!("\"{bad}\" is no status of an answer"), "Write 404 or 500-599.");
+    }
     match list.is_empty() {
         true => misfit("is empty".to_owned(), "Write values with commas between them."),
         false => Ok(Value::List(list)),
     }
+}
+
+fn is_list(kind: Kind) -> bool {
+    matches!(kind, Kind::List | Kind::Networks | Kind::Statuses)
+}
+
+/// `404`, `500-599`.
+fn is_status_range(word: &str) -> bool {
+    let (from, to) = word.split_once('-').unwrap_or((word, word));
+    let status = |text: &str| text.trim().parse::<u16>().ok().filter(|s| (100..=599).contains(s));
+    matches!((status(from), status(to)), (Some(from), Some(to)) if from <= to)
 }
 
 fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
@@ -164,7 +181,27 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
             let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             headers(pairs).map(Value::Headers)
         }
-        Kind::Text | Kind::List | Kind::Networks => Ok(Value::Text(text)),
+        Kind::Breaker | Kind::Retry => {
+            let functions =
+                if kind == Kind::Breaker { predicate::BREAKER } else { predicate::RETRY };
+            match predicate::check(&text, functions) {
+                Ok(()) => Ok(Value::Text(text)),
+                Err(why) => {
+                    misfit(quoted(&format!("cannot be read: {why}")), "Mend the expression.")
+                }
+            }
+        }
+        Kind::Extractor => {
+            let header = text.strip_prefix("request.header.").unwrap_or_default();
+            match ["client.ip", "request.host"].contains(&text.as_str()) || !header.is_empty() {
+                true => Ok(Value::Text(text)),
+                false => misfit(
+                    quoted("is nothing that requests are counted by"),
+                    "Write client.ip, request.host or request.header.NAME.",
+                ),
+            }
+        }
+        Kind::Text | Kind::List | Kind::Networks | Kind::Statuses => Ok(Value::Text(text)),
     }
 }
 

@@ -45,7 +45,34 @@ const LATER: &[(&str, &str, &str)] = &[
     ),
     ("TRAEFIK_ACME_ENABLE", "false", "certificates are not asked for yet"),
     ("TRAEFIK_HTTP_COMPRESSION", "false", "compression is not there yet"),
+    ("TRAEFIK_HTTPS_COMPRESSION", "true", "HTTPS is not served yet"),
+    ("TRAEFIK_HTTPS_MIN_TLS", "VersionTLS12", "HTTPS is not served yet"),
+    ("TRAEFIK_SSL_KEY", "", "HTTPS is not served yet"),
+    ("TRAEFIK_SSL_CRT", "", "HTTPS is not served yet"),
+    ("TRAEFIK_USAGE_ENABLE", "false", "nothing is told to anybody"),
+    ("TRAEFIK_TIMEOUT_READ", "0", "a head may take 10 s, a pause in a body 60 s"),
+    ("TRAEFIK_TIMEOUT_WRITE", "0", "a pause in a body may last 60 s"),
+    ("TRAEFIK_ADMIN_STATISTICS", "10", "recent errors are not kept yet"),
+    ("TRAEFIK_RANCHER_HEALTHCHECK", "false", "only healthy servers get requests in any case"),
+    ("TRAEFIK_FILE_ENABLE", "false", "name the file: HERDER_FILE_FILENAME"),
+    ("TRAEFIK_METRICS_ENABLE", "false", "metrics are always at /metrics, for Prometheus"),
+    ("TRAEFIK_METRICS_PROMETHEUS_BUCKETS", "[0.1,0.3,1.2,5.0]", "there is no histogram yet"),
     ("TRAEFIK_METRICS_EXPORTER", "", "metrics are always at /metrics, for Prometheus"),
+];
+
+/// Variables that say more about what one of the others switches on: what is said of that one goes for them.
+#[cfg(test)]
+const BESIDE: &[&str] = &[
+    "TRAEFIK_HTTPS_PORT",
+    "TRAEFIK_ADMIN_AUTH_METHOD",
+    "TRAEFIK_ACME_EMAIL",
+    "TRAEFIK_ACME_CHALLENGE",
+    "TRAEFIK_ACME_CHALLENGE_HTTP_ENTRYPOINT",
+    "TRAEFIK_ACME_ONHOSTRULE",
+    "TRAEFIK_ACME_CASERVER",
+    "TRAEFIK_ACME_KEYTYPE",
+    "TRAEFIK_METRICS_PUSH",
+    "TRAEFIK_METRICS_ADDRESS",
 ];
 
 /// Reads the variables. Of two for one flag, the first of the table counts.
@@ -96,6 +123,27 @@ mod tests {
             ["--http=9080", "--admin=9000", "--refresh=30", "--rancher=true"]
         );
         assert_eq!(found.notes, Vec::<String>::new());
+    }
+
+    /// The variables that the community catalog's entries 0 and 33 hand to their container, but for those of its image.
+    const HANDED: &str = "TRAEFIK_HTTP_PORT TRAEFIK_HTTPS_PORT TRAEFIK_ADMIN_PORT CONF_INTERVAL TRAEFIK_HTTP_COMPRESSION \
+        TRAEFIK_HTTPS_ENABLE TRAEFIK_HTTPS_COMPRESSION TRAEFIK_USAGE_ENABLE TRAEFIK_TIMEOUT_READ TRAEFIK_TIMEOUT_WRITE \
+        TRAEFIK_TIMEOUT_IDLE TRAEFIK_TIMEOUT_DIAL TRAEFIK_TIMEOUT_HEADER TRAEFIK_HTTPS_MIN_TLS TRAEFIK_TRUSTEDIPS \
+        TRAEFIK_SSL_KEY TRAEFIK_SSL_CRT TRAEFIK_INSECURE_SKIP TRAEFIK_ADMIN_ENABLE TRAEFIK_ADMIN_SSL \
+        TRAEFIK_ADMIN_STATISTICS TRAEFIK_ADMIN_AUTH_METHOD TRAEFIK_ADMIN_AUTH_USERS TRAEFIK_ACME_ENABLE TRAEFIK_ACME_EMAIL \
+        TRAEFIK_ACME_CHALLENGE TRAEFIK_ACME_CHALLENGE_HTTP_ENTRYPOINT TRAEFIK_ACME_ONHOSTRULE TRAEFIK_ACME_CASERVER \
+        TRAEFIK_ACME_KEYTYPE TRAEFIK_RANCHER_ENABLE TRAEFIK_FILE_ENABLE TRAEFIK_CONSTRAINTS TRAEFIK_RANCHER_HEALTHCHECK \
+        TRAEFIK_RANCHER_MODE TRAEFIK_METRICS_ENABLE TRAEFIK_METRICS_EXPORTER TRAEFIK_METRICS_PUSH TRAEFIK_METRICS_ADDRESS \
+        TRAEFIK_METRICS_PROMETHEUS_BUCKETS";
+
+    #[test]
+    fn each_variable_of_the_entries_is_acted_on_or_refused_with_a_reason() {
+        for name in HANDED.split_whitespace() {
+            let is_known = SERVED.iter().any(|(served, ..)| *served == name)
+                || LATER.iter().any(|(later, ..)| *later == name)
+                || BESIDE.contains(&name);
+            assert!(is_known, "{name}");
+        }
     }
 
     #[test]

@@ -231,6 +231,13 @@ const FIXTURES: &[(&str, &str, &str)] = &[
         r#"{"frameDeny":true}"#,
     ),
     ("traefik.backend.maxconn.amount=many", "b/maxConn", ""),
+    ("traefik.backend.circuitbreaker.expression=NetworkErorRatio()>0.5", "b/circuitBreaker", ""),
+    ("traefik.frontend.rateLimit.extractorFunc=client.ipp", "f/ratelimit", ""),
+    (
+        "traefik.frontend.errors.a.status=5xx traefik.frontend.errors.a.query=/",
+        "f/errors/a/status",
+        "",
+    ),
 ];
 
 fn labels(text: &str) -> Labels {
