@@ -25,7 +25,8 @@ fn backend(backend: &Backend) -> Value {
         value = json!({});
     }
     let servers = backend.servers.iter().map(|(name, server)| {
-        (name.to_string(), json!({"url": server.url(), "weight": server.weight}))
+        let weight = if server.is_weight_said { server.weight } else { 0 };
+        (name.to_string(), json!({"url": server.url(), "weight": weight}))
     });
     let servers: Map<String, Value> = servers.collect();
     if !servers.is_empty() {

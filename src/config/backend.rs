@@ -38,6 +38,8 @@ pub struct Server {
     pub host: Option<Arc<str>>,
     /// Its share, relative to the others of its backend; 0 gets nothing.
     pub weight: u32,
+    /// Whether its owner said so; Traefik 1.7's API shows 0 for a file's server without a weight, which counts as 1.
+    pub is_weight_said: bool,
     /// The container behind it.
     pub origin: Origin,
 }

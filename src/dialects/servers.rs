@@ -109,6 +109,7 @@ impl Reader<'_> {
                 addr: SocketAddr::new(address.ip, port),
                 host: None,
                 weight: wish.weight,
+                is_weight_said: true,
                 origin,
             };
             self.trace.step(scope, Outcome::Pass, "server", || {

@@ -186,8 +186,8 @@ async fn what_would_differ_from_what_runs_is_told() {
     let output = check(folder.path(), &args);
     let said = stdout(&output);
     for line in [
-        "differs: file Host:a.local: backend: servers: http://127.0.0.1:80 is 1 there, and not here",
-        "differs: file Host:a.local: backend: servers: http://127.0.0.1:81 is 1 here, and not there",
+        "differs: file Host:a.local: backend: servers: http://127.0.0.1:80 is 0 there, and not here",
+        "differs: file Host:a.local: backend: servers: http://127.0.0.1:81 is 0 here, and not there",
         "differs: file Host:new.local is here, and not there",
     ] {
         assert!(said.contains(line), "{line} is not in\n{said}");

@@ -106,6 +106,7 @@ impl FileReader<'_> {
                 addr: SocketAddr::new(ip, url.port),
                 host: literal.is_none().then(|| url.host.as_str().into()),
                 weight: self.weight(&name, table),
+                is_weight_said: table.get("weight").is_some(),
                 origin: self.origin(place),
             };
             servers.insert(entry.key.as_str().into(), server);

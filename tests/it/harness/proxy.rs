@@ -81,6 +81,7 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
                 addr: *addr,
                 host: None,
                 weight: 1,
+                is_weight_said: true,
                 origin: origin.clone(),
             };
             (Arc::from(format!("server-{addr}")), server)
