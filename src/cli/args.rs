@@ -76,6 +76,7 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
         matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
     };
     let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
+    let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
     let mut said = Said { file: path, ..Said::default() };
     let sources = [(flags, true), (variables, false), (file, false)];
     let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
@@ -100,11 +101,11 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
                 continue;
             }
             check(&command, &given)?;
+            is_strict |= given.flag == "strict" && given.value == "true";
             args.push(format!("--{}={}", given.flag, given.value).into());
             said.origins.insert(given.flag, given.origin);
         }
     }
-    let is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
     if is_strict && !said.notes.is_empty() {
         bail!(
             "these settings are not acted on, and --strict was asked for:\n  {}",

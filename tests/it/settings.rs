@@ -192,6 +192,50 @@ fn what_is_not_acted_on_is_said_or_refused() {
 }
 
 #[test]
+fn a_file_may_be_strict_about_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("traefik.toml"), "strict = true\nacme = {}\n").expect("written");
+    let output = herder(dir.path(), &["config"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(stderr(&output).contains("acme"), "{}", stderr(&output));
+}
+
+/// Each entry point believes whom it was told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_believed_is_said_of_each_entry_point() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), "one").expect("bound");
+    let text = format!(
+        "[backends.b.servers.s]\nurl = \"http://{}\"\n[frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Path:/\"\n",
+        web.local_addr()
+    );
+    tokio::spawn(web.run(std::future::pending()));
+    let rules = dir.path().join("rules.toml");
+    fs::write(&rules, text).expect("written");
+    let (all, some) = (free_port(), free_port());
+    let args = [
+        "run".to_owned(),
+        format!("--file.filename={}", rules.display()),
+        format!("--entryPoints=Name:all Address:127.0.0.1:{all} ForwardedHeaders.Insecure:true"),
+        format!(
+            "--entryPoints=Name:some Address:127.0.0.1:{some} ForwardedHeaders.TrustedIPs:10.0.0.0/8"
+        ),
+        "--defaultEntryPoints=http,all,some".to_owned(),
+    ];
+    let herder = Herder::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    eventually("it serves", || async { herder.get("a", "/").await.status == 200 }).await;
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    for (port, expected) in
+        [(all, "X-Forwarded-For: 9.9.9.9, 127.0.0.1"), (some, "X-Forwarded-For: 127.0.0.1")]
+    {
+        let request =
+            client.get(format!("http://127.0.0.1:{port}/")).header("x-forwarded-for", "9.9.9.9");
+        let body = request.send().await.expect("an answer").text().await.expect("text");
+        assert!(body.lines().any(|line| line.trim() == expected), "{expected} is not in\n{body}");
+    }
+}
+
+#[test]
 fn a_wrong_setting_ends_the_start_with_its_place() {
     let dir = tempfile::tempdir().expect("a directory");
     for (text, word) in [
