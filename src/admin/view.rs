@@ -248,7 +248,10 @@ impl<'a> Running<'a> {
 
 fn frontend(id: &FrontendId, f: &Frontend, route: Option<&Route>, rates: &Rates) -> FrontendRow {
     let key = frontend_key(&id.to_string());
-    let chain: Vec<String> = f.chain.iter().map(|step| step.describe()).collect();
+    let chain: Vec<String> = match route {
+        Some(route) => route.chain.iter().map(|step| step.describe()).collect(),
+        None => f.chain.iter().map(|step| step.describe()).collect(),
+    };
     FrontendRow {
         rate: rates.of(&key),
         key,

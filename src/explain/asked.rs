@@ -88,6 +88,10 @@ impl Head for Asked {
     fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.lines.iter().any(|(own, value)| own == name && test(value.as_bytes()))
     }
+
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        self.lines.iter().for_each(|(name, value)| see(name, value.as_bytes()));
+    }
 }
 
 #[cfg(test)]

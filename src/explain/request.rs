@@ -64,16 +64,17 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
 /// What the chain makes of the request: the target that a server gets, or in words what the client gets instead.
 fn way(route: &Route, asked: &Asked) -> Result<String, String> {
     let mut exchange = asked.exchange();
-    for step in &route.frontend.chain {
-        if let Flow::Answer(answer) = step.handler().on_request(&mut exchange) {
+    for step in route.chain.iter().filter(|step| !step.leaves_traces()) {
+        if let Flow::Answer(answer) = step.on_request(&mut exchange) {
             let what = step.describe();
             let location = answer.lines.iter().find(|(name, _)| *name == "Location");
             let to = location.map(|(_, to)| format!(" to {to}")).unwrap_or_default();
             return Err(format!("{what}: the client gets {}{to}", answer.status));
         }
     }
-    let mark = if exchange.query.is_empty() { "" } else { "?" };
-    Ok(format!("{}{mark}{}", exchange.path, exchange.query))
+    let query = exchange.query();
+    let mark = if query.is_empty() { "" } else { "?" };
+    Ok(format!("{}{mark}{query}", exchange.path))
 }
 
 fn verdict(winner: Option<&Arc<Route>>, answer: Option<&str>) -> String {
@@ -90,7 +91,7 @@ fn verdict(winner: Option<&Arc<Route>>, answer: Option<&str>) -> String {
         _ => format!("has {count} servers"),
     };
     let (id, backend) = (&route.id.name, &route.backend.id().name);
-    let chain: Vec<String> = route.frontend.chain.iter().map(|step| step.describe()).collect();
+    let chain: Vec<String> = route.chain.iter().map(|step| step.describe()).collect();
     let chain = match chain.is_empty() {
         true => String::new(),
         false => format!(", after {}", chain.join(", ")),

@@ -5,6 +5,7 @@
 
 mod counters;
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub use counters::{BackendLive, FrontendLive, ServerLive, StatusClass, Totals};
 
 use crate::config::Scheme;
+use crate::middleware::{Keep, Kept};
 use crate::model::{BackendId, FrontendId};
 
 /// What makes a server the same server: its backend, how it is spoken to, and where.
@@ -23,6 +25,8 @@ pub struct Live {
     servers: Mutex<HashMap<ServerKey, Weak<ServerLive>>>,
     backends: Mutex<HashMap<BackendId, Weak<BackendLive>>>,
     frontends: Mutex<HashMap<FrontendId, Weak<FrontendLive>>>,
+    /// What the steps of the chains keep, by what it is and whose.
+    steps: Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>,
     /// The whole proxy's counters.
     pub totals: Totals,
 }
@@ -48,6 +52,20 @@ impl Live {
         lock(&self.servers).retain(|_, state| state.strong_count() > 0);
         lock(&self.backends).retain(|_, state| state.strong_count() > 0);
         lock(&self.frontends).retain(|_, state| state.strong_count() > 0);
+        lock(&self.steps).retain(|_, state| state.strong_count() > 0);
+    }
+}
+
+impl Keep for Live {
+    fn keep(&self, name: &str, kind: TypeId, fresh: &dyn Fn() -> Kept) -> Kept {
+        let mut steps = lock(&self.steps);
+        let key = (kind, name.to_owned());
+        if let Some(kept) = steps.get(&key).and_then(Weak::upgrade) {
+            return kept;
+        }
+        let fresh = fresh();
+        steps.insert(key, Arc::downgrade(&fresh));
+        fresh
     }
 }
 
@@ -70,6 +88,17 @@ fn intern<K: Eq + std::hash::Hash, T: Default>(map: &Mutex<HashMap<K, Weak<T>>>,
 mod tests {
     use super::*;
     use crate::model::ProviderName;
+
+    #[test]
+    fn what_a_step_keeps_is_shared_by_name_and_type() {
+        use crate::middleware::kept;
+        let live = Live::default();
+        let first = kept(&live, "web", || 1_u32);
+        assert_eq!(*kept(&live, "web", || 2_u32), 1);
+        assert_eq!((*kept(&live, "shop", || 2_u32), *kept(&live, "web", || 3_u64)), (2, 3));
+        drop(first);
+        assert_eq!(*kept(&live, "web", || 4_u32), 4);
+    }
 
     #[test]
     fn what_stays_keeps_its_state_and_what_left_is_forgotten() {

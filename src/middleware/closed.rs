@@ -12,7 +12,7 @@ pub struct Closed {
 
 impl Handler for Closed {
     fn on_request(&self, _: &mut Exchange<'_>) -> Flow {
-        Flow::Answer(Box::new(Answer { status: 503, lines: Vec::new() }))
+        Flow::Answer(Answer::new(503))
     }
 
     fn describe(&self) -> String {

@@ -84,7 +84,7 @@ impl Handler for ReplacePathRegex {
         match self.replaced(exchange.plain_path()) {
             Some(Ok(path)) => replace(exchange, &path),
             Some(Err(TooLong)) => {
-                return Flow::Answer(Box::new(Answer { status: 414, lines: Vec::new() }));
+                return Flow::Answer(Answer::new(414));
             }
             None => {}
         }
@@ -97,7 +97,8 @@ impl Handler for ReplacePathRegex {
 }
 
 fn replace(exchange: &mut Exchange<'_>, path: &str) {
-    exchange.added.push(("X-Replaced-Path", exchange.path.as_ref().to_owned()));
+    let before = exchange.path.as_ref().to_owned();
+    exchange.change().added.push(("X-Replaced-Path".into(), before));
     // What is put in its place is a plain path: a percent sign in it is one.
     exchange.replace_path(sendable(&path.replace('%', "%25")));
 }
@@ -111,7 +112,7 @@ mod tests {
         let mut exchange = Exchange::new("http", "GET", "web.local", path, &());
         step.on_request(&mut exchange);
         assert_eq!(exchange.path, expected);
-        assert_eq!(exchange.added.first().map(|(_, path)| path.as_str()), told);
+        assert_eq!(exchange.change().added.first().map(|(_, path)| path.as_str()), told);
     }
 
     #[test]

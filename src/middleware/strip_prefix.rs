@@ -23,7 +23,7 @@ impl Handler for StripPrefix {
         };
         let prefix = super::sendable(path.get(..len).unwrap_or(path));
         exchange.strip(len);
-        exchange.added.push(("X-Forwarded-Prefix", prefix));
+        exchange.change().added.push(("X-Forwarded-Prefix".into(), prefix));
         Flow::Continue
     }
 
@@ -42,8 +42,9 @@ mod tests {
         let prefixes = prefixes.iter().map(|p| PathPattern::prefix(p).expect("a path"));
         let strip = StripPrefix { prefixes: prefixes.collect() };
         let mut exchange = Exchange::new("http", "GET", "web.local", path, &());
-        assert_eq!(strip.on_request(&mut exchange), Flow::Continue);
-        (exchange.path.into_owned(), exchange.added.pop().map(|(_, prefix)| prefix))
+        assert!(matches!(strip.on_request(&mut exchange), Flow::Continue));
+        let prefix = exchange.change().added.pop().map(|(_, prefix)| prefix);
+        (exchange.path.into_owned(), prefix)
     }
 
     #[track_caller]

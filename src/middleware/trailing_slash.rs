@@ -37,7 +37,7 @@ impl Handler for TrailingSlash {
         let location = sendable(&format!("/{}", location.trim_start_matches('/')));
         let mark = if exchange.query.is_empty() { "" } else { "?" };
         let location = format!("{location}{mark}{}", exchange.query);
-        Flow::Answer(Box::new(Answer { status: 301, lines: vec![("Location", location)] }))
+        Flow::Answer(Answer::new(301).line("Location", location))
     }
 
     fn describe(&self) -> String {
@@ -55,11 +55,9 @@ mod tests {
         let paths = paths.iter().map(|path| PathPattern::whole(path).expect("a path")).collect();
         let mut exchange = Exchange::new("http", "GET", "web.local", target, &());
         let flow = TrailingSlash { paths }.on_request(&mut exchange);
-        let location = |path: &str| {
-            let lines = vec![("Location", path.to_owned())];
-            Flow::Answer(Box::new(Answer { status: 301, lines }))
-        };
-        assert_eq!(flow, expected.map_or(Flow::Continue, location), "{target}");
+        let location = |path: &str| Flow::Answer(Answer::new(301).line("Location", path));
+        let expected = expected.map_or(Flow::Continue, location);
+        assert_eq!(format!("{flow:?}"), format!("{expected:?}"), "{target}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! One request on its way, in words of our own: whichever engine carries it, the rooms below `proxy` see this.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use percent_encoding::{percent_decode, percent_decode_str};
+
+use super::{Changes, Follower};
 
 /// The header lines of a request, whoever holds them.
 pub trait Head: Sync {
@@ -11,6 +14,34 @@ pub trait Head: Sync {
 
     /// Whether a line of this name (lower case) has a value that passes the test.
     fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+
+    /// Shows every line, name and value, in the order in which they were sent.
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8]));
+}
+
+/// Who sent a request, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// The address of the connection.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether its own `X-Forwarded-*` lines are believed.
+    pub is_trusted: bool,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+    /// The worker's monotonic clock, in milliseconds.
+    pub now_ms: u64,
+    /// Where random numbers come from, spread over the whole range of u64.
+    pub random: fn() -> u64,
+}
+
+impl Default for Sender {
+    /// Nobody in particular: for tests and for the route test of `explain`.
+    fn default() -> Self {
+        let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { ip, port: 0, is_trusted: false, is_tls: false, now_ms: 0, random: || 0 }
+    }
 }
 
 /// A request head with its host and path made comparable once, and what the chain made of it.
@@ -23,12 +54,18 @@ pub struct Exchange<'h> {
     pub host: Cow<'h, str>,
     /// The path as the client sent it, without the query, or what a middleware made of it.
     pub path: Cow<'h, str>,
+    /// The path as the client sent it, whatever a middleware made of it.
+    pub sent_path: &'h str,
     /// What follows the path's `?`, as sent.
     pub query: &'h str,
-    /// Header lines that the chain gives to the server.
-    pub added: Vec<(&'static str, String)>,
+    /// The host as the client sent it, with its port.
+    pub authority: &'h str,
+    /// Who sent it.
+    pub sender: Sender,
     /// The header lines as sent.
     pub head: &'h dyn Head,
+    /// What the chain made of it, its path aside. Most requests need none, and no memory.
+    changes: Option<Box<Changes>>,
     /// The path as sent with its `%61` read as `a`, where there are any.
     decoded: Option<String>,
 }
@@ -44,7 +81,9 @@ impl<'h> Exchange<'h> {
         head: &'h dyn Head,
     ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self::of_host(entrypoint, method, comparable_host(host), (path, query), head)
+        let exchange =
+            Self::of_host(entrypoint, method, comparable_host(host), (path, query), head);
+        Self { authority: host, ..exchange }
     }
 
     /// A request whose host was made comparable already, and whose target was split into path and query.
@@ -56,8 +95,77 @@ impl<'h> Exchange<'h> {
         head: &'h dyn Head,
     ) -> Self {
         let decoded = decoded(path);
-        let path = Cow::Borrowed(path);
-        Self { entrypoint, method, host, path, query, added: Vec::new(), head, decoded }
+        Self {
+            entrypoint,
+            method,
+            host,
+            path: Cow::Borrowed(path),
+            sent_path: path,
+            query,
+            authority: "",
+            sender: Sender::default(),
+            head,
+            changes: None,
+            decoded,
+        }
+    }
+
+    /// The request as the steps before left it.
+    #[must_use]
+    pub fn changed(mut self, changes: Option<Box<Changes>>) -> Self {
+        self.changes = changes;
+        let path = self.changes.as_mut().and_then(|changes| changes.path.take());
+        if let Some(path) = path {
+            self.replace_path(path);
+        }
+        self
+    }
+
+    /// What the steps made of it.
+    pub fn into_changes(self) -> Option<Box<Changes>> {
+        match self.path {
+            Cow::Borrowed(_) => self.changes,
+            Cow::Owned(path) => {
+                let mut changes = self.changes.unwrap_or_default();
+                changes.path = Some(path);
+                Some(changes)
+            }
+        }
+    }
+
+    /// What the steps made of it so far, its path aside.
+    pub fn changes(&self) -> Option<&Changes> {
+        self.changes.as_deref()
+    }
+
+    /// The same, to change more.
+    pub fn change(&mut self) -> &mut Changes {
+        self.changes.get_or_insert_default()
+    }
+
+    /// Has somebody see what becomes of the request.
+    pub fn follow(&mut self, follower: impl Follower) {
+        self.change().followers.push(Box::new(follower));
+    }
+
+    /// The value of the first line of this name (lower case) as text, where it is text.
+    pub fn line(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.head.header(name)?).ok()
+    }
+
+    /// The query as the server gets it.
+    pub fn query(&self) -> &str {
+        self.changes().and_then(|changes| changes.query.as_deref()).unwrap_or(self.query)
+    }
+
+    /// The address of the client: the one that a trusted proxy before us tells (the last of `X-Forwarded-For` that is not
+    /// ours to doubt), else that of the connection.
+    pub fn client_ip(&self) -> IpAddr {
+        if !self.sender.is_trusted {
+            return self.sender.ip;
+        }
+        let told = self.line("x-forwarded-for").and_then(|line| line.rsplit(',').next());
+        told.and_then(|ip| ip.trim().parse().ok()).unwrap_or(self.sender.ip)
     }
 
     /// The path that rules are held against: as sent, with its `%61` read as `a` (Go's `URL.Path`). Two spellings of
@@ -151,6 +259,8 @@ impl Head for () {
     fn has_line(&self, _: &str, _: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         false
     }
+
+    fn each_line(&self, _: &mut dyn FnMut(&str, &[u8])) {}
 }
 
 #[cfg(test)]

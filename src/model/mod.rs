@@ -1,5 +1,6 @@
 //! What we were told: nouns without behaviour, shared by every room above.
 
+mod changes;
 mod exchange;
 mod ids;
 mod origin;
@@ -7,7 +8,8 @@ mod problem;
 mod service;
 mod step;
 
-pub use exchange::{Exchange, Head, comparable_host};
+pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
+pub use exchange::{Exchange, Head, Sender, comparable_host};
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use problem::{Problem, Severity};

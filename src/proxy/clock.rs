@@ -41,6 +41,11 @@ impl Clock {
         self.now_ms.get()
     }
 
+    /// The time now, in microseconds since the worker began: exact, where [`now_ms`](Self::now_ms) is coarse.
+    pub(super) fn now_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Writes the time of day, as `Date` has it.
     pub(super) fn write_date(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.date.borrow().as_bytes());

@@ -3,6 +3,7 @@
 //! One worker per core: a thread with a runtime, a listening socket and upstream connections of its own. What carries a
 //! request, `http1`, stays in here; everything below sees an `Exchange`.
 
+mod ask;
 mod buffers;
 mod clock;
 mod entrypoint;
@@ -80,6 +81,7 @@ impl Bound {
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let tls = tls::client_config(state.settings.insecure_skip_verify);
         let workers = self.listeners.first().map_or(0, Vec::len);
+        let desk = Arc::new(ask::Desk::new(workers));
         let (end, ended) = mpsc::channel(workers.max(1));
         let mut sockets: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
         for number in 0..workers {
@@ -88,6 +90,7 @@ impl Bound {
                 state: Arc::clone(state),
                 connections: Arc::clone(&connections),
                 tls: Arc::clone(&tls),
+                desk: Arc::clone(&desk),
                 stop: stopped.clone(),
             };
             let end = end.clone();

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::middleware::AskTls;
 use crate::providers::roots;
 
 /// Checks servers against the system's authorities (else Mozilla's), or not at all where that was asked for.
@@ -23,6 +25,40 @@ pub(super) fn client_config(is_unchecked: bool) -> Arc<ClientConfig> {
             .with_no_client_auth(),
     };
     Arc::new(config)
+}
+
+/// How a server that a step asks is spoken to.
+///
+/// # Errors
+/// Where what its owner gave cannot be used, in words for the log.
+pub(super) fn asking(tls: &AskTls) -> Result<ClientConfig, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match (&tls.ca, tls.insecure_skip_verify) {
+        (_, true) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+        }
+        (None, false) => builder.with_root_certificates(roots::roots()),
+        (Some(pem), false) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| format!("its authority: {error}"))?;
+                roots.add(certificate).map_err(|error| format!("its authority: {error}"))?;
+            }
+            if roots.is_empty() {
+                return Err("its authority has no certificate in it".to_owned());
+            }
+            builder.with_root_certificates(roots)
+        }
+    };
+    let Some((certificate, key)) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| format!("our certificate for it: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key);
+    let key = key.map_err(|error| format!("the key of our certificate for it: {error}"))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
 }
 
 /// Takes every certificate: for `--insecureSkipVerify`.

@@ -19,14 +19,17 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::warn;
 
 use super::Stop;
+use super::ask::{Asker, Desk};
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::forwarded::Forwarder;
 use super::http1::{self, Client, LINES_MAX};
 use super::upstream::Pool;
 use crate::control::State;
+use crate::live::Live;
+use crate::middleware::Handler;
 use crate::settings::{self, EntryPoint, Trust};
-use crate::table::{Reader, Table};
+use crate::table::{Reader, Table, entry_chain};
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -34,6 +37,7 @@ pub(super) struct Shared {
     /// A permit for each client connection.
     pub(super) connections: Arc<Semaphore>,
     pub(super) tls: Arc<ClientConfig>,
+    pub(super) desk: Arc<Desk>,
     pub(super) stop: watch::Receiver<Stop>,
 }
 
@@ -44,6 +48,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
+    pub(super) asker: Asker,
     /// Client connections that are open, and who waits for the last one.
     open: Cell<usize>,
     last_closed: Notify,
@@ -55,16 +60,22 @@ pub(super) struct Worker {
 pub(super) struct WayIn {
     pub(super) name: String,
     pub(super) forwarder: Forwarder,
+    /// What every request goes through that comes in here.
+    pub(super) chain: Box<[Arc<dyn Handler>]>,
 }
 
 impl WayIn {
-    fn new(entrypoint: &EntryPoint, usual: &[IpNet]) -> Self {
+    fn new(entrypoint: &EntryPoint, usual: &[IpNet], live: &Live) -> Self {
         let trusted = match &entrypoint.trust {
             Trust::Usual => usual.to_vec(),
             Trust::Networks(networks) => networks.clone(),
             Trust::All => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
         };
-        Self { name: entrypoint.name.clone(), forwarder: Forwarder::new(trusted, &own_name()) }
+        Self {
+            name: entrypoint.name.clone(),
+            forwarder: Forwarder::new(trusted, &own_name()),
+            chain: entry_chain(entrypoint, live),
+        }
     }
 }
 
@@ -142,10 +153,11 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
     let runtime = runtime.expect("the system has an epoll for each worker");
     runtime.block_on(async move {
         let settings = Arc::clone(&shared.state.settings);
+        let live = Arc::clone(&shared.state.live);
         let way_in = |(entrypoint, listener)| {
             let listener = TcpListener::from_std(listener);
             let listener = listener.expect("the socket is in non-blocking mode: entrypoint.rs");
-            (listener, Rc::new(WayIn::new(entrypoint, &settings.trusted_ips)))
+            (listener, Rc::new(WayIn::new(entrypoint, &settings.trusted_ips, &live)))
         };
         let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
         work(ways_in, shared).await
@@ -153,13 +165,14 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 }
 
 async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, tls, mut stop } = shared;
+    let Shared { state, connections, tls, desk, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
         pool: Pool::new(tls, limits.upstream_idle_max, as_ms(limits.upstream_idle_timeout)),
         clock: Clock::start(),
         buffers: Buffers::new(),
+        asker: Asker::new(desk),
         open: Cell::new(0),
         last_closed: Notify::new(),
         reader: RefCell::new(state.published.reader()),

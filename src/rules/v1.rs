@@ -371,6 +371,7 @@ mod tests {
             fn header(&self, name: &str) -> Option<&[u8]> {
                 (name == "x-kind").then_some(b"red")
             }
+            fn each_line(&self, _: &mut dyn FnMut(&str, &[u8])) {}
             fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
                 name == "x-kind" && (test(b"red") || test(b"dark blue"))
             }
@@ -398,10 +399,12 @@ mod tests {
         let mut exchange = Exchange::new("http", "GET", "any", target, &());
         assert!(reading.rule.matches(&exchange), "{rule} {target}");
         for step in &reading.chain {
-            assert_eq!(step.handler().on_request(&mut exchange), crate::middleware::Flow::Continue);
+            let flow = step.handler().on_request(&mut exchange);
+            assert!(matches!(flow, crate::middleware::Flow::Continue), "{flow:?}");
         }
         assert_eq!(exchange.path, expected, "{rule} {target}");
-        let lines: Vec<String> = exchange.added.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        let lines: Vec<String> =
+            exchange.change().added.iter().map(|(k, v)| format!("{k}: {v}")).collect();
         assert_eq!(lines, told, "{rule} {target}");
     }
 

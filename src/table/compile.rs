@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Table;
+use super::chain::{Parts, chain};
 use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
 use crate::balance::{Schedule, sticky};
@@ -38,13 +39,16 @@ pub fn compile(
                 false => frontend.entrypoints.as_slice().into(),
             };
             let backend = backends.get(&frontend.backend);
+            let backend = Arc::clone(backend.expect("the plan gives every frontend its backend"));
+            let parts = Parts { id, frontend, backend: &config.backends[&frontend.backend], live };
             Arc::new(Route {
                 id: id.clone(),
                 entrypoints,
                 frontend: Arc::clone(frontend),
+                chain: chain(&parts),
                 priority: frontend.effective_priority(),
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
-                backend: Arc::clone(backend.expect("the plan gives every frontend its backend")),
+                backend,
                 live: live.frontend(id),
             })
         })

@@ -1,5 +1,6 @@
 //! Where does this request go? The running form of a config: one immutable value, one swap.
 
+mod chain;
 mod compile;
 mod index;
 pub mod plain;
@@ -8,6 +9,7 @@ mod running;
 
 use std::sync::Arc;
 
+pub use chain::entry_chain;
 pub use compile::compile;
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};

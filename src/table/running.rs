@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::balance::{Moment, Schedule, draw, sticky};
 use crate::config::{Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
+use crate::middleware::Handler;
 use crate::model::{BackendId, Exchange, FrontendId, ServerName};
 
 /// A frontend as it runs.
@@ -17,6 +18,8 @@ pub struct Route {
     pub entrypoints: Arc<[String]>,
     /// What was asked for.
     pub frontend: Arc<Frontend>,
+    /// Its steps, in order.
+    pub chain: Box<[Arc<dyn Handler>]>,
     /// Larger goes first.
     pub priority: i64,
     /// Whether the host alone decides.

@@ -10,6 +10,7 @@ use super::head::{AnswerHead, Version};
 use super::lines::{Passing, are_tidy, copy, put_number};
 use super::relay::{Relay, Sink};
 use super::request::Facts;
+use crate::model::{Encoding, Follower, Head, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 
@@ -123,9 +124,12 @@ impl<'h, 's> Answer<'h, 's> {
     }
 
     /// What becomes of the client's connection: a client of HTTP/1.0 knows the end of a body without a length by it.
-    pub(super) fn then(&self, facts: &Facts) -> Then {
+    pub(super) fn then(&self, facts: &Facts, edits: Option<&Edits>) -> Then {
+        let is_encoded = edits.is_some_and(|edits| edits.encoding.is_some());
         let has_end = match self.body.length {
-            Length::None | Length::Known(_) => true,
+            Length::None => true,
+            Length::Known(_) if !is_encoded => true,
+            Length::Known(_) => facts.version == Version::Http11,
             Length::Chunked | Length::ToClose => facts.version == Version::Http11,
         };
         if facts.is_kept_alive && has_end { Then::KeepAlive } else { Then::Close }
@@ -137,10 +141,26 @@ impl<'h, 's> Answer<'h, 's> {
         facts: &Facts,
         then: Then,
         cookie: Option<&str>,
+        edits: Option<&Edits>,
         clock: &Clock,
         out: &mut Vec<u8>,
     ) -> Relay {
-        self.write_lines(out);
+        let mut passing = self.passing;
+        let encoding = edits.and_then(|edits| edits.encoding);
+        let mut has_length = self.has_length;
+        if let Some(edits) = edits {
+            for (index, line) in self.lines.iter().enumerate() {
+                let is_length = classify(line.name.as_bytes()) == Field::ContentLength;
+                if if is_length { encoding.is_some() } else { edits.removes(line.name) } {
+                    passing.remove(index);
+                }
+            }
+            has_length &= encoding.is_none();
+        }
+        self.write_lines(&passing, out);
+        for (name, value) in edits.iter().flat_map(|edits| &edits.added) {
+            put_line(name, value, out);
+        }
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         if !self.has_date {
             // RFC 9110, section 6.6.1: whoever passes an answer on adds what is missing.
@@ -153,14 +173,22 @@ impl<'h, 's> Answer<'h, 's> {
         }
         let is_new = facts.version == Version::Http11;
         let sink = match self.body.length {
+            Length::Known(_) | Length::Chunked | Length::ToClose
+                if is_new && encoding.is_some() =>
+            {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Sink::Chunked
+            }
+            Length::Known(_) if encoding.is_some() => Sink::Plain,
             Length::Known(length) => {
-                if !self.has_length {
+                if !has_length {
                     put_length(length, out);
                 }
                 Sink::Plain
             }
             Length::None => {
-                if let Some(told) = self.body.told.filter(|_| !self.has_length) {
+                // How long an encoded body would be is not known before it is encoded.
+                if let Some(told) = self.body.told.filter(|_| !has_length && encoding.is_none()) {
                     put_length(told, out);
                 }
                 Sink::Plain
@@ -176,7 +204,7 @@ impl<'h, 's> Answer<'h, 's> {
             Then::KeepAlive if is_new => b"\r\n",
             Then::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         });
-        Relay::new(self.body.length, sink)
+        Relay::new(self.body.length, sink).encoded(encoding)
     }
 
     /// Writes an interim answer, or the one that changes the protocol.
@@ -186,7 +214,7 @@ impl<'h, 's> Answer<'h, 's> {
     pub(super) fn write_interim(&self, facts: &Facts, out: &mut Vec<u8>) -> Result<(), Error> {
         if self.status != 101 {
             if facts.version == Version::Http11 {
-                self.write_lines(out);
+                self.write_lines(&self.passing, out);
                 out.extend_from_slice(b"\r\n");
             }
             return Ok(());
@@ -194,7 +222,7 @@ impl<'h, 's> Answer<'h, 's> {
         let Some(protocol) = self.upgrade.filter(|_| facts.is_upgrade) else {
             return Err(Error::BadAnswer("it changed the protocol unasked"));
         };
-        self.write_lines(out);
+        self.write_lines(&self.passing, out);
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
         out.extend_from_slice(protocol);
         out.extend_from_slice(b"\r\n\r\n");
@@ -202,7 +230,7 @@ impl<'h, 's> Answer<'h, 's> {
     }
 
     /// The first line, and those that pass as they are.
-    fn write_lines(&self, out: &mut Vec<u8>) {
+    fn write_lines(&self, passing: &Passing, out: &mut Vec<u8>) {
         if let Some(line) = self.line_as_it_was() {
             out.extend_from_slice(line);
         } else {
@@ -215,8 +243,79 @@ impl<'h, 's> Answer<'h, 's> {
             put(b"\r\n");
         }
         let is_tidy = are_tidy(self.head, self.lines);
-        copy(self.head, self.lines, is_tidy, &self.passing, out);
+        copy(self.head, self.lines, is_tidy, passing, out);
     }
+}
+
+impl Head for Answer<'_, '_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+        line.map(|line| line.value)
+    }
+
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let mut lines = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
+        lines.any(|line| test(line.value))
+    }
+
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        self.lines.iter().for_each(|line| see(line.name, line.value));
+    }
+}
+
+/// What the steps of a chain make of the head of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    added: Vec<(LineName, String)>,
+    removed: Vec<LineName>,
+    encoding: Option<Encoding>,
+}
+
+impl Edits {
+    /// Shows a response to all who follow the exchange, the last one first, and takes what they made of it.
+    pub(super) fn of(mut response: Response<'_>, followers: &mut [Box<dyn Follower>]) -> Self {
+        for follower in followers.iter_mut().rev() {
+            follower.on_response(&mut response);
+        }
+        let Response { added, removed, encoding, .. } = response;
+        // What frames a message or belongs to one connection is ours alone.
+        let is_ours = |(name, _): &(LineName, String)| {
+            matches!(
+                classify(name.as_bytes()),
+                Field::ContentLength
+                    | Field::TransferEncoding
+                    | Field::Connection
+                    | Field::Upgrade
+                    | Field::Hop
+                    | Field::Disguise
+            )
+        };
+        let added = added.into_iter().filter(|line| !is_ours(line)).collect();
+        Self { added, removed, encoding }
+    }
+
+    fn removes(&self, name: &str) -> bool {
+        self.removed.iter().any(|removed| removed.eq_ignore_ascii_case(name))
+    }
+
+    /// Writes what is to be added to one of our own answers, and what that one has itself, where it is not removed.
+    pub(super) fn write_own<'l>(
+        &self,
+        own: impl Iterator<Item = (&'l str, &'l str)>,
+        out: &mut Vec<u8>,
+    ) {
+        own.filter(|(name, _)| !self.removes(name))
+            .for_each(|(name, value)| put_line(name, value, out));
+        self.added.iter().for_each(|(name, value)| put_line(name, value, out));
+    }
+}
+
+/// Writes a line. What could end it early is left out: it may have come from a label.
+fn put_line(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
+    out.extend_from_slice(b"\r\n");
 }
 
 impl<'h> Answer<'h, '_> {
@@ -259,7 +358,7 @@ mod tests {
         let mut slots = slots();
         let answer = Answer::read(answer(head.as_bytes(), &mut slots)?.expect("whole"), facts)?;
         let mut out = Vec::new();
-        answer.write(facts, answer.then(facts), None, &Clock::start(), &mut out);
+        answer.write(facts, answer.then(facts, None), None, None, &Clock::start(), &mut out);
         let text = String::from_utf8(out).expect("plain text");
         let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
         Ok(lines.collect())

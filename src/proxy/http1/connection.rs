@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::answer::Then;
 use super::exchange::{After, exchange};
 use super::head::{From, Scan, Span};
-use super::own;
+use super::own::{self, Own};
 use super::request::Address;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
@@ -63,7 +63,8 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
             Next::Head(span) => exchange(worker, client, span).await,
             Next::Bad(error) => {
                 worker.state.live.totals.answered(own::status(&error));
-                Box::pin(client.refuse(worker, &error, Then::Close, false)).await;
+                let own = Own { error: &error, then: Then::Close, is_head: false, edits: None };
+                Box::pin(client.refuse(worker, &own)).await;
                 After::Linger
             }
             Next::End => return,
@@ -145,6 +146,11 @@ impl Client {
         }
     }
 
+    /// Where it connected from.
+    pub(super) fn peer(&self) -> SocketAddr {
+        SocketAddr::new(plain_ip(self.peer.ip()), self.peer.port())
+    }
+
     /// The client's address, as servers are told it, and what was read.
     pub(super) fn address_and_inbox(&mut self) -> (&Address, &[u8]) {
         let peer = self.peer;
@@ -155,15 +161,9 @@ impl Client {
     }
 
     /// Sends one of our own answers. What the client does not take in time is lost.
-    pub(super) async fn refuse(
-        &mut self,
-        worker: &Worker,
-        error: &Error,
-        then: Then,
-        is_head: bool,
-    ) {
+    pub(super) async fn refuse(&mut self, worker: &Worker, own: &Own<'_>) {
         let mut bytes = worker.buffers.take();
-        own::write(error, then, is_head, &worker.clock, &mut bytes);
+        own.write(&worker.clock, &mut bytes);
         self.deadline.set(&worker.clock, worker.limits.body_ms);
         let mut sent = 0;
         poll_fn(|cx| {

@@ -10,11 +10,11 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::time::sleep;
 
-use super::answer::Then;
+use super::answer::{Edits, Then};
 use super::connection::Client;
 use super::framing::Length;
 use super::head::{self, Span, Version};
-use super::own;
+use super::own::{self, Own, OwnLines};
 use super::relay::{Relay, Sink};
 use super::request::{Facts, Hop, Request};
 use super::transfer::{End, Failure, Transfer};
@@ -22,8 +22,8 @@ use super::tunnel;
 use crate::balance::{Moment, sticky};
 use crate::config::Scheme;
 use crate::live::ServerLive;
-use crate::middleware::Flow;
-use crate::model::Exchange;
+use crate::middleware::{Ask, Flow, Reply};
+use crate::model::{Changes, Ended, Exchange, FrontendId, Response, Sender};
 use crate::proxy::error::Error;
 use crate::proxy::upstream::{Place, Risk, Upstream};
 use crate::proxy::worker::Worker;
@@ -64,6 +64,51 @@ struct Refusal {
     used: usize,
 }
 
+/// What was decided about a request, from its head to its end: it outlives every wait and every try.
+#[derive(Default)]
+struct Course {
+    /// What the chain made of it.
+    changes: Option<Box<Changes>>,
+    stage: Stage,
+}
+
+/// How far a request has come on its chain.
+#[derive(Default)]
+enum Stage {
+    /// At its beginning.
+    #[default]
+    Fresh,
+    /// At the step of this number, which wanted to know something: this is what came of it.
+    Told(usize, Reply),
+    /// Past it; this frontend's it was.
+    Through(Option<FrontendId>),
+}
+
+/// Why a request does not go to a server now.
+enum Stop {
+    /// It never will.
+    Refused(Refusal),
+    /// The step of this number wants to know something first.
+    Wait(usize, Need),
+}
+
+/// What a step wants to know.
+enum Need {
+    Ask(Box<Ask>),
+    Work(Box<dyn FnOnce() -> bool + Send>),
+}
+
+/// How a request ended.
+struct Done {
+    after: After,
+    /// How much of the inbox was this request's.
+    used: usize,
+    /// The status of the answer; none where the client left before.
+    status: Option<u16>,
+    is_network_error: bool,
+    reached_server: bool,
+}
+
 /// A server did not answer.
 struct Failed {
     error: Error,
@@ -73,34 +118,61 @@ struct Failed {
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
+    let began_us = worker.clock.now_us();
     let mut out = worker.buffers.take();
-    let (after, used) = match forward(worker, client, span, &mut out).await {
+    let mut course = Course::default();
+    let done = match forward(worker, client, span, &mut out, &mut course).await {
         Ok(done) => done,
-        Err(refusal) => (Box::pin(refuse(worker, client, &refusal)).await, refusal.used),
+        Err(refusal) => Box::pin(refuse(worker, client, &refusal, &mut course)).await,
     };
+    if let Some(changes) = course.changes.as_mut().filter(|changes| !changes.followers.is_empty()) {
+        let Done { status, is_network_error, reached_server, .. } = done;
+        let took_us = worker.clock.now_us().saturating_sub(began_us);
+        let now_ms = worker.clock.now_ms();
+        let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
+        changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
+    }
     worker.buffers.give_back(&mut out);
     // Most requests come alone.
-    if used >= client.inbox.len() {
+    if done.used >= client.inbox.len() {
         worker.buffers.give_back(&mut client.inbox);
     } else {
-        client.inbox.drain(..used);
+        client.inbox.drain(..done.used);
     }
-    after
+    done.after
 }
 
-async fn refuse(worker: &Worker, client: &mut Client, refusal: &Refusal) -> After {
-    let status = own::status(&refusal.error);
+async fn refuse(
+    worker: &Worker,
+    client: &mut Client,
+    refusal: &Refusal,
+    course: &mut Course,
+) -> Done {
+    let Refusal { error, after, used, is_head, .. } = refusal;
+    let status = own::status(error);
     worker.state.live.totals.answered(status);
     if let Some(route) = &refusal.route {
         route.live.answered(status);
-        tracing::debug!(frontend = %route.id, error = %refusal.error, "request failed");
+        tracing::debug!(frontend = %route.id, %error, "request failed");
     }
-    let then = match refusal.after {
+    let then = match after {
         After::Again => Then::KeepAlive,
         After::Close | After::Linger => Then::Close,
     };
-    client.refuse(worker, &refusal.error, then, refusal.is_head).await;
-    refusal.after
+    let followers = course.changes.as_mut().map(|changes| &mut changes.followers);
+    let edits = followers.filter(|followers| !followers.is_empty()).map(|followers| {
+        let lines = OwnLines(error);
+        Edits::of(Response::new(status, false, &lines), followers)
+    });
+    let own = Own { error, then, is_head: *is_head, edits: edits.as_ref() };
+    client.refuse(worker, &own).await;
+    Done {
+        after: *after,
+        used: *used,
+        status: Some(status),
+        is_network_error: error.is_servers(),
+        reached_server: error.is_servers(),
+    }
 }
 
 /// Asks one server after another until one answers. Tells how much of the inbox was this request's.
@@ -111,29 +183,46 @@ async fn forward(
     client: &mut Client,
     span: Span,
     out: &mut Vec<u8>,
-) -> Result<(After, usize), Refusal> {
+    course: &mut Course,
+) -> Result<Done, Refusal> {
     let mut tried = Tried::default();
     let mut attempts = worker.state.settings.limits.attempts_max.max(1);
     let (mut failed, mut has_paused) = (None::<Box<Refusal>>, false);
+    let mut table = worker.table();
     loop {
-        let table = worker.table();
-        let mut attempt =
-            match (begin(worker, client, span, &table, &mut tried, out), failed.take()) {
-                (Ok(attempt), _) => attempt,
-                (Err(refusal), None) => return Err(refusal),
-                // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
-                (Err(_), Some(last)) if attempts > 0 && !has_paused => {
-                    Box::pin(sleep(AGAIN_PAUSE)).await;
-                    (tried, failed) = (Tried::default(), Some(last));
-                    has_paused = true;
-                    continue;
-                }
-                // Nobody is left: what went wrong with the others is the better reason.
-                (Err(_), Some(last)) => return Err(*last),
-            };
+        let begun = begin(worker, client, span, &table, &mut tried, out, course);
+        let mut attempt = match (begun, failed.take()) {
+            (Ok(attempt), _) => attempt,
+            (Err(Stop::Wait(step, need)), _) => {
+                // The table stays the same: the step belongs to it.
+                let reply = Box::pin(reply_to(worker, client, need)).await;
+                course.stage = Stage::Told(step, reply);
+                continue;
+            }
+            (Err(Stop::Refused(refusal)), None) => return Err(refusal),
+            // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
+            (Err(_), Some(last)) if attempts > 0 && !has_paused => {
+                Box::pin(sleep(AGAIN_PAUSE)).await;
+                (tried, failed) = (Tried::default(), Some(last));
+                has_paused = true;
+                table = worker.table();
+                continue;
+            }
+            // Nobody is left: what went wrong with the others is the better reason.
+            (Err(_), Some(last)) => return Err(*last),
+        };
         attempts -= 1;
-        let Failed { error, may_go_on } = match run(worker, client, &mut attempt, out).await {
-            Ok(after) => return Ok((after, attempt.used)),
+        let run = run(worker, client, &mut attempt, out, course).await;
+        let Failed { error, may_go_on } = match run {
+            Ok((after, status)) => {
+                return Ok(Done {
+                    after,
+                    used: attempt.used,
+                    status,
+                    is_network_error: false,
+                    reached_server: true,
+                });
+            }
             Err(failed) => failed,
         };
         let refusal = Refusal {
@@ -150,7 +239,18 @@ async fn forward(
             frontend = %attempt.route.id, server = %attempt.server.name, error = %refusal.error,
             "no answer; another server is asked"
         );
+        course.stage = Stage::Through(Some(attempt.route.id.clone()));
         failed = Some(Box::new(refusal));
+        table = worker.table();
+    }
+}
+
+/// Finds out what a step wants to know.
+async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Reply {
+    let _ = (worker, client);
+    match need {
+        Need::Ask(ask) => Reply::Asked(worker.asker.ask(*ask).await),
+        Need::Work(work) => worker.asker.work(work).await,
     }
 }
 
@@ -172,29 +272,35 @@ fn begin<'t>(
     table: &'t Table,
     tried: &mut Tried,
     out: &mut Vec<u8>,
-) -> Result<Attempt<'t>, Refusal> {
+    course: &mut Course,
+) -> Result<Attempt<'t>, Stop> {
     out.clear();
     let way_in = Rc::clone(&client.way_in);
+    let peer = client.peer();
     let (address, inbox) = client.address_and_inbox();
     let mut slots = head::slots();
     let slots = &mut slots[..worker.limits.head_lines];
     let request = head::request(&inbox[span.start..span.end], slots).and_then(Request::read);
-    let request = request.map_err(|error| Refusal {
-        error,
-        route: None,
-        is_head: false,
-        after: After::Linger,
-        used: inbox.len(),
+    let request = request.map_err(|error| {
+        Stop::Refused(Refusal {
+            error,
+            route: None,
+            is_head: false,
+            after: After::Linger,
+            used: inbox.len(),
+        })
     })?;
     let facts = request.facts;
     let end = span.start + request.head_len();
     let rest = &inbox[end..];
-    let refused = |error, route: Option<&Arc<Route>>, used, is_complete| Refusal {
-        after: after_refusal(&error, &facts, is_complete),
-        error,
-        route: route.cloned(),
-        is_head: facts.is_head,
-        used: end + used,
+    let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
+        Stop::Refused(Refusal {
+            after: after_refusal(&error, &facts, is_complete),
+            error,
+            route: route.cloned(),
+            is_head: facts.is_head,
+            used: end + used,
+        })
     };
 
     let target = &request.target;
@@ -203,17 +309,53 @@ fn begin<'t>(
     let of_host = Exchange::of_host;
     let mut exchange =
         of_host(&way_in.name, request.method, host, (target.path(), query), &request);
-    let route = table.lookup(&exchange);
+    exchange.authority = target.authority;
+    exchange.sender = Sender {
+        ip: peer.ip(),
+        port: peer.port(),
+        is_trusted: way_in.forwarder.trusts(peer.ip()),
+        is_tls: false,
+        now_ms: worker.clock.now_ms(),
+        random: || fastrand::u64(..),
+    };
+    let mut route = table.lookup(&exchange);
     let moment = Moment { now_ms: worker.clock.now_ms(), random: || fastrand::u64(..) };
     let mut own_answer = None;
-    for step in route.iter().flat_map(|route| &route.frontend.chain) {
-        match step.handler().on_request(&mut exchange) {
-            Flow::Continue => {}
+    let stage = std::mem::replace(&mut course.stage, Stage::Through(None));
+    exchange = exchange.changed(course.changes.take());
+    let chain = route.map(|route| &*route.chain).unwrap_or_default();
+    let step_at = |at: usize| {
+        let of_entry = way_in.chain.len();
+        if at < of_entry { way_in.chain.get(at) } else { chain.get(at - of_entry) }
+    };
+    let (mut at, mut reply) = match stage {
+        Stage::Fresh => (0, None),
+        Stage::Told(at, reply) => (at, Some(reply)),
+        Stage::Through(went) => {
+            // Another frontend's chain has not seen it.
+            route = route.filter(|route| went.is_none_or(|went| went == route.id));
+            (usize::MAX, None)
+        }
+    };
+    while let Some(step) = step_at(at) {
+        let flow = match reply.take() {
+            None => step.on_request(&mut exchange),
+            Some(reply) => step.on_reply(&mut exchange, reply),
+        };
+        let need = match flow {
+            Flow::Continue => {
+                at += 1;
+                continue;
+            }
             Flow::Answer(answer) => {
                 own_answer = Some(answer);
                 break;
             }
-        }
+            Flow::Ask(ask) => Need::Ask(ask),
+            Flow::Work(work) => Need::Work(work),
+        };
+        course.changes = exchange.into_changes();
+        return Err(Stop::Wait(at, need));
     }
     let server = match own_answer {
         None => route.and_then(|route| route.backend.pick(&exchange, moment, tried)),
@@ -237,6 +379,14 @@ fn begin<'t>(
     }
     let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
     let mut body = Relay::new(facts.length, sink);
+    let sets_cookie = route.zip(server).is_some_and(|(route, server)| {
+        route.backend.sticky().is_some_and(|sticky| {
+            let line = exchange.head.header("cookie");
+            let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
+            has != Some(&server.cookie_value)
+        })
+    });
+    course.changes = exchange.into_changes();
     let used = body.feed(rest, out);
     let used = used.map_err(|bad| refused(Error::BadRequest(bad.0), route, rest.len(), false))?;
     if let Some(answer) = own_answer {
@@ -246,11 +396,6 @@ fn begin<'t>(
         (None, _) => Err(refused(Error::Unknown, None, used, body.is_done())),
         (_, None) => Err(refused(Error::NoServer, route, used, body.is_done())),
         (Some(route), Some(server)) => {
-            let sets_cookie = route.backend.sticky().is_some_and(|sticky| {
-                let line = exchange.head.header("cookie");
-                let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
-                has != Some(&server.cookie_value)
-            });
             Ok(Attempt { route, server, facts, sets_cookie, body, used: end + used })
         }
     }
@@ -262,7 +407,8 @@ async fn run(
     client: &mut Client,
     attempt: &mut Attempt<'_>,
     out: &mut Vec<u8>,
-) -> Result<After, Failed> {
+    course: &mut Course,
+) -> Result<(After, Option<u16>), Failed> {
     let Attempt { route, server, facts, .. } = *attempt;
     let host = server.host.as_ref().filter(|_| server.scheme == Scheme::Https);
     let place = Place { addr: server.addr, scheme: server.scheme, host: host.cloned() };
@@ -292,6 +438,7 @@ async fn run(
             route,
             facts,
             cookie.as_deref(),
+            course.changes.as_mut().map(|changes| &mut *changes.followers).unwrap_or_default(),
             (upstream, is_reused),
             &mut attempt.body,
             out,
@@ -305,11 +452,12 @@ async fn run(
                 if status >= 500 {
                     guard.fail();
                 }
-                return Ok(match (then, is_complete) {
+                let after = match (then, is_complete) {
                     (Then::KeepAlive, true) => After::Again,
                     (Then::Close, true) if !has_next => After::Close,
                     _ => After::Linger,
-                });
+                };
+                return Ok((after, Some(status)));
             }
             Ok(End::Switched) => {
                 let mut upstream = transfer.into_server();
@@ -317,7 +465,7 @@ async fn run(
                 // However it ends, it has ended: both sides are closed here.
                 let stream = &mut client.stream;
                 let _ = Box::pin(tunnel::join(stream, &mut upstream, early, &worker.buffers)).await;
-                return Ok(After::Close);
+                return Ok((After::Close, Some(101)));
             }
             // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
             Err(Failure::NoAnswer { is_unsent, is_dead: true, .. }) if is_unsent || may_repeat => {}
@@ -341,9 +489,9 @@ async fn run(
                     // The end of the connection may be the end of the body: a reset says that it is not.
                     let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
                 }
-                return Ok(After::Close);
+                return Ok((After::Close, Some(502)));
             }
-            Err(Failure::Gone) => return Ok(After::Close),
+            Err(Failure::Gone) => return Ok((After::Close, None)),
         }
     }
 }

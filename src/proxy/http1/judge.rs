@@ -100,8 +100,8 @@ impl Side for FromServer {
             let none = Relay::new(Length::None, Sink::Plain);
             return Ok((bytes.len(), Length::None, none, true));
         }
-        let then = answer.then(&self.facts);
-        let relay = answer.write(&self.facts, then, None, &self.clock, out);
+        let then = answer.then(&self.facts, None);
+        let relay = answer.write(&self.facts, then, None, None, &self.clock, out);
         Ok((bytes.len(), answer.length(), relay, answer.is_reusable()))
     }
 }

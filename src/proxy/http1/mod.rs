@@ -8,6 +8,7 @@
 mod answer;
 mod chunked;
 mod connection;
+mod encode;
 mod exchange;
 mod fields;
 mod framing;

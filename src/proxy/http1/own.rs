@@ -1,8 +1,10 @@
 //! Herder's own answers: the one place where a failure becomes a status.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
-use super::answer::Then;
+use super::answer::{Edits, Then};
+use crate::model::Head;
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 
@@ -38,68 +40,110 @@ pub(super) fn ends_connection(error: &Error) -> bool {
     )
 }
 
-/// Writes the answer. Unknown hosts and empty backends are answered in Traefik 1.7's words.
-pub(super) fn write(error: &Error, then: Then, is_head: bool, clock: &Clock, out: &mut Vec<u8>) {
-    let (reason, text) = match error {
-        Error::BadRequest(_) => ("Bad Request", ""),
-        Error::AnsweredHere(answer) => match answer.status {
-            301 => ("Moved Permanently", "Moved Permanently\n"),
-            414 => ("URI Too Long", "URI Too Long\n"),
-            503 => ("Service Unavailable", "Service Unavailable"),
-            _ => ("", ""),
-        },
-        Error::Unknown => ("Not Found", "404 page not found\n"),
-        Error::SlowClient => ("Request Timeout", "Request Timeout\n"),
-        Error::HeadTooLarge => {
-            ("Request Header Fields Too Large", "Request Header Fields Too Large\n")
-        }
-        Error::MethodNotServed | Error::CodingNotServed => ("Not Implemented", "Not Implemented\n"),
-        Error::Unreachable(_) | Error::BadAnswer(_) => ("Bad Gateway", "Bad Gateway"),
-        Error::NoServer => ("Service Unavailable", "Service Unavailable"),
-        Error::SlowServer(_) => ("Gateway Timeout", "Gateway Timeout"),
-        Error::VersionNotServed => ("HTTP Version Not Supported", "HTTP Version Not Supported\n"),
-    };
-    let why = match error {
-        Error::BadRequest(why) => format!("Bad Request: {why}\n"),
-        _ => String::new(),
-    };
-    let length = text.len() + why.len();
-    write!(
-        out,
-        "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         X-Content-Type-Options: nosniff\r\nContent-Length: {length}\r\nDate: ",
-        status(error)
-    )
-    .expect("a Vec takes everything");
-    clock.write_date(out);
-    let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
-    put(b"\r\n");
-    match error {
-        Error::AnsweredHere(answer) => {
-            for (name, value) in &answer.lines {
-                put(name.as_bytes());
-                put(b": ");
-                put(value.as_bytes());
-                put(b"\r\n");
+/// One of our own answers, from what failed to what the client reads.
+pub(super) struct Own<'a> {
+    pub(super) error: &'a Error,
+    pub(super) then: Then,
+    /// It answers HEAD: there is no body.
+    pub(super) is_head: bool,
+    /// What the steps of the chain make of it.
+    pub(super) edits: Option<&'a Edits>,
+}
+
+impl Own<'_> {
+    /// Writes the answer. Unknown hosts and empty backends are answered in Traefik 1.7's words.
+    pub(super) fn write(&self, clock: &Clock, out: &mut Vec<u8>) {
+        let status = status(self.error);
+        let text = match self.error {
+            Error::BadRequest(why) => Cow::Owned(format!("Bad Request: {why}\n").into_bytes()),
+            Error::AnsweredHere(answer) => match &answer.body {
+                Some(body) => Cow::Borrowed(&**body),
+                None => Cow::Borrowed(words(status).as_bytes()),
+            },
+            _ => Cow::Borrowed(words(status).as_bytes()),
+        };
+        // RFC 9110, section 15: the reason is for people, and may be empty.
+        let reason = match status {
+            404 => "Not Found",
+            _ => words(status).trim_end().trim_start_matches("401 "),
+        };
+        write!(out, "HTTP/1.1 {status} {reason}\r\nContent-Length: {}\r\nDate: ", text.len())
+            .expect("a Vec takes everything");
+        clock.write_date(out);
+        out.extend_from_slice(b"\r\n");
+        let retry_after = match self.error {
+            Error::NoServer => Some(("Retry-After", RETRY_AFTER_SECONDS)),
+            Error::MethodNotServed => {
+                Some(("Allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE"))
             }
+            _ => None,
+        };
+        let answered = match self.error {
+            Error::AnsweredHere(answer) => Some(answer),
+            _ => None,
+        };
+        let has_body = answered.is_some_and(|answer| answer.body.is_some());
+        let plain =
+            [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")];
+        let lines = plain.into_iter().filter(|_| !has_body).chain(retry_after);
+        let own = answered.into_iter().flat_map(|answer| &answer.lines);
+        let lines = lines.chain(own.map(|(name, value)| (&**name, value.as_str())));
+        match self.edits {
+            Some(edits) => edits.write_own(lines, out),
+            None => Edits::default().write_own(lines, out),
         }
-        Error::NoServer => {
-            put(b"Retry-After: ");
-            put(RETRY_AFTER_SECONDS.as_bytes());
-            put(b"\r\n");
+        if self.then == Then::Close {
+            out.extend_from_slice(b"Connection: close\r\n");
         }
-        Error::MethodNotServed => {
-            put(b"Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE\r\n");
+        out.extend_from_slice(b"\r\n");
+        if !self.is_head {
+            out.extend_from_slice(&text);
         }
-        _ => {}
     }
-    if then == Then::Close {
-        put(b"Connection: close\r\n");
+}
+
+/// The lines that one of our own answers has besides those of every answer, for the steps that look at it.
+pub(super) struct OwnLines<'a>(pub(super) &'a Error);
+
+impl Head for OwnLines<'_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let Error::AnsweredHere(answer) = self.0 else { return None };
+        let line = answer.lines.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        line.map(|(_, value)| value.as_bytes())
     }
-    put(b"\r\n");
-    if !is_head {
-        put(text.as_bytes());
-        put(why.as_bytes());
+
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.header(name).is_some_and(test)
+    }
+
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        if let Error::AnsweredHere(answer) = self.0 {
+            answer.lines.iter().for_each(|(name, value)| see(name, value.as_bytes()));
+        }
+    }
+}
+
+/// What a client reads of a status: Traefik 1.7's words, where it has any.
+fn words(status: u16) -> &'static str {
+    match status {
+        301 => "Moved Permanently\n",
+        302 => "Found\n",
+        400 => "Bad Request\n",
+        401 => "401 Unauthorized\n",
+        403 => "Forbidden\n",
+        404 => "404 page not found\n",
+        408 => "Request Timeout\n",
+        413 => "Request Entity Too Large\n",
+        414 => "URI Too Long\n",
+        429 => "Too Many Requests\n",
+        431 => "Request Header Fields Too Large\n",
+        500 => "Internal Server Error\n",
+        501 => "Not Implemented\n",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported\n",
+        _ => "",
     }
 }
 
@@ -110,10 +154,12 @@ mod tests {
     #[test]
     fn an_answer_is_whole() {
         let mut out = Vec::new();
-        write(&Error::NoServer, Then::Close, false, &Clock::start(), &mut out);
+        let (error, then) = (&Error::NoServer, Then::Close);
+        Own { error, then, is_head: false, edits: None }.write(&Clock::start(), &mut out);
         let text = String::from_utf8(out).expect("plain text");
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
         assert!(text.contains("\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"), "{text}");
-        assert!(text.ends_with("Content-Length: 19\r\n") || text.ends_with("Service Unavailable"));
+        assert!(text.contains("\r\nContent-Length: 19\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\nService Unavailable"), "{text}");
     }
 }

@@ -3,13 +3,17 @@
 use std::io::Write as _;
 
 use super::chunked::{BadChunk, Decoder, Piece};
+use super::encode::Encoder;
 use super::framing::Length;
+use crate::model::Encoding;
 
 /// A body under way.
 #[derive(Debug)]
 pub(super) struct Relay {
     source: Source,
     sink: Sink,
+    /// What the body is encoded with on its way.
+    encoder: Option<Box<Encoder>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,16 @@ impl Relay {
         };
         // What has no body has no chunks either.
         let sink = if length == Length::None { Sink::Plain } else { sink };
-        Self { source, sink }
+        Self { source, sink, encoder: None }
+    }
+
+    /// The same body, encoded on its way. One that has no bytes stays as it is.
+    pub(super) fn encoded(mut self, encoding: Option<Encoding>) -> Self {
+        if let (Some(encoding), false) = (encoding, self.is_done()) {
+            // Without memory for it the body ends before it begins, which the other side can see.
+            self.encoder = Encoder::new(encoding).ok().map(Box::new);
+        }
+        self
     }
 
     /// Whether everything has come.
@@ -59,6 +72,9 @@ impl Relay {
     /// How many of the next `there` bytes go to the other side as they are, and counts them as taken. None: they have
     /// to go through [`feed`](Self::feed).
     pub(super) fn pass(&mut self, there: usize) -> Option<usize> {
+        if self.encoder.is_some() {
+            return None;
+        }
         match (&mut self.source, self.sink) {
             (Source::Length(left), Sink::Plain) => {
                 let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
@@ -79,6 +95,9 @@ impl Relay {
     /// # Errors
     /// Where the framing is broken. What was written to `out` before may be sent.
     pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadChunk> {
+        if self.encoder.is_some() {
+            return self.feed_encoded(input, out);
+        }
         let mut rest = input;
         match &mut self.source {
             Source::Done => {}
@@ -109,6 +128,26 @@ impl Relay {
         Ok(input.len() - rest.len())
     }
 
+    /// The same for a body that is encoded on its way: its bytes are taken out of their framing, encoded, and framed anew.
+    fn feed_encoded(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadChunk> {
+        let Some(mut encoder) = self.encoder.take() else { return Ok(0) };
+        let sink = std::mem::replace(&mut self.sink, Sink::Plain);
+        let mut plain = Vec::new();
+        let used = self.feed(input, &mut plain);
+        self.sink = sink;
+        let broken = |_| BadChunk("it cannot be encoded");
+        encoder.write(&plain).map_err(broken)?;
+        if self.is_done() {
+            self.sink.write(&encoder.finish().map_err(broken)?, out);
+            self.sink.end(&[], out);
+        } else {
+            encoder.flush().map_err(broken)?;
+            self.sink.write(&encoder.take(), out);
+            self.encoder = Some(encoder);
+        }
+        used
+    }
+
     /// The connection that it came by has ended.
     ///
     /// # Errors
@@ -117,6 +156,9 @@ impl Relay {
         match self.source {
             Source::Done => Ok(()),
             Source::ToClose => {
+                if let Some(encoder) = self.encoder.take() {
+                    self.sink.write(&encoder.finish().map_err(|_| Truncated)?, out);
+                }
                 self.sink.end(&[], out);
                 self.source = Source::Done;
                 Ok(())
@@ -178,6 +220,30 @@ mod tests {
         check(Length::Chunked, Sink::Chunked, "0\r\nA: b\r\n\r\n", 11, "0\r\nA: b\r\n\r\n");
         check(Length::ToClose, Sink::Plain, "abc", 3, "abc");
         check(Length::ToClose, Sink::Chunked, "abc", 3, "3\r\nabc\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn an_encoded_body_is_framed_anew() {
+        use std::io::Read as _;
+        for (length, input) in [
+            (Length::Known(10), "words word"),
+            (Length::Chunked, "6\r\nwords \r\n4\r\nword\r\n0\r\nT: 1\r\n\r\n"),
+            (Length::ToClose, "words word"),
+        ] {
+            let mut relay = Relay::new(length, Sink::Chunked).encoded(Some(Encoding::Gzip));
+            let mut out = Vec::new();
+            for byte in input.as_bytes() {
+                assert_eq!(relay.pass(1), None);
+                assert_eq!(relay.feed(&[*byte], &mut out), Ok(1));
+            }
+            relay.end_of_input(&mut out).expect("whole");
+            let (mut back, mut encoded) = (Relay::new(Length::Chunked, Sink::Plain), Vec::new());
+            assert_eq!(back.feed(&out, &mut encoded), Ok(out.len()));
+            assert!(back.is_done());
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(&*encoded).read_to_string(&mut text).expect("gzip");
+            assert_eq!(text, "words word", "{length:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::framing::{self, Length};
 use super::head::{RequestHead, Version};
 use super::lines::{Passing, copy, put_number};
 use super::target::Target;
-use crate::model::{Exchange, Head};
+use crate::model::{Changes, Exchange, Head, LineName};
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::{Forwarder, port_of};
 
@@ -144,7 +144,14 @@ impl<'h, 's> Request<'h, 's> {
             put(self.method.as_bytes());
             put(b" ");
             put(exchange.path.as_bytes());
-            put(self.target.query().as_bytes());
+            match exchange.changes().and_then(|changes| changes.query.as_deref()) {
+                None => put(self.target.query().as_bytes()),
+                Some("") => {}
+                Some(query) => {
+                    put(b"?");
+                    put(query.as_bytes());
+                }
+            }
             put(b" HTTP/1.1\r\n");
         }
         put(b"Host: ");
@@ -161,8 +168,11 @@ impl<'h, 's> Request<'h, 's> {
                 }
             }
         }
+        let changes = exchange.changes();
+        let has_own_identity = changes.is_some_and(|changes| self.leave_out(changes, &mut passing));
         // A request's lines stand as they should, or it was refused.
         copy(self.head, self.lines, true, &passing, out);
+        let identity_start = out.len();
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         if is_trusted {
             self.put_identity(&told, hop, &mut put);
@@ -178,12 +188,15 @@ impl<'h, 's> Request<'h, 's> {
             put(b"\r\nX-Forwarded-Port: ");
             put(port_of(authority).as_bytes());
         }
-        for (name, value) in &exchange.added {
-            put(b"\r\n");
-            put(name.as_bytes());
-            put(b": ");
-            put(value.as_bytes());
+        if let Some(changes) = changes {
+            if has_own_identity {
+                without(changes, identity_start, out);
+            }
+            for (name, value) in &changes.added {
+                put_line(name, value, out);
+            }
         }
+        let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self.upgrade {
             Some(protocol) => {
                 put(b"\r\nConnection: upgrade\r\nUpgrade: ");
@@ -205,13 +218,31 @@ impl<'h, 's> Request<'h, 's> {
 }
 
 impl Request<'_, '_> {
+    /// Takes out the lines that a step removed. Tells whether any of our own may be among them.
+    fn leave_out(&self, changes: &Changes, passing: &mut Passing) -> bool {
+        if changes.removed.is_empty() {
+            return false;
+        }
+        for (index, line) in self.lines.iter().enumerate() {
+            if changes.is_removed(line.name) {
+                passing.remove(index);
+            }
+        }
+        let is_own = |name: &LineName| {
+            matches!(classify(name.as_bytes()), Field::ForwardedFor | Field::Identity(_))
+        };
+        changes.removed.iter().any(is_own)
+    }
+
     /// The first line, where we would write the very same: one copy instead of five.
     fn line_as_it_was(&self, exchange: &Exchange<'_>) -> Option<&[u8]> {
         const END: &[u8] = b" HTTP/1.1\r\n";
         let start = self.method.len() + 1;
         let line = self.head.get(..start + self.target.path_and_query.len() + END.len())?;
         // A path that lies where the target begins is the target's own.
-        let is_same = matches!(&exchange.path, Cow::Borrowed(path)
+        let has_query = exchange.changes().is_some_and(|changes| changes.query.is_some());
+        let is_same = !has_query
+            && matches!(&exchange.path, Cow::Borrowed(path)
             if std::ptr::eq(path.as_ptr(), line[start..].as_ptr()) && path.len() == self.target.path().len());
         (is_same && line[start - 1] == b' ' && line.ends_with(END)).then_some(line)
     }
@@ -251,6 +282,35 @@ impl Head for Request<'_, '_> {
         let mut lines = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
         lines.any(|line| test(line.value))
     }
+
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        self.lines.iter().for_each(|line| see(line.name, line.value));
+    }
+}
+
+/// Takes out of our own lines, which begin at `start` of `out` and have no line end after the last one, those that a step
+/// removed.
+fn without(changes: &Changes, start: usize, out: &mut Vec<u8>) {
+    let own = out.split_off(start);
+    let text = String::from_utf8_lossy(&own);
+    let lines = text.split("\r\n").filter(|line| !line.is_empty());
+    let kept = lines
+        .filter(|line| !line.split_once(':').is_some_and(|(name, _)| changes.is_removed(name)));
+    // The lines before ours end with CR LF.
+    out.truncate(out.strip_suffix(b"\r\n").map_or(out.len(), <[u8]>::len));
+    for line in kept {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(line.as_bytes());
+    }
+}
+
+/// Writes the end of the line before, and a line. What could end the line early is left out: it came from a label or an
+/// answer of another server.
+fn put_line(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
 }
 
 /// What a trusted client has told itself.
@@ -302,7 +362,7 @@ mod tests {
                 request.target.path(),
                 &request,
             );
-            exchange.added.push(("X-Forwarded-Prefix", "/api".to_owned()));
+            exchange.change().added.push(("X-Forwarded-Prefix".into(), "/api".to_owned()));
             exchange.replace_path("/x".to_owned());
             let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
             let hop = Hop { forwarder: &forwarder, client: &client, host: "a.test:81" };
@@ -310,6 +370,31 @@ mod tests {
             request.write(&exchange, &hop, &mut out);
             String::from_utf8(out).expect("plain text")
         })
+    }
+
+    #[test]
+    fn a_step_may_take_away_and_put_lines_and_another_query() {
+        let head =
+            "GET /x?q HTTP/1.1\r\nHost: a.test\r\nCookie: a\r\nA: b\r\nauthorization: x\r\n\r\n";
+        let forwarder = Forwarder::new(Vec::new(), "herder-1");
+        read(head, |request| {
+            let request = request.expect("a good head");
+            let mut exchange = Exchange::new("http", "GET", "a.test", "/x?q", &request);
+            exchange.change().remove_line("Authorization");
+            exchange.change().set_line("X-Forwarded-Proto", "https");
+            exchange.change().set_line("cookie", "b\r\nEvil: 1");
+            exchange.change().query = Some("r=1".to_owned());
+            let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
+            let hop = Hop { forwarder: &forwarder, client: &client, host: "a.test" };
+            let mut out = Vec::new();
+            request.write(&exchange, &hop, &mut out);
+            assert_eq!(
+                String::from_utf8_lossy(&out),
+                "GET /x?r=1 HTTP/1.1\r\nHost: a.test\r\nA: b\r\nX-Forwarded-For: 10.0.0.9\r\n\
+                 X-Real-Ip: 10.0.0.9\r\nX-Forwarded-Server: herder-1\r\nX-Forwarded-Host: a.test\r\n\
+                 X-Forwarded-Port: 80\r\nX-Forwarded-Proto: https\r\ncookie: bEvil: 1\r\n\r\n"
+            );
+        });
     }
 
     const OURS: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Real-Ip: 10.0.0.9\r\n\

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncWrite as _, ReadBuf};
 
-use super::answer::{Answer, Then};
+use super::answer::{Answer, Edits, Then};
 use super::connection::Client;
 use super::head::{self, From, Scan};
 use super::relay::Relay;
 use super::request::Facts;
+use crate::model::{Follower, Response};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Upstream;
@@ -39,6 +40,8 @@ pub(super) struct Transfer<'x> {
     facts: Facts,
     /// The cookie that the answer sets.
     cookie: Option<&'x str>,
+    /// Who wants to see the answer.
+    followers: &'x mut [Box<dyn Follower>],
     server: Upstream,
     /// Whether other requests went over this connection before.
     is_reused: bool,
@@ -122,6 +125,7 @@ impl<'x> Transfer<'x> {
         route: &'x Route,
         facts: Facts,
         cookie: Option<&'x str>,
+        followers: &'x mut [Box<dyn Follower>],
         (server, is_reused): (Upstream, bool),
         up: &'x mut Relay,
         to_server: &'x mut Vec<u8>,
@@ -132,6 +136,7 @@ impl<'x> Transfer<'x> {
             route,
             facts,
             cookie,
+            followers,
             server,
             is_reused,
             up,
@@ -496,10 +501,13 @@ impl<'x> Transfer<'x> {
     }
 
     fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
+        let edits = (!self.followers.is_empty())
+            .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
+        let edits = edits.as_ref();
         let is_stopping = self.worker.is_draining() || !self.is_up_done();
-        let then = if is_stopping { Then::Close } else { answer.then(&self.facts) };
+        let then = if is_stopping { Then::Close } else { answer.then(&self.facts, edits) };
         let clock = &self.worker.clock;
-        let body = answer.write(&self.facts, then, self.cookie, clock, write);
+        let body = answer.write(&self.facts, then, self.cookie, edits, clock, write);
         let is_reusable = answer.is_reusable();
         self.down = Some(Down { body, status: answer.status, then, is_reusable });
     }

@@ -1,0 +1,145 @@
+//! What the steps of a chain cannot do themselves: ask another server, or work for long. Bounded, so that neither a slow
+//! server nor a flood of passwords takes the worker's time or the machine's memory.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use reqwest::Client;
+use reqwest::header::{HeaderName, HeaderValue};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::tls;
+use crate::middleware::{Ask, AskTls, Asked, Reply};
+
+/// Work of all workers that may wait for its turn. One piece of it takes about a tenth of a second at most.
+const WAITING_MAX: usize = 256;
+
+/// Questions of one worker that may be under way.
+const ASKING_MAX: usize = 1_024;
+
+/// Ways of speaking TLS that one worker keeps connections for; more are forgotten, all at once.
+const CLIENTS_MAX: usize = 64;
+
+/// Before a server that is asked counts as gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who may work, shared by all workers.
+pub(super) struct Desk {
+    /// A permit for each piece of work that is done at once.
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Desk {
+    /// As many at once as there are workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self { turns: Semaphore::new(workers.max(1)), waiting: AtomicUsize::new(0) }
+    }
+}
+
+/// Asks and works for the steps of one worker's requests.
+pub(super) struct Asker {
+    desk: Arc<Desk>,
+    clients: RefCell<HashMap<Arc<AskTls>, Client>>,
+    asking: Semaphore,
+}
+
+impl Asker {
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
+        Self { desk, clients: RefCell::default(), asking: Semaphore::new(ASKING_MAX) }
+    }
+
+    /// Has it done on a thread of its own, when it is its turn.
+    pub(super) async fn work(&self, work: Box<dyn FnOnce() -> bool + Send>) -> Reply {
+        if self.desk.waiting.fetch_add(1, Relaxed) >= WAITING_MAX {
+            self.desk.waiting.fetch_sub(1, Relaxed);
+            return Reply::TooBusy;
+        }
+        // Given back even where the client leaves in the meantime.
+        let _waiting = Waiting(&self.desk.waiting);
+        let Ok(_turn) = self.desk.turns.acquire().await else { return Reply::TooBusy };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(said) => Reply::Worked(said),
+            Err(_) => Reply::TooBusy,
+        }
+    }
+
+    /// Asks another server.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words for the log.
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Asked, String> {
+        let _asking = self.asking.try_acquire().map_err(|_| "too many are asked already")?;
+        match timeout(ask.timeout, self.answer(&ask)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} ms", ask.timeout.as_millis())),
+        }
+    }
+
+    async fn answer(&self, ask: &Ask) -> Result<Asked, String> {
+        let mut request = self.client(&ask.tls)?.get(&*ask.url);
+        for (name, value) in &ask.lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "a line has no name")?;
+            let value = HeaderValue::from_bytes(value).map_err(|_| "a line cannot be sent")?;
+            request = request.header(name, value);
+        }
+        let mut response = request.send().await.map_err(|error| explain(&error))?;
+        let lines = response.headers().iter();
+        let lines =
+            lines.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+        let (status, lines) = (response.status().as_u16(), lines.collect());
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| explain(&error))? {
+            if body.len() + piece.len() > ask.body_bytes_max {
+                return Err(format!("its answer is longer than {} bytes", ask.body_bytes_max));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Asked { status, lines, body })
+    }
+
+    fn client(&self, tls: &Arc<AskTls>) -> Result<Client, String> {
+        let mut clients = self.clients.borrow_mut();
+        if let Some(client) = clients.get(tls) {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls::asking(tls)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| explain(&error))?;
+        if clients.len() >= CLIENTS_MAX {
+            clients.clear();
+        }
+        clients.insert(Arc::clone(tls), client.clone());
+        Ok(client)
+    }
+}
+
+/// A piece of work that waits or is done.
+struct Waiting<'d>(&'d AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The last cause says most.
+fn explain(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    match error.source() {
+        None => error.to_string(),
+        Some(_) => cause.to_string(),
+    }
+}
