@@ -24,6 +24,8 @@ pub struct State {
     pub live: Arc<Live>,
     /// When the process started.
     pub started: SystemTime,
+    /// The same on the monotonic clock: where the time of all workers begins.
+    pub start: Instant,
     view: ArcSwap<View>,
     changes: watch::Sender<u64>,
     phase: AtomicU8,
@@ -111,10 +113,16 @@ impl State {
             published: Published::default(),
             live: Arc::default(),
             started: SystemTime::now(),
+            start: Instant::now(),
             view: ArcSwap::from_pointee(view),
             changes: watch::Sender::new(0),
             phase: AtomicU8::new(Phase::Starting as u8),
         }
+    }
+
+    /// The time since the process started, in milliseconds, beginning with 1: the clock of everything in `live`.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
     /// What is true now.

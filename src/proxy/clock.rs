@@ -13,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Never.
 const NEVER: u64 = u64::MAX;
 
-/// A worker's time, in milliseconds since the worker began; it starts at 1, so that 0 can mean never.
+/// A worker's time, in milliseconds since the process began ([`State::now_ms`](crate::control::State::now_ms)); it starts
+/// at 1, so that 0 can mean never.
 pub(super) struct Clock {
     start: Instant,
     now_ms: Cell<u64>,
@@ -31,9 +32,11 @@ struct Watched {
 pub(super) struct Deadline(Rc<Watched>);
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(super) fn start(start: Instant) -> Self {
         let date = RefCell::new(httpdate::fmt_http_date(SystemTime::now()));
-        Self { start: Instant::now(), now_ms: Cell::new(1), date, watched: RefCell::default() }
+        let clock = Self { start, now_ms: Cell::new(1), date, watched: RefCell::default() };
+        clock.tick();
+        clock
     }
 
     /// The time of the last tick.
@@ -41,7 +44,7 @@ impl Clock {
         self.now_ms.get()
     }
 
-    /// The time now, in microseconds since the worker began: exact, where [`now_ms`](Self::now_ms) is coarse.
+    /// The time now, in microseconds since the process began: exact, where [`now_ms`](Self::now_ms) is coarse.
     pub(super) fn now_us(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -144,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_is_late_is_woken() {
-        let clock = Clock::start();
+        let clock = Clock::start(Instant::now());
         let (late, patient) = (clock.deadline(), clock.deadline());
         late.set(&clock, 20);
         patient.set(&clock, 1_000_000);

@@ -170,7 +170,7 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
         pool: Pool::new(tls, limits.upstream_idle_max, as_ms(limits.upstream_idle_timeout)),
-        clock: Clock::start(),
+        clock: Clock::start(state.start),
         buffers: Buffers::new(),
         asker: Asker::new(desk),
         open: Cell::new(0),

@@ -358,7 +358,14 @@ mod tests {
         let mut slots = slots();
         let answer = Answer::read(answer(head.as_bytes(), &mut slots)?.expect("whole"), facts)?;
         let mut out = Vec::new();
-        answer.write(facts, answer.then(facts, None), None, None, &Clock::start(), &mut out);
+        answer.write(
+            facts,
+            answer.then(facts, None),
+            None,
+            None,
+            &Clock::start(std::time::Instant::now()),
+            &mut out,
+        );
         let text = String::from_utf8(out).expect("plain text");
         let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
         Ok(lines.collect())

@@ -197,7 +197,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_kept_alive: true,
         is_upgrade: false,
     };
-    let side = FromServer { facts, clock: Clock::start() };
+    let side = FromServer { facts, clock: Clock::start(std::time::Instant::now()) };
     let whole = read(&side, std::iter::once(bytes));
     let pieces = read(&side, cut(bytes, cuts).into_iter());
     assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");

@@ -155,7 +155,8 @@ mod tests {
     fn an_answer_is_whole() {
         let mut out = Vec::new();
         let (error, then) = (&Error::NoServer, Then::Close);
-        Own { error, then, is_head: false, edits: None }.write(&Clock::start(), &mut out);
+        Own { error, then, is_head: false, edits: None }
+            .write(&Clock::start(std::time::Instant::now()), &mut out);
         let text = String::from_utf8(out).expect("plain text");
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
         assert!(text.contains("\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"), "{text}");
