@@ -3,7 +3,6 @@
 mod file;
 mod label_table;
 pub mod labels;
-mod predicate;
 mod rancher_tools;
 mod reader;
 mod servers;

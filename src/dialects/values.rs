@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::labels::{Kind, Label};
-use super::predicate;
 use crate::config::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
     HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, UsersAuth,
 };
-use crate::rules::expression;
+use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
 
 /// A value as it was written.
@@ -182,9 +181,11 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
             headers(pairs).map(Value::Headers)
         }
         Kind::Breaker | Kind::Retry => {
-            let functions =
-                if kind == Kind::Breaker { predicate::BREAKER } else { predicate::RETRY };
-            match predicate::check(&text, functions) {
+            let read = match kind {
+                Kind::Breaker => BreakerExpression::parse(&text).map(|_| ()),
+                _ => RetryExpression::parse(&text).map(|_| ()),
+            };
+            match read {
                 Ok(()) => Ok(Value::Text(text)),
                 Err(why) => {
                     misfit(quoted(&format!("cannot be read: {why}")), "Mend the expression.")
