@@ -18,10 +18,13 @@ RUN case "${TARGETARCH:-$(uname -m)}" in \
     && rustup target add "$target" \
     && HERDER_COMMIT="$HERDER_COMMIT" RUSTFLAGS="-C target-feature=+crt-static" \
         cargo build --release --locked --bin herder --target "$target" \
-    && cp "target/$target/release/herder" /herder
+    && cp "target/$target/release/herder" /herder \
+    && mkdir /empty
 
 FROM scratch
 COPY --from=build /herder /herder
+# Where bodies go that are kept whole and are too long for memory (docs/resilience.md).
+COPY --from=build --chown=10001:10001 /empty /tmp
 LABEL org.opencontainers.image.title="Herder" \
       org.opencontainers.image.description="An active load balancer for Docker and Rancher" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"

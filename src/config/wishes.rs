@@ -110,6 +110,27 @@ pub struct BackendWishes {
     /// How answers are passed on.
     #[serde(rename = "forwardingResponse", skip_serializing_if = "is_default")]
     pub response_forwarding: Option<ResponseForwarding>,
+    /// How long is waited for its servers, and how often a request is tried. Not in Traefik 1.7.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeouts: Option<TimeoutsWish>,
+}
+
+/// How long is waited for a backend's servers, and how often a request is tried.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeoutsWish {
+    /// For a connection.
+    #[serde(skip_serializing_if = "is_default")]
+    pub connect: String,
+    /// For the head of an answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub response: String,
+    /// Between two pieces of a body.
+    #[serde(skip_serializing_if = "is_default")]
+    pub body: String,
+    /// How often a request is tried.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attempts: i64,
 }
 
 /// What servers get of a client's certificate.

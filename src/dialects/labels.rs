@@ -150,7 +150,26 @@ pub fn segment(key: &str) -> Option<(&str, &str)> {
 const SEGMENT_ENDINGS: &[&str] =
     &["port", "portIndex", "portName", "weight", "protocol", "backend"];
 
+/// What a frontend or backend is made of, besides what it asks for with further labels.
+const PARTS: &[&str] = &[
+    "traefik.frontend.rule",
+    "traefik.frontend.priority",
+    "traefik.frontend.entryPoints",
+    "traefik.frontend.passHostHeader",
+    "traefik.frontend.value",
+    "traefik.backend.id",
+];
+
 impl Label {
+    /// Whether it asks for something besides a rule, a port and a method: those are read, and their values checked, all
+    /// in one way.
+    pub fn is_wish(&self) -> bool {
+        let is_below = ["traefik.frontend.", "traefik.backend."];
+        is_below.iter().any(|family| self.key.starts_with(family))
+            && !self.key.starts_with("traefik.backend.loadbalancer.")
+            && !PARTS.contains(&self.key)
+    }
+
     /// Whether it is the label of this key.
     pub fn is(&self, key: &str) -> bool {
         let (mut own, mut other) = (self.key.split('.'), key.split('.'));
@@ -187,7 +206,7 @@ mod tests {
             ("traefik.frontend.auth.basic", Support::Protects),
             ("traefik.frontend.auth.basic.users", Support::Protects),
             ("traefik.frontend.headers.STSSeconds", Support::Later),
-            ("traefik.frontend.errors.any.status", Support::Later),
+            ("traefik.frontend.errors.any.status", Support::Served),
         ] {
             assert!(matches!(known(key), Known::Label(l) if l.support == support), "{key}");
         }

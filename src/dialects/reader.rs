@@ -371,7 +371,7 @@ impl<'a> Reader<'a> {
                 }
                 _ => continue,
             };
-            if label.support == Support::Served {
+            if !label.is_wish() {
                 continue;
             }
             let value = || Raw::Text(value.trim().to_owned());
@@ -478,7 +478,9 @@ pub(super) fn cookie_of(
 
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
-    if label.support == Support::Served {
+    let is_served = label.support == Support::Served;
+    if is_served && !label.is_wish() {
+        // Its reader says what is wrong with it.
         return None;
     }
     let is_protection = label.support == Support::Protects;
@@ -504,6 +506,7 @@ fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Op
             let hint = "Its frontend stays closed and answers 503 until it is: leave it with its old proxy so long.";
             Problem::error(origin, what).hint(hint)
         }
+        (None, false) if is_served => return None,
         (None, false) => Problem::warning(
             origin,
             format!("{key} is known ({}), and not acted on yet.", label.meaning),

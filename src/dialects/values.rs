@@ -8,7 +8,7 @@ use super::labels::{Kind, Label};
 use crate::config::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
-    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, UsersAuth,
+    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, TimeoutsWish, UsersAuth,
 };
 use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
@@ -298,6 +298,12 @@ pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
         }),
         response_forwarding: v.has("responseForwarding.flushInterval").then(|| {
             ResponseForwarding { flush_interval: v.text("responseForwarding.flushInterval") }
+        }),
+        timeouts: (v.has("timeout") || v.has("attempts")).then(|| TimeoutsWish {
+            connect: v.text("timeout.connect"),
+            response: v.text("timeout.response"),
+            body: v.text("timeout.body"),
+            attempts: v.number("attempts"),
         }),
     }
 }

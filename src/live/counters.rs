@@ -1,6 +1,7 @@
 //! Counters of one server, backend, frontend, and of the whole proxy. Atomics only: no request waits here.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// How long a server that refused a connection is passed over while others are there, in milliseconds.
 const REST_AFTER_REFUSAL_MS: u64 = 1_000;
@@ -74,6 +75,61 @@ impl ServerLive {
 #[derive(Debug, Default)]
 pub struct BackendLive {
     turn: AtomicUsize,
+    /// How many requests were sent again.
+    pub retries: RetryBudget,
+}
+
+/// Keeps retries from becoming a storm: a server that fails under load must not get several times that load.
+#[derive(Debug, Default)]
+pub struct RetryBudget {
+    window: Mutex<Window>,
+    spent: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// A while in which retries are counted.
+#[derive(Debug, Default)]
+struct Window {
+    since_ms: u64,
+    /// The backend's requests when it began.
+    requests: u64,
+    retries: u64,
+}
+
+/// How long retries are counted together, in milliseconds.
+const RETRY_WINDOW_MS: u64 = 10_000;
+
+/// So many are always allowed in that time, for backends with few requests.
+const RETRIES_FREE: u64 = 100;
+
+/// One of so many requests may be sent again besides.
+const RETRY_ONE_IN: u64 = 5;
+
+impl RetryBudget {
+    /// Whether one more may be sent, which is then counted. `requests` are those of the backend since it appeared.
+    pub fn may_retry(&self, requests: u64, now_ms: u64) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if now_ms.saturating_sub(window.since_ms) >= RETRY_WINDOW_MS {
+            *window = Window { since_ms: now_ms, requests, retries: 0 };
+        }
+        // Counters start anew where servers leave: what is missing is no credit.
+        let served = requests.saturating_sub(window.requests);
+        let may = window.retries < RETRIES_FREE + served / RETRY_ONE_IN;
+        window.retries += u64::from(may);
+        drop(window);
+        if may { &self.spent } else { &self.refused }.fetch_add(1, Relaxed);
+        may
+    }
+
+    /// Requests that were sent again, since the backend appeared.
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Relaxed)
+    }
+
+    /// Requests that were not, because too many were already.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
 }
 
 impl BackendLive {
@@ -222,6 +278,18 @@ mod tests {
         }
         assert!(server.failure_ratio() < 0.1);
         assert_eq!((server.requests(), server.failures(), server.active()), (80, 40, 0));
+    }
+
+    #[test]
+    fn retries_follow_the_requests() {
+        let budget = RetryBudget::default();
+        let allowed = |requests, now_ms, tries| {
+            (0..tries).filter(|_| budget.may_retry(requests, now_ms)).count()
+        };
+        assert_eq!(allowed(0, 1, 200), 100);
+        assert_eq!(allowed(1_000, 9_999, 500), 200);
+        assert_eq!(allowed(1_000, 10_001, 200), 100);
+        assert_eq!((budget.spent(), budget.refused()), (400, 500));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-pub use counters::{BackendLive, FrontendLive, ServerLive, StatusClass, Totals};
+pub use counters::{BackendLive, FrontendLive, RetryBudget, ServerLive, StatusClass, Totals};
 
 use crate::config::Scheme;
 use crate::middleware::{Keep, Kept};

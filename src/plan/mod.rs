@@ -112,10 +112,35 @@ impl Planner {
         }
         (self.services, self.documents) = (services, documents);
         self.check_entrypoints(&config, &mut problems);
+        check_pages(&config, &mut problems);
         claims::settle(&mut config, previous, &mut problems);
         problems.sort();
         problems.dedup();
         (config, problems)
+    }
+}
+
+/// Pages in the place of errors that a backend has which is not there.
+fn check_pages(config: &Config, problems: &mut Vec<Problem>) {
+    for (id, frontend) in &config.frontends {
+        let Some(wishes) = &frontend.wishes else { continue };
+        for (name, page) in &wishes.errors {
+            let known =
+                |name: &str| config.backends.contains_key(&BackendId::new(id.provider, name));
+            let wrong = match page {
+                page if page.status.is_empty() => "status names no status",
+                page if page.query.is_empty() => "query is missing",
+                page if !known(&page.backend) => "backend is not there",
+                _ => continue,
+            };
+            let what = format!(
+                "errors.{name}.{wrong}: what the servers of {} answer stays as it is.",
+                id.name
+            );
+            let origin = frontend.origin.label(format!("traefik.frontend.errors.{name}"));
+            let hint = "Write status (500-599), backend (a name) and query (/{status}.html).";
+            problems.push(Problem::error(&origin, what).hint(hint));
+        }
     }
 }
 

@@ -23,6 +23,18 @@ pub(super) enum Error {
     /// The client's fault: its head or body came too slowly.
     #[error("the client was too slow")]
     SlowClient,
+    /// The client's fault: its body is longer than its backend takes.
+    #[error("the request's body is too large")]
+    BodyTooLarge,
+    /// Ours: a body that was to be kept could not be.
+    #[error("the body could not be kept: {0}")]
+    NotKept(String),
+    /// The server's: a page stands in for what it answered, or is answered in words where there is none.
+    #[error("the server answered {0}")]
+    Replaced(u16),
+    /// The server's: an answer after which the request is sent again.
+    #[error("the server answered {0}, after which the request is sent again")]
+    Again(u16),
     /// Nobody's: its frontend has an answer of its own.
     #[error("answered by its frontend with {}", .0.status)]
     AnsweredHere(Box<Answer>),

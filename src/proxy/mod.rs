@@ -10,6 +10,7 @@ mod entrypoint;
 mod error;
 mod forwarded;
 mod http1;
+mod store;
 mod tls;
 mod upstream;
 mod worker;
@@ -82,6 +83,7 @@ impl Bound {
         let tls = tls::client_config(state.settings.insecure_skip_verify);
         let workers = self.listeners.first().map_or(0, Vec::len);
         let desk = Arc::new(ask::Desk::new(workers));
+        let reserve = Arc::default();
         let (end, ended) = mpsc::channel(workers.max(1));
         let mut sockets: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
         for number in 0..workers {
@@ -91,6 +93,7 @@ impl Bound {
                 connections: Arc::clone(&connections),
                 tls: Arc::clone(&tls),
                 desk: Arc::clone(&desk),
+                reserve: Arc::clone(&reserve),
                 stop: stopped.clone(),
             };
             let end = end.clone();

@@ -24,6 +24,7 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::forwarded::Forwarder;
 use super::http1::{self, Client, LINES_MAX};
+use super::store::Reserve;
 use super::upstream::Pool;
 use crate::control::State;
 use crate::live::Live;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) connections: Arc<Semaphore>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) desk: Arc<Desk>,
+    pub(super) reserve: Arc<Reserve>,
     pub(super) stop: watch::Receiver<Stop>,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
     pub(super) asker: Asker,
+    /// The memory for bodies that are kept whole.
+    pub(super) reserve: Arc<Reserve>,
     /// Client connections that are open, and who waits for the last one.
     open: Cell<usize>,
     last_closed: Notify,
@@ -115,7 +119,7 @@ impl Limits {
 const TICK_MS_MIN: u64 = 10;
 const TICK_MS_MAX: u64 = 100;
 
-fn as_ms(time: Duration) -> u64 {
+pub(super) fn as_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -165,7 +169,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 }
 
 async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, tls, desk, mut stop } = shared;
+    let Shared { state, connections, tls, desk, reserve, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
@@ -173,6 +177,7 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
         clock: Clock::start(state.start),
         buffers: Buffers::new(),
         asker: Asker::new(desk),
+        reserve,
         open: Cell::new(0),
         last_closed: Notify::new(),
         reader: RefCell::new(state.published.reader()),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::Table;
 use super::chain::{Parts, chain};
+use super::handling::{Handling, Page};
 use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
 use crate::balance::{Schedule, sticky};
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, ErrorPage, Frontend};
 use crate::live::Live;
-use crate::model::{BackendId, Problem};
+use crate::model::{BackendId, FrontendId, Problem};
 
 /// Makes a table. Servers, backends and frontends that were there before keep their state in `live`.
 ///
@@ -48,6 +49,7 @@ pub fn compile(
                 chain: chain(&parts),
                 priority: frontend.effective_priority(),
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
+                pages: pages(id, frontend, &backends),
                 backend,
                 live: live.frontend(id),
             })
@@ -84,5 +86,20 @@ fn running_backend(id: &BackendId, backend: &Backend, live: &Live) -> RunningBac
         servers,
         schedule: Schedule::new(&weights),
         live: live.backend(id),
+        handling: Handling::of(backend),
     }
+}
+
+/// The pages in the place of errors. One whose backend is not there was reported by the plan, and is left out.
+fn pages(
+    id: &FrontendId,
+    frontend: &Frontend,
+    backends: &BTreeMap<&BackendId, Arc<RunningBackend>>,
+) -> Box<[Page]> {
+    let wishes = frontend.wishes.iter().flat_map(|wishes| wishes.errors.values());
+    let page = |page: &ErrorPage| {
+        let backend = backends.get(&BackendId::new(id.provider, page.backend.as_str()))?;
+        Some(Page::new(page, Arc::clone(backend)))
+    };
+    wishes.filter_map(page).collect()
 }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod compile;
+mod handling;
 mod index;
 pub mod plain;
 mod published;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 pub use chain::entry_chain;
 pub use compile::compile;
+pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::handling::{Handling, Page};
 use crate::balance::{Moment, Schedule, draw, sticky};
 use crate::config::{Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
@@ -26,6 +27,8 @@ pub struct Route {
     pub(super) is_by_host: bool,
     /// Where its requests go.
     pub backend: Arc<RunningBackend>,
+    /// Pages in the place of errors.
+    pub pages: Box<[Page]>,
     /// Its counters.
     pub live: Arc<FrontendLive>,
 }
@@ -55,6 +58,7 @@ pub struct RunningBackend {
     pub(super) servers: Box<[RunningServer]>,
     pub(super) schedule: Schedule,
     pub(super) live: Arc<BackendLive>,
+    pub(super) handling: Option<Box<Handling>>,
 }
 
 /// A server as it runs.
@@ -85,6 +89,11 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
     // By address, for the next try may find another table.
     fn has(&self, server: &RunningServer) -> bool {
         let place = (server.scheme, server.addr);
@@ -104,6 +113,18 @@ impl RunningBackend {
     /// The backend's name.
     pub fn id(&self) -> &BackendId {
         &self.id
+    }
+
+    /// What its requests need besides a server, where they do.
+    pub fn handling(&self) -> Option<&Handling> {
+        self.handling.as_deref()
+    }
+
+    /// Whether one more request may be sent again: some always, more where many requests are served. Asked only when one
+    /// failed. `now_ms` is the proxy's monotonic clock.
+    pub fn may_retry(&self, now_ms: u64) -> bool {
+        let requests = self.servers.iter().map(|server| server.live.requests()).sum();
+        self.live.retries.may_retry(requests, now_ms)
     }
 
     /// The servers that may get requests.

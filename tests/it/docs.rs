@@ -167,11 +167,14 @@ fn the_settings_are_those_of_the_command_line() {
     }
 }
 
-/// The labels' page has the rows of the code's table.
+/// The labels' page has the rows of the code's table. `UPDATE=1` writes them.
 #[test]
 fn the_labels_are_those_of_the_code() {
     use herder::dialects::labels::{LABELS, Support};
-    let page = include_str!("../../docs/labels.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/labels.md");
+    let mut page = std::fs::read_to_string(path).expect("the page");
+    let is_update = std::env::var_os("UPDATE").is_some();
+    let mut last = None::<String>;
     for label in LABELS {
         let acted_on = match label.support {
             Support::Served => "yes",
@@ -180,7 +183,20 @@ fn the_labels_are_those_of_the_code() {
         };
         let row =
             format!("| `{}` | {} | {} | {acted_on} |", label.key, label.default, label.meaning);
-        assert!(page.contains(&row), "{row} is not in docs/labels.md");
+        if is_update && !page.contains(&row) {
+            let start = format!("| `{}` |", label.key);
+            let old = page.lines().find(|line| line.starts_with(&start)).map(str::to_owned);
+            page = match (old, last) {
+                (Some(old), _) => page.replace(&old, &row),
+                (None, Some(last)) => page.replace(&last, &format!("{last}\n{row}")),
+                (None, None) => page,
+            };
+        }
+        assert!(page.contains(&row), "{row} is not in docs/labels.md; UPDATE=1 writes it");
+        last = Some(row);
+    }
+    if is_update {
+        std::fs::write(path, page).expect("written");
     }
 }
 

@@ -84,6 +84,12 @@ const FIXTURES: &[(&str, &str, &str)] = &[
         r#""client.ip""#,
     ),
     (
+        "traefik.backend.timeout.connect=1s traefik.backend.timeout.response=2s \
+         traefik.backend.timeout.body=3s traefik.backend.attempts=4",
+        "b/timeouts",
+        r#"{"connect":"1s","response":"2s","body":"3s","attempts":4}"#,
+    ),
+    (
         "traefik.backend.buffering.maxRequestBodyBytes=1 traefik.backend.buffering.memRequestBodyBytes=2 \
          traefik.backend.buffering.maxResponseBodyBytes=3 traefik.backend.buffering.memResponseBodyBytes=4 \
          traefik.backend.buffering.retryExpression=IsNetworkError()",

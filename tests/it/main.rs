@@ -22,6 +22,7 @@ mod quickstart;
 mod rancher;
 mod rancher_api;
 mod render;
+mod resilience;
 mod settings;
 mod streams;
 mod swap;

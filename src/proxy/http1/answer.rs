@@ -8,6 +8,7 @@ use super::fields::{Field, Options, classify};
 use super::framing::{self, Answered, Length, Repeats};
 use super::head::{AnswerHead, Version};
 use super::lines::{Passing, are_tidy, copy, put_number};
+use super::own;
 use super::relay::{Relay, Sink};
 use super::request::Facts;
 use crate::model::{Encoding, Follower, Head, LineName, Response};
@@ -105,6 +106,15 @@ impl<'h, 's> Answer<'h, 's> {
             has_length,
             is_kept_alive,
         })
+    }
+
+    /// The same answer under another status: a page in the place of an error.
+    #[must_use]
+    pub(super) fn under(mut self, status: Option<u16>) -> Self {
+        if let Some(status) = status.filter(|&status| status != self.status) {
+            (self.status, self.reason) = (status, own::reason(status));
+        }
+        self
     }
 
     /// Whether it is one of those that come before the answer proper (RFC 9110, section 15.2).
@@ -350,6 +360,7 @@ mod tests {
             is_idempotent: true,
             is_kept_alive: true,
             is_upgrade: false,
+            expects: false,
         }
     }
 

@@ -11,13 +11,15 @@ use socket2::SockRef;
 use tokio::time::sleep;
 
 use super::answer::{Edits, Then};
+use super::chunked::BadChunk;
+use super::collect::{Collected, NotRead, Wanted, collect};
 use super::connection::Client;
 use super::framing::Length;
 use super::head::{self, Span, Version};
 use super::own::{self, Own, OwnLines};
 use super::relay::{Relay, Sink};
 use super::request::{Facts, Hop, Request};
-use super::transfer::{End, Failure, Transfer};
+use super::transfer::{Again, End, Failure, Special, Transfer};
 use super::tunnel;
 use crate::balance::{Moment, sticky};
 use crate::config::Scheme;
@@ -26,8 +28,8 @@ use crate::middleware::{Ask, Flow, Reply};
 use crate::model::{Changes, Ended, Exchange, FrontendId, Response, Sender};
 use crate::proxy::error::Error;
 use crate::proxy::upstream::{Place, Risk, Upstream};
-use crate::proxy::worker::Worker;
-use crate::table::{Route, RunningServer, Table, Tried};
+use crate::proxy::worker::{Worker, as_ms};
+use crate::table::{RETRIES_MAX, Route, RunningServer, Table, Tried};
 
 /// Before servers that did not answer are asked once more.
 const AGAIN_PAUSE: Duration = Duration::from_millis(100);
@@ -53,6 +55,10 @@ struct Attempt<'t> {
     body: Relay,
     /// How much of the inbox is this request's.
     used: usize,
+    /// Whether all of the request had come before it was sent on.
+    has_come: bool,
+    /// The method, where an expression decides what is sent again.
+    method: Box<str>,
 }
 
 /// A request that no server answers.
@@ -70,6 +76,24 @@ struct Course {
     /// What the chain made of it.
     changes: Option<Box<Changes>>,
     stage: Stage,
+    /// Its body, where that was read whole.
+    collected: Option<Box<Collected>>,
+    /// The page that stands in for what came of it.
+    page: Option<PageOf>,
+    /// How often it was sent.
+    sent: u32,
+}
+
+/// A page that stands in for what came of a request.
+#[derive(Clone, Copy)]
+struct PageOf {
+    /// Its place among the pages of the route.
+    place: usize,
+    /// What the client sees.
+    status: u16,
+    /// How much of the inbox is the request's, and whether all of it has come.
+    used: usize,
+    is_complete: bool,
 }
 
 /// How far a request has come on its chain.
@@ -90,6 +114,8 @@ enum Stop {
     Refused(Refusal),
     /// The step of this number wants to know something first.
     Wait(usize, Need),
+    /// Its body is to be read whole first.
+    Collect(Wanted, Arc<Route>, Facts),
 }
 
 /// What a step wants to know.
@@ -114,6 +140,8 @@ struct Failed {
     error: Error,
     /// Whether another one may be asked.
     may_go_on: bool,
+    /// Whether this one got nothing of the request.
+    is_unsent: bool,
 }
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
@@ -123,7 +151,9 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
     let mut course = Course::default();
     let done = match forward(worker, client, span, &mut out, &mut course).await {
         Ok(done) => done,
-        Err(refusal) => Box::pin(refuse(worker, client, &refusal, &mut course)).await,
+        Err(refusal) => {
+            Box::pin(stand_in(worker, client, span, &mut out, &refusal, &mut course)).await
+        }
     };
     if let Some(changes) = course.changes.as_mut().filter(|changes| !changes.followers.is_empty()) {
         let Done { status, is_network_error, reached_server, .. } = done;
@@ -142,6 +172,32 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
     done.after
 }
 
+/// Answers a request that no server answered: with the page that its frontend has for that, else in our own words.
+async fn stand_in(
+    worker: &Worker,
+    client: &mut Client,
+    span: Span,
+    out: &mut Vec<u8>,
+    refusal: &Refusal,
+    course: &mut Course,
+) -> Done {
+    let status = own::status(&refusal.error);
+    let pages = refusal.route.iter().flat_map(|route| &route.pages);
+    let place = pages.into_iter().position(|page| page.is_for(status));
+    // Whoever cannot be understood gets no page.
+    if let (Some(place), Some(route)) = (place, &refusal.route)
+        && !own::ends_connection(&refusal.error)
+    {
+        let is_complete = refusal.after != After::Linger;
+        course.page = Some(PageOf { place, status, used: refusal.used, is_complete });
+        course.stage = Stage::Through(Some(route.id.clone()));
+        if let Ok(done) = forward(worker, client, span, out, course).await {
+            return done;
+        }
+    }
+    refuse(worker, client, refusal, course).await
+}
+
 async fn refuse(
     worker: &Worker,
     client: &mut Client,
@@ -153,7 +209,11 @@ async fn refuse(
     worker.state.live.totals.answered(status);
     if let Some(route) = &refusal.route {
         route.live.answered(status);
-        tracing::debug!(frontend = %route.id, %error, "request failed");
+        match error {
+            // Ours to mend.
+            Error::NotKept(_) => tracing::warn!(frontend = %route.id, %error, "request failed"),
+            _ => tracing::debug!(frontend = %route.id, %error, "request failed"),
+        }
     }
     let then = match after {
         After::Again => Then::KeepAlive,
@@ -186,7 +246,8 @@ async fn forward(
     course: &mut Course,
 ) -> Result<Done, Refusal> {
     let mut tried = Tried::default();
-    let mut attempts = worker.state.settings.limits.attempts_max.max(1);
+    let mut attempts = None;
+    let mut dials = DIALS_MAX;
     let (mut failed, mut has_paused) = (None::<Box<Refusal>>, false);
     let mut table = worker.table();
     loop {
@@ -195,13 +256,30 @@ async fn forward(
             (Ok(attempt), _) => attempt,
             (Err(Stop::Wait(step, need)), _) => {
                 // The table stays the same: the step belongs to it.
-                let reply = Box::pin(reply_to(worker, client, need)).await;
+                let reply = Box::pin(reply_to(worker, need)).await;
                 course.stage = Stage::Told(step, reply);
+                continue;
+            }
+            (Err(Stop::Collect(wanted, route, facts)), _) => {
+                match Box::pin(collect(worker, client, wanted)).await {
+                    Ok(collected) => course.collected = Some(Box::new(collected)),
+                    Err(NotRead::Refused(error)) => {
+                        let (after, route) = (After::Linger, Some(route));
+                        let (is_head, used) = (facts.is_head, client.inbox.len());
+                        return Err(Refusal { error, route, is_head, after, used });
+                    }
+                    Err(NotRead::Gone) => return Ok(Done::gone(client.inbox.len())),
+                }
                 continue;
             }
             (Err(Stop::Refused(refusal)), None) => return Err(refusal),
             // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
-            (Err(_), Some(last)) if attempts > 0 && !has_paused => {
+            // One that was too slow would only take the same time again.
+            (Err(_), Some(last))
+                if attempts != Some(0)
+                    && !has_paused
+                    && !matches!(last.error, Error::SlowServer(_)) =>
+            {
                 Box::pin(sleep(AGAIN_PAUSE)).await;
                 (tried, failed) = (Tried::default(), Some(last));
                 has_paused = true;
@@ -211,43 +289,76 @@ async fn forward(
             // Nobody is left: what went wrong with the others is the better reason.
             (Err(_), Some(last)) => return Err(*last),
         };
-        attempts -= 1;
+        let left = attempts.get_or_insert_with(|| attempts_max(worker, attempt.route));
+        course.sent += 1;
         let run = run(worker, client, &mut attempt, out, course).await;
-        let Failed { error, may_go_on } = match run {
+        let Failed { error, may_go_on, is_unsent } = match run {
             Ok((after, status)) => {
-                return Ok(Done {
-                    after,
-                    used: attempt.used,
-                    status,
-                    is_network_error: false,
-                    reached_server: true,
-                });
+                let used = attempt.used;
+                let done =
+                    Done { after, used, status, is_network_error: false, reached_server: true };
+                return Ok(done);
             }
             Err(failed) => failed,
         };
+        // A connection that was refused costs nobody anything; what was sent counts.
+        if is_unsent {
+            dials -= 1;
+        } else {
+            *left = left.saturating_sub(1);
+        }
+        let is_again = matches!(error, Error::Again(_));
         let refusal = Refusal {
-            after: after_refusal(&error, &attempt.facts, attempt.body.is_done()),
+            after: after_refusal(
+                &error,
+                &attempt.facts,
+                attempt.has_come || attempt.body.is_done(),
+            ),
             error,
             route: Some(Arc::clone(attempt.route)),
             is_head: attempt.facts.is_head,
             used: attempt.used,
         };
-        if !may_go_on || attempts == 0 {
+        let may_go_on = may_go_on && *left > 0 && dials > 0;
+        if !may_go_on || !(is_unsent || attempt.route.backend.may_retry(worker.clock.now_ms())) {
             return Err(refusal);
         }
         tracing::debug!(
             frontend = %attempt.route.id, server = %attempt.server.name, error = %refusal.error,
             "no answer; another server is asked"
         );
+        if is_again && tried.count() >= attempt.route.backend.servers().len() {
+            // It answers, only not well: it may be asked again.
+            tried = Tried::default();
+        }
         course.stage = Stage::Through(Some(attempt.route.id.clone()));
         failed = Some(Box::new(refusal));
         table = worker.table();
     }
 }
 
+/// Servers that one request finds shut before it gives up.
+const DIALS_MAX: usize = 16;
+
+/// How often a request of this frontend may be sent.
+fn attempts_max(worker: &Worker, route: &Route) -> usize {
+    let handling = route.backend.handling();
+    let own = handling.and_then(|handling| handling.attempts_max);
+    let has_expression = handling.and_then(|handling| handling.buffering.as_ref()?.retry.as_ref());
+    let usual = worker.state.settings.limits.attempts_max;
+    own.unwrap_or(if has_expression.is_some() { RETRIES_MAX } else { usual }).max(1)
+}
+
+impl Done {
+    /// The client left.
+    fn gone(used: usize) -> Self {
+        let after = After::Close;
+        Self { after, used, status: None, is_network_error: false, reached_server: false }
+    }
+}
+
 /// Finds out what a step wants to know.
-async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Reply {
-    let _ = (worker, client);
+async fn reply_to(worker: &Worker, need: Need) -> Reply {
     match need {
         Need::Ask(ask) => Reply::Asked(worker.asker.ask(*ask).await),
         Need::Work(work) => worker.asker.work(work).await,
@@ -290,7 +401,17 @@ fn begin<'t>(
             used: inbox.len(),
         })
     })?;
-    let facts = request.facts;
+    let method = request.method;
+    let request = match (&course.page, &course.collected) {
+        (Some(_), _) => request.for_page(),
+        (None, Some(collected)) => request.collected(collected.store.len()),
+        (None, None) => request,
+    };
+    let mut facts = request.facts;
+    if course.page.is_some_and(|page| !page.is_complete) {
+        // What the client still sends is not another request.
+        facts.is_kept_alive = false;
+    }
     let end = span.start + request.head_len();
     let rest = &inbox[end..];
     let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
@@ -307,8 +428,7 @@ fn begin<'t>(
     let host = target.host.clone();
     let query = target.query().strip_prefix('?').unwrap_or_default();
     let of_host = Exchange::of_host;
-    let mut exchange =
-        of_host(&way_in.name, request.method, host, (target.path(), query), &request);
+    let mut exchange = of_host(&way_in.name, method, host, (target.path(), query), &request);
     exchange.authority = target.authority;
     exchange.sender = Sender {
         ip: peer.ip(),
@@ -357,8 +477,28 @@ fn begin<'t>(
         course.changes = exchange.into_changes();
         return Err(Stop::Wait(at, need));
     }
+    let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
+    if let (Some(buffering), Some(route), None, None) =
+        (buffering, route, &own_answer, &course.collected)
+        && facts.length != Length::None
+    {
+        course.changes = exchange.into_changes();
+        let (kept, expects) = (buffering.requests, facts.expects);
+        let wanted = Wanted { start: end, length: facts.length, expects, kept };
+        return Err(Stop::Collect(wanted, Arc::clone(route), facts));
+    }
+    let page = course.page.and_then(|page| Some((page, route?.pages.get(page.place)?)));
+    if let Some((PageOf { status, .. }, page)) = page {
+        let (path, query) = page.target(status);
+        exchange.replace_path(path);
+        exchange.change().query = Some(query);
+    }
+    let backend = match page {
+        Some((_, page)) => Some(&page.backend),
+        None => route.map(|route| &route.backend),
+    };
     let server = match own_answer {
-        None => route.and_then(|route| route.backend.pick(&exchange, moment, tried)),
+        None => backend.and_then(|backend| backend.pick(&exchange, moment, tried)),
         Some(_) => None,
     };
     if let (Some(route), Some(server)) = (route, server) {
@@ -377,26 +517,38 @@ fn begin<'t>(
         let hop = Hop { forwarder: &way_in.forwarder, client: address, host };
         request.write(&exchange, &hop, out);
     }
+    let sticky = backend.and_then(|backend| backend.sticky()).filter(|_| page.is_none());
+    let sets_cookie = sticky.zip(server).is_some_and(|(sticky, server)| {
+        let line = exchange.head.header("cookie");
+        let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
+        has != Some(&server.cookie_value)
+    });
+    let has_expression = buffering.is_some_and(|buffering| buffering.retry.is_some());
+    let method = if has_expression { method.into() } else { Box::default() };
+    course.changes = exchange.into_changes();
     let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
     let mut body = Relay::new(facts.length, sink);
-    let sets_cookie = route.zip(server).is_some_and(|(route, server)| {
-        route.backend.sticky().is_some_and(|sticky| {
-            let line = exchange.head.header("cookie");
-            let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
-            has != Some(&server.cookie_value)
-        })
-    });
-    course.changes = exchange.into_changes();
-    let used = body.feed(rest, out);
-    let used = used.map_err(|bad| refused(Error::BadRequest(bad.0), route, rest.len(), false))?;
+    let (used, has_come) = match (course.page, &mut course.collected) {
+        (Some(page), _) => (page.used - end, page.is_complete),
+        (None, Some(collected)) => {
+            collected.store.rewind();
+            (collected.used - end, true)
+        }
+        (None, None) => {
+            let used = body.feed(rest, out);
+            let bad = |bad: BadChunk| refused(Error::BadRequest(bad.0), route, rest.len(), false);
+            (used.map_err(bad)?, body.is_done())
+        }
+    };
     if let Some(answer) = own_answer {
-        return Err(refused(Error::AnsweredHere(answer), route, used, body.is_done()));
+        return Err(refused(Error::AnsweredHere(answer), route, used, has_come));
     }
     match (route, server) {
-        (None, _) => Err(refused(Error::Unknown, None, used, body.is_done())),
-        (_, None) => Err(refused(Error::NoServer, route, used, body.is_done())),
+        (None, _) => Err(refused(Error::Unknown, None, used, has_come)),
+        (_, None) => Err(refused(Error::NoServer, route, used, has_come)),
         (Some(route), Some(server)) => {
-            Ok(Attempt { route, server, facts, sets_cookie, body, used: end + used })
+            let used = end + used;
+            Ok(Attempt { route, server, facts, sets_cookie, body, used, has_come, method })
         }
     }
 }
@@ -412,33 +564,63 @@ async fn run(
     let Attempt { route, server, facts, .. } = *attempt;
     let host = server.host.as_ref().filter(|_| server.scheme == Scheme::Https);
     let place = Place { addr: server.addr, scheme: server.scheme, host: host.cloned() };
-    // Without a body on its way the request can be sent again as it is (RFC 9110, section 9.2.2).
-    let may_repeat = facts.is_idempotent && attempt.body.is_done();
-    let risk = if may_repeat { Risk::Repeatable } else { Risk::Once };
+    // Without a body on its way the request can be sent again as it is (RFC 9110, section 9.2.2); one that was kept can be
+    // sent again from the start.
+    let is_stored = course.collected.is_some() && course.page.is_none();
+    let may_resend = facts.is_idempotent && attempt.body.is_done();
+    let may_repeat = may_resend || (facts.is_idempotent && is_stored);
+    let risk = if may_resend { Risk::Repeatable } else { Risk::Once };
     let cookie = route.backend.sticky().filter(|_| attempt.sets_cookie);
     let cookie = cookie.map(|sticky| sticky::set_cookie(&sticky.cookie, &server.cookie_value));
+    let page = course.page;
+    let handling = route.backend.handling().filter(|_| page.is_none());
+    let timeouts = handling.map(|handling| handling.timeouts).unwrap_or_default();
+    let limits = &worker.limits;
+    let again = handling.and_then(|handling| handling.buffering.as_ref()?.retry.as_ref());
+    let again = again.filter(|_| is_stored || attempt.body.is_done()).map(|expression| Again {
+        expression,
+        attempts: course.sent,
+        method: &attempt.method,
+    });
     let mut guard = Guard::begin(&server.live);
     let mut pooled = worker.pool.take(&place, risk, worker.clock.now_ms());
     loop {
         let is_reused = pooled.is_some();
         let upstream = match pooled.take() {
             Some(upstream) => upstream,
-            None => match Box::pin(dial(worker, client, &place)).await {
-                Ok(upstream) => upstream,
-                Err(error) => {
-                    guard.fail();
-                    server.live.refused(worker.clock.now_ms());
-                    return Err(Failed { error, may_go_on: true });
+            None => {
+                let wait_ms = timeouts.connect.map_or(limits.connect_ms, as_ms);
+                match Box::pin(dial(worker, client, &place, wait_ms)).await {
+                    Ok(upstream) => upstream,
+                    Err(error) => {
+                        guard.fail();
+                        server.live.refused(worker.clock.now_ms());
+                        return Err(Failed { error, may_go_on: true, is_unsent: true });
+                    }
                 }
-            },
+            }
         };
+        let special = Special {
+            response_ms: timeouts.response.map_or(limits.response_ms, as_ms),
+            body_ms: timeouts.body.map_or(limits.body_ms, as_ms),
+            store: match is_stored {
+                true => course.collected.as_mut().map(|collected| &mut collected.store),
+                false => None,
+            },
+            pages: if page.is_none() { &route.pages } else { &[] },
+            shown: page.map(|page| page.status),
+            hold: handling.and_then(|handling| handling.buffering.as_ref()?.answers),
+            retry: again,
+        };
+        let followers = course.changes.as_mut().map(|changes| &mut *changes.followers);
         let mut transfer = Transfer::new(
             worker,
             client,
             route,
             facts,
             cookie.as_deref(),
-            course.changes.as_mut().map(|changes| &mut *changes.followers).unwrap_or_default(),
+            followers.unwrap_or_default(),
+            special,
             (upstream, is_reused),
             &mut attempt.body,
             out,
@@ -449,9 +631,10 @@ async fn run(
                 if is_reusable {
                     worker.pool.keep(&place, upstream, worker.clock.now_ms());
                 }
-                if status >= 500 {
+                if status >= 500 && page.is_none() {
                     guard.fail();
                 }
+                let is_complete = is_complete && page.is_none_or(|page| page.is_complete);
                 let after = match (then, is_complete) {
                     (Then::KeepAlive, true) => After::Again,
                     (Then::Close, true) if !has_next => After::Close,
@@ -468,17 +651,27 @@ async fn run(
                 return Ok((After::Close, Some(101)));
             }
             // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
-            Err(Failure::NoAnswer { is_unsent, is_dead: true, .. }) if is_unsent || may_repeat => {}
+            Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
+                if may_resend || (is_unsent && !is_stored) => {}
             Err(Failure::NoAnswer { error, is_unsent, .. }) => {
                 guard.fail();
-                let is_broken = matches!(error, Error::Unreachable(_));
-                return Err(Failed { error, may_go_on: is_broken && (is_unsent || may_repeat) });
+                let is_asked_for = again.is_some_and(|again| again.wants(None));
+                let may_go_on = is_unsent || may_repeat || is_asked_for;
+                return Err(Failed { error, may_go_on, is_unsent });
             }
             Err(Failure::Refused(error)) => {
-                if error.is_servers() {
+                if error.is_servers()
+                    || matches!(error, Error::Replaced(500..) | Error::Again(500..))
+                {
                     guard.fail();
                 }
-                return Err(Failed { error, may_go_on: false });
+                // Nothing of an answer has gone out.
+                let may_go_on = match error {
+                    Error::Again(_) => true,
+                    Error::Replaced(_) => false,
+                    _ => error.is_servers() && may_repeat,
+                };
+                return Err(Failed { error, may_go_on, is_unsent: false });
             }
             Err(Failure::Cut(error)) => {
                 if error.is_servers() {
@@ -497,8 +690,13 @@ async fn run(
 }
 
 /// Connects to a server.
-async fn dial(worker: &Worker, client: &Client, place: &Place) -> Result<Upstream, Error> {
-    client.deadline.set(&worker.clock, worker.limits.connect_ms);
+async fn dial(
+    worker: &Worker,
+    client: &Client,
+    place: &Place,
+    wait_ms: u64,
+) -> Result<Upstream, Error> {
+    client.deadline.set(&worker.clock, wait_ms);
     let mut dial = pin!(worker.pool.dial(place));
     poll_fn(|cx| match dial.as_mut().poll(cx) {
         Poll::Ready(Ok(upstream)) => Poll::Ready(Ok(upstream)),

@@ -196,6 +196,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_idempotent: true,
         is_kept_alive: true,
         is_upgrade: false,
+        expects: false,
     };
     let side = FromServer { facts, clock: Clock::start(std::time::Instant::now()) };
     let whole = read(&side, std::iter::once(bytes));

@@ -7,6 +7,7 @@
 
 mod answer;
 mod chunked;
+mod collect;
 mod connection;
 mod encode;
 mod exchange;

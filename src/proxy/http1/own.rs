@@ -18,6 +18,9 @@ pub(super) fn status(error: &Error) -> u16 {
         Error::AnsweredHere(answer) => answer.status,
         Error::Unknown => 404,
         Error::SlowClient => 408,
+        Error::BodyTooLarge => 413,
+        Error::NotKept(_) => 500,
+        Error::Replaced(status) | Error::Again(status) => *status,
         Error::HeadTooLarge => 431,
         Error::MethodNotServed | Error::CodingNotServed => 501,
         Error::Unreachable(_) | Error::BadAnswer(_) => 502,
@@ -37,6 +40,7 @@ pub(super) fn ends_connection(error: &Error) -> bool {
             | Error::MethodNotServed
             | Error::CodingNotServed
             | Error::VersionNotServed
+            | Error::BodyTooLarge
     )
 }
 
@@ -62,11 +66,7 @@ impl Own<'_> {
             },
             _ => Cow::Borrowed(words(status).as_bytes()),
         };
-        // RFC 9110, section 15: the reason is for people, and may be empty.
-        let reason = match status {
-            404 => "Not Found",
-            _ => words(status).trim_end().trim_start_matches("401 "),
-        };
+        let reason = reason(status);
         write!(out, "HTTP/1.1 {status} {reason}\r\nContent-Length: {}\r\nDate: ", text.len())
             .expect("a Vec takes everything");
         clock.write_date(out);
@@ -99,6 +99,14 @@ impl Own<'_> {
         if !self.is_head {
             out.extend_from_slice(&text);
         }
+    }
+}
+
+/// What stands beside a status: for people, and may be empty (RFC 9112, section 4).
+pub(super) fn reason(status: u16) -> &'static str {
+    match status {
+        404 => "Not Found",
+        _ => words(status).trim_end().trim_start_matches("401 "),
     }
 }
 

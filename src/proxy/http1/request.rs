@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) is_kept_alive: bool,
     /// It asks to change the protocol.
     pub(super) is_upgrade: bool,
+    /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
+    pub(super) expects: bool,
 }
 
 /// How a request goes on, and who sent it.
@@ -81,13 +83,16 @@ impl<'h, 's> Request<'h, 's> {
         let mut options = Options::default();
         let (mut host, mut hosts) = (None, 0);
         let (mut upgrade, mut upgrades) = (None, 0);
-        let mut wants_trailers = false;
+        let (mut wants_trailers, mut expects) = (false, false);
         for (index, line) in lines.iter().enumerate() {
             let field = classify(line.name.as_bytes());
             match field {
                 Field::Plain | Field::Date => passing.add(index),
                 // HTTP/1.0 knows no interim answers.
-                Field::Expect if version == Version::Http11 => passing.add(index),
+                Field::Expect if version == Version::Http11 => {
+                    passing.add(index);
+                    expects = line.value.eq_ignore_ascii_case(b"100-continue");
+                }
                 Field::Host => (host, hosts) = (Some(line.value), hosts + 1),
                 Field::Connection if !options.read(line.value) => {
                     return Err(Error::BadRequest("Connection names too many lines"));
@@ -125,9 +130,58 @@ impl<'h, 's> Request<'h, 's> {
             is_idempotent: IDEMPOTENT.contains(&method),
             is_kept_alive,
             is_upgrade: upgrade.is_some(),
+            expects,
         };
         let head = bytes;
         Ok(Self { head, method, lines, passing, target, wants_trailers, upgrade, facts })
+    }
+
+    /// The same request with a body of this length, which is there already.
+    #[must_use]
+    pub(super) fn collected(mut self, length: u64) -> Self {
+        if self.facts.length != Length::None {
+            self.facts.length = Length::Known(length);
+        }
+        self.without(&[Field::Expect])
+    }
+
+    /// A request for a page in the place of what came of this one: the same client asks, without a body and without
+    /// conditions.
+    #[must_use]
+    pub(super) fn for_page(mut self) -> Self {
+        self.method = if self.facts.is_head { "HEAD" } else { "GET" };
+        let of_body = |name: &str| {
+            const CONDITIONS: [&str; 8] = [
+                "content-type",
+                "content-encoding",
+                "if-match",
+                "if-none-match",
+                "if-modified-since",
+                "if-unmodified-since",
+                "if-range",
+                "range",
+            ];
+            CONDITIONS.iter().any(|condition| condition.eq_ignore_ascii_case(name))
+        };
+        for (index, line) in self.lines.iter().enumerate() {
+            if of_body(line.name) {
+                self.passing.remove(index);
+            }
+        }
+        self.upgrade = None;
+        let facts = self.facts;
+        self.facts =
+            Facts { length: Length::None, is_idempotent: true, is_upgrade: false, ..facts };
+        self.without(&[Field::Expect])
+    }
+
+    fn without(mut self, fields: &[Field]) -> Self {
+        for (index, line) in self.lines.iter().enumerate() {
+            if fields.contains(&classify(line.name.as_bytes())) {
+                self.passing.remove(index);
+            }
+        }
+        self
     }
 
     /// How long its head is.

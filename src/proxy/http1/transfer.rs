@@ -15,9 +15,11 @@ use super::request::Facts;
 use crate::model::{Follower, Response};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
+use crate::proxy::store::Store;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::worker::Worker;
-use crate::table::Route;
+use crate::rules::RetryExpression;
+use crate::table::{Kept, Page, Route};
 
 /// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
 /// sooner, and never pay for the look.
@@ -28,6 +30,9 @@ const INTERIM_MAX: usize = 32;
 
 /// One read for a client that has not taken the last piece at once.
 const SLOW_READ_BYTES: usize = 32 * 1024;
+
+/// One read of a body that was kept.
+const STORE_READ_BYTES: usize = 64 * 1024;
 
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -42,6 +47,10 @@ pub(super) struct Transfer<'x> {
     cookie: Option<&'x str>,
     /// Who wants to see the answer.
     followers: &'x mut [Box<dyn Follower>],
+    /// What the frontend and the backend ask for besides.
+    special: Special<'x>,
+    /// The answer, while it is kept until it has come whole.
+    hold: Option<Hold>,
     server: Upstream,
     /// Whether other requests went over this connection before.
     is_reused: bool,
@@ -71,6 +80,47 @@ pub(super) struct Transfer<'x> {
     /// Whether the client's leaving is looked for.
     watches: bool,
     switches: bool,
+}
+
+/// What is special about an exchange; about most nothing is.
+pub(super) struct Special<'x> {
+    /// How long the head of the answer is waited for.
+    pub(super) response_ms: u64,
+    /// How long a pause between two pieces of a body may be.
+    pub(super) body_ms: u64,
+    /// Where the request's body is, if it was read whole before.
+    pub(super) store: Option<&'x mut Store>,
+    /// Pages that stand in for what the server answers.
+    pub(super) pages: &'x [Page],
+    /// The status that the client sees, whatever the server says: this is such a page.
+    pub(super) shown: Option<u16>,
+    /// How the answer is kept until it has come whole.
+    pub(super) hold: Option<Kept>,
+    /// After which answers the request is sent again.
+    pub(super) retry: Option<Again<'x>>,
+}
+
+/// After which answers a request is sent again.
+#[derive(Clone, Copy)]
+pub(super) struct Again<'x> {
+    pub(super) expression: &'x RetryExpression,
+    /// How often it was sent, this time included.
+    pub(super) attempts: u32,
+    pub(super) method: &'x str,
+}
+
+impl Again<'_> {
+    /// Whether it is sent again after this status, or after none.
+    pub(super) fn wants(&self, status: Option<u16>) -> bool {
+        self.expression.holds(self.attempts, status.is_none(), status, self.method)
+    }
+}
+
+/// An answer that is kept until it has come whole, as the client is to get it.
+struct Hold {
+    store: Store,
+    bytes_max: u64,
+    is_whole: bool,
 }
 
 /// An answer whose head went out.
@@ -117,6 +167,15 @@ pub(super) enum Failure {
     Gone,
 }
 
+impl Hold {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.store.len() + bytes.len() as u64 > self.bytes_max {
+            return Err(Error::BadAnswer("its body is longer than its backend keeps"));
+        }
+        self.store.push(bytes).map_err(|error| Error::NotKept(error.to_string()))
+    }
+}
+
 impl<'x> Transfer<'x> {
     #[allow(clippy::too_many_arguments)] // each is one fact of the exchange
     pub(super) fn new(
@@ -126,6 +185,7 @@ impl<'x> Transfer<'x> {
         facts: Facts,
         cookie: Option<&'x str>,
         followers: &'x mut [Box<dyn Follower>],
+        special: Special<'x>,
         (server, is_reused): (Upstream, bool),
         up: &'x mut Relay,
         to_server: &'x mut Vec<u8>,
@@ -137,6 +197,8 @@ impl<'x> Transfer<'x> {
             facts,
             cookie,
             followers,
+            special,
+            hold: None,
             server,
             is_reused,
             up,
@@ -205,8 +267,8 @@ impl<'x> Transfer<'x> {
     fn limit_ms(&self) -> u64 {
         let is_waiting = self.is_up_done();
         let limit_ms = match self.down.is_none() && is_waiting {
-            true => self.worker.limits.response_ms,
-            false => self.worker.limits.body_ms,
+            true => self.special.response_ms,
+            false => self.special.body_ms,
         };
         match is_waiting && !self.watches {
             true => limit_ms.min(WATCH_AFTER_MS),
@@ -220,7 +282,7 @@ impl<'x> Transfer<'x> {
 
     fn too_late(&self) -> Failure {
         if self.down.is_some() {
-            return Failure::Cut(Error::SlowServer("its answer, or the client, came to a halt"));
+            return self.broke(Error::SlowServer("its answer, or the client, came to a halt"));
         }
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {
@@ -282,6 +344,16 @@ impl<'x> Transfer<'x> {
     /// Takes the next piece of the request's body.
     fn poll_body_of_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut scratch = self.worker.buffers.read.borrow_mut();
+        if let Some(store) = self.special.store.as_deref_mut() {
+            return Poll::Ready(match store.read(&mut scratch[..STORE_READ_BYTES]) {
+                Ok(read) => {
+                    self.up.pass(read);
+                    self.to_server.extend_from_slice(&scratch[..read]);
+                    Ok(())
+                }
+                Err(error) => Err(Failure::Refused(Error::NotKept(error.to_string()))),
+            });
+        }
         let mut buffer = ReadBuf::new(&mut scratch);
         match self.client.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
@@ -359,10 +431,18 @@ impl<'x> Transfer<'x> {
             if self.switches {
                 return Poll::Ready(Ok(End::Switched));
             }
+            match self.release() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(failure) => return Poll::Ready(Err(failure)),
+            }
             if let Some(down) = &self.down
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
+                if self.hold.is_some() {
+                    self.count(down.status);
+                }
                 return Poll::Ready(Ok(End::Answered {
                     status: down.status,
                     then: down.then,
@@ -377,6 +457,18 @@ impl<'x> Transfer<'x> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Puts the next piece of an answer that was kept, and has come whole, in front of the client. Tells whether there was one.
+    fn release(&mut self) -> Result<bool, Failure> {
+        let is_done = self.down.as_ref().is_some_and(|down| down.body.is_done());
+        let Some(hold) = self.hold.as_mut().filter(|_| is_done) else { return Ok(false) };
+        hold.is_whole = true;
+        let mut scratch = self.worker.buffers.read.borrow_mut();
+        let read = hold.store.read(&mut scratch[..STORE_READ_BYTES]);
+        let read = read.map_err(|error| Failure::Cut(Error::NotKept(error.to_string())))?;
+        self.to_client.extend_from_slice(&scratch[..read]);
+        Ok(read > 0)
     }
 
     /// Takes what comes next from the server, and sends it on.
@@ -414,14 +506,30 @@ impl<'x> Transfer<'x> {
     /// The server closed its side.
     fn end_of_answer(&mut self) -> Result<(), Failure> {
         let Some(down) = &mut self.down else { return Err(self.server_ended(None)) };
-        down.body
-            .end_of_input(&mut self.to_client)
-            .map_err(|_| Failure::Cut(Error::BadAnswer("its body ended early")))
+        let mut end = Vec::new();
+        let ended = down.body.end_of_input(&mut end);
+        let sent = match &mut self.hold {
+            Some(hold) => hold.push(&end),
+            None => {
+                self.to_client.extend_from_slice(&end);
+                Ok(())
+            }
+        };
+        ended.map_err(|_| self.broke(Error::BadAnswer("its body ended early")))?;
+        sent.map_err(Failure::Refused)
+    }
+
+    /// The answer broke off in its body. Where nothing of it has gone out, another one can stand in its place.
+    fn broke(&self, error: Error) -> Failure {
+        match self.hold.as_ref().is_some_and(|hold| !hold.is_whole) {
+            true => Failure::Refused(error),
+            false => Failure::Cut(error),
+        }
     }
 
     fn server_ended(&mut self, error: Option<io::Error>) -> Failure {
         if self.down.is_some() {
-            return Failure::Cut(Error::BadAnswer("the connection broke in its body"));
+            return self.broke(Error::BadAnswer("the connection broke in its body"));
         }
         if !self.half_head.is_empty() || self.interims > 0 {
             return Failure::Refused(Error::BadAnswer("it ended in its head"));
@@ -469,14 +577,20 @@ impl<'x> Transfer<'x> {
             let after = &rest[head.bytes.len()..];
             let answer = Answer::read(head, &self.facts).map_err(Failure::Refused)?;
             if !answer.is_interim() {
+                if let Some(error) = self.unwanted(answer.status) {
+                    return Err(Failure::Refused(error));
+                }
+                let answer = answer.under(self.special.shown);
                 self.begin_answer(&answer, write);
                 let begun = self.body(cx, after, write);
-                if let Err(Failure::Cut(error)) = begun {
+                if let Err(Failure::Cut(error) | Failure::Refused(error)) = begun {
                     // Nothing of it has gone out.
                     self.down = None;
                     return Err(Failure::Refused(error));
                 }
-                self.count(answer.status);
+                if self.hold.is_none() {
+                    self.count(answer.status);
+                }
                 return begun;
             }
             answer.write_interim(&self.facts, write).map_err(Failure::Refused)?;
@@ -500,6 +614,15 @@ impl<'x> Transfer<'x> {
         }
     }
 
+    /// Why an answer of this status does not go to the client.
+    fn unwanted(&self, status: u16) -> Option<Error> {
+        if self.special.retry.is_some_and(|again| again.wants(Some(status))) {
+            return Some(Error::Again(status));
+        }
+        let has_page = self.special.pages.iter().any(|page| page.is_for(status));
+        has_page.then_some(Error::Replaced(status))
+    }
+
     fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
         let edits = (!self.followers.is_empty())
             .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
@@ -509,6 +632,11 @@ impl<'x> Transfer<'x> {
         let clock = &self.worker.clock;
         let body = answer.write(&self.facts, then, self.cookie, edits, clock, write);
         let is_reusable = answer.is_reusable();
+        self.hold = self.special.hold.map(|kept| Hold {
+            store: Store::new(&self.worker.reserve, kept.memory_bytes),
+            bytes_max: kept.bytes_max.saturating_add(write.len() as u64),
+            is_whole: false,
+        });
         self.down = Some(Down { body, status: answer.status, then, is_reusable });
     }
 
@@ -529,10 +657,14 @@ impl<'x> Transfer<'x> {
             Some(passed) => (passed, &bytes[..passed]),
             None => match down.body.feed(bytes, write) {
                 Ok(used) => (used, &[][..]),
-                Err(_) => return Err(Failure::Cut(Error::BadAnswer("its chunks cannot be read"))),
+                Err(_) => return Err(self.broke(Error::BadAnswer("its chunks cannot be read"))),
             },
         };
         self.is_spoilt |= used < bytes.len();
+        if let Some(hold) = &mut self.hold {
+            let kept = hold.push(write).and_then(|()| hold.push(as_it_is));
+            return kept.map_err(Failure::Refused);
+        }
         if as_it_is.len() <= COPY_BYTES_MAX {
             write.extend_from_slice(as_it_is);
             as_it_is = &[];

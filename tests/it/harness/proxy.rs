@@ -119,3 +119,12 @@ pub(crate) fn https(mut config: Config) -> Config {
     }
     config
 }
+
+/// The same config, every frontend and backend of it changed.
+pub(crate) fn edited(mut config: Config, edit: impl Fn(&mut Frontend, &mut Backend)) -> Config {
+    for frontend in config.frontends.values_mut() {
+        let backend = config.backends.get_mut(&frontend.backend).expect("every frontend has one");
+        edit(Arc::make_mut(frontend), Arc::make_mut(backend));
+    }
+    config
+}

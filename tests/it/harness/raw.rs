@@ -76,3 +76,81 @@ impl Origin {
         String::from_utf8_lossy(&self.seen.lock().expect("not poisoned")).into_owned()
     }
 }
+
+/// A server that answers each request with what a function makes of it: of its number, from 0 on, its head and its body.
+pub(crate) struct Scripted {
+    pub(crate) addr: SocketAddr,
+    pub(crate) seen: std::sync::Arc<std::sync::Mutex<Vec<(String, Vec<u8>)>>>,
+}
+
+/// What such a server does.
+pub(crate) enum Act {
+    /// It sends these bytes.
+    Send(Vec<u8>),
+    /// It sends these bytes and closes.
+    Close(Vec<u8>),
+    /// It says nothing.
+    Hang,
+}
+
+/// An answer of this status with a body.
+pub(crate) fn answer(status: u16, lines: &str, body: &str) -> Act {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Reason\r\nContent-Length: {length}\r\n{lines}\r\n{body}");
+    Act::Send(head.into_bytes())
+}
+
+impl Scripted {
+    pub(crate) async fn start(
+        act: impl Fn(usize, &str, &[u8]) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (all, act) = (std::sync::Arc::clone(&seen), std::sync::Arc::new(act));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (seen, act) = (std::sync::Arc::clone(&all), std::sync::Arc::clone(&act));
+                tokio::spawn(async move {
+                    loop {
+                        let head = head(&mut stream).await;
+                        if !head.ends_with("\r\n\r\n") {
+                            return;
+                        }
+                        let lower = head.to_ascii_lowercase();
+                        let length = lower.split("content-length: ").nth(1);
+                        let length =
+                            length.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+                        let mut body = vec![0; length.unwrap_or(0)];
+                        if stream.read_exact(&mut body).await.is_err() {
+                            return;
+                        }
+                        let number = {
+                            let mut seen = seen.lock().expect("not poisoned");
+                            seen.push((head.clone(), body.clone()));
+                            seen.len() - 1
+                        };
+                        match act(number, &head, &body) {
+                            Act::Send(bytes) => {
+                                if stream.write_all(&bytes).await.is_err() {
+                                    return;
+                                }
+                            }
+                            Act::Close(bytes) => {
+                                let _ = stream.write_all(&bytes).await;
+                                return;
+                            }
+                            Act::Hang => std::future::pending().await,
+                        }
+                    }
+                });
+            }
+        });
+        Self { addr, seen }
+    }
+
+    /// The requests so far: head and body.
+    pub(crate) fn requests(&self) -> Vec<(String, Vec<u8>)> {
+        self.seen.lock().expect("not poisoned").clone()
+    }
+}

@@ -1,0 +1,146 @@
+//! A request's body read whole, before a server gets any of it.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::io::ReadBuf;
+
+use super::connection::Client;
+use super::framing::Length;
+use super::relay::{Relay, Sink};
+use crate::proxy::error::Error;
+use crate::proxy::store::Store;
+use crate::proxy::worker::Worker;
+use crate::table::Kept;
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Where the body begins in the inbox.
+    pub(super) start: usize,
+    pub(super) length: Length,
+    /// The client waits for a word before it sends (RFC 9110, section 10.1.1).
+    pub(super) expects: bool,
+    pub(super) kept: Kept,
+}
+
+/// A body that has come whole.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) store: Store,
+    /// How much of the inbox is the request's, its head included.
+    pub(super) used: usize,
+}
+
+/// Why a body was not read.
+pub(super) enum NotRead {
+    /// It is answered.
+    Refused(Error),
+    /// The client left.
+    Gone,
+}
+
+/// Reads the body of a request.
+pub(super) async fn collect(
+    worker: &Worker,
+    client: &mut Client,
+    wanted: Wanted,
+) -> Result<Collected, NotRead> {
+    let Wanted { start, length, expects, kept } = wanted;
+    if matches!(length, Length::Known(length) if length > kept.bytes_max) {
+        return Err(NotRead::Refused(Error::BodyTooLarge));
+    }
+    let mut body = Body {
+        relay: Relay::new(length, Sink::Plain),
+        store: Store::new(&worker.reserve, kept.memory_bytes),
+        bytes_max: kept.bytes_max,
+        plain: Vec::new(),
+    };
+    let there = client.inbox.split_off(start);
+    let used = body.take(&there).map_err(NotRead::Refused)?;
+    client.inbox.extend_from_slice(&there);
+    if body.relay.is_done() {
+        return Ok(Collected { store: body.store, used: start + used });
+    }
+    let end = client.inbox.len();
+    client.deadline.set(&worker.clock, worker.limits.body_ms);
+    if expects && there.is_empty() {
+        send(worker, client, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+    }
+    while !body.relay.is_done() {
+        poll_fn(|cx| body.poll(worker, client, cx)).await?;
+        client.deadline.set(&worker.clock, worker.limits.body_ms);
+    }
+    Ok(Collected { store: body.store, used: end })
+}
+
+struct Body {
+    relay: Relay,
+    store: Store,
+    bytes_max: u64,
+    plain: Vec<u8>,
+}
+
+impl Body {
+    /// Takes what belongs to the body off the front of `bytes`, and tells how much that was.
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.plain.clear();
+        let used = self.relay.feed(bytes, &mut self.plain);
+        let used = used.map_err(|bad| Error::BadRequest(bad.0))?;
+        if self.store.len() + self.plain.len() as u64 > self.bytes_max {
+            return Err(Error::BodyTooLarge);
+        }
+        self.store.push(&self.plain).map_err(|error| Error::NotKept(error.to_string()))?;
+        Ok(used)
+    }
+
+    /// Reads one piece.
+    fn poll(
+        &mut self,
+        worker: &Worker,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), NotRead>> {
+        let mut scratch = worker.buffers.read.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        match client.poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+            Poll::Ready(_) => return Poll::Ready(Err(NotRead::Gone)),
+            Poll::Pending if client.deadline.is_over(&worker.clock) => {
+                return Poll::Ready(Err(NotRead::Refused(Error::SlowClient)));
+            }
+            Poll::Pending => {
+                client.deadline.watch(cx);
+                return Poll::Pending;
+            }
+        }
+        let used = match self.take(buffer.filled()) {
+            Ok(used) => used,
+            Err(error) => return Poll::Ready(Err(NotRead::Refused(error))),
+        };
+        client.inbox.extend_from_slice(&buffer.filled()[used..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Sends a few bytes.
+async fn send(worker: &Worker, client: &mut Client, bytes: &[u8]) -> Result<(), NotRead> {
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while sent < bytes.len() {
+            match client.poll_write(cx, &bytes[sent..]) {
+                Poll::Ready(Ok(n @ 1..)) => sent += n,
+                Poll::Ready(_) => return Poll::Ready(Err(NotRead::Gone)),
+                Poll::Pending if client.deadline.is_over(&worker.clock) => {
+                    return Poll::Ready(Err(NotRead::Gone));
+                }
+                Poll::Pending => {
+                    client.deadline.watch(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,252 @@
+//! What stands between a request and a server that fails: kept bodies, pages in the place of errors, tries, waits.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use herder::config::{BackendWishes, Buffering, ErrorPage, FrontendWishes, TimeoutsWish};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::harness::proxy::{Serving, config, edited, settings};
+use crate::harness::raw::{Act, Scripted, answer, exchange, head, read};
+
+fn serve(servers: &[SocketAddr], wishes: &BackendWishes) -> Serving {
+    let routes: [(&str, &[SocketAddr]); 1] = [("Host:web.local", servers)];
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(edited(config(&routes), |_, backend| {
+        backend.wishes = Some(Box::new(wishes.clone()));
+    }));
+    serving
+}
+
+fn buffering(buffering: Buffering) -> BackendWishes {
+    BackendWishes { buffering: Some(buffering), ..BackendWishes::default() }
+}
+
+fn post(body: &str) -> String {
+    format!(
+        "POST /x HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+const GET: &[u8] = b"GET /x HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_request_arrives_whole_from_memory_and_from_a_file() {
+    let server = Scripted::start(|_, _, body| answer(200, "", &body.len().to_string())).await;
+    for memory in [0, 10, 300_000] {
+        let wishes =
+            buffering(Buffering { mem_request_body_bytes: memory, ..Buffering::default() });
+        let serving = serve(&[server.addr], &wishes);
+        let body = "words ".repeat(40_000);
+        let text = exchange(serving.addr, post(&body).as_bytes()).await;
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("240000"), "{text}");
+        let chunks = "POST / HTTP/1.1\r\nHost: web.local\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: web.local\r\n\r\n";
+        let text = exchange(serving.addr, chunks.as_bytes()).await;
+        assert_eq!(text.matches("HTTP/1.1 200 ").count(), 2, "{text}");
+        let requests = server.requests();
+        let (head, body) = &requests[requests.len() - 2];
+        assert_eq!(body, b"hello world");
+        assert!(head.contains("\r\nContent-Length: 11\r\n"), "{head}");
+        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+        assert!(requests[requests.len() - 1].0.starts_with("GET /next "));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_long_never_reaches_a_server() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let limit = Buffering { max_request_body_bytes: 10, ..Buffering::default() };
+    let serving = serve(&[server.addr], &buffering(limit));
+    let text = exchange(serving.addr, post("12345678901").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    let chunked = "POST / HTTP/1.1\r\nHost: web.local\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   b\r\n12345678901\r\n0\r\n\r\n";
+    let text = exchange(serving.addr, chunked.as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    assert_eq!(server.requests().len(), 0);
+    let text = exchange(serving.addr, post("1234567890").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_a_word_gets_it_from_us() {
+    let server = Scripted::start(|_, _, body| answer(200, "", &body.len().to_string())).await;
+    let serving = serve(&[server.addr], &buffering(Buffering::default()));
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask =
+        "POST / HTTP/1.1\r\nHost: web.local\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.expect("written");
+    assert_eq!(head(&mut stream).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.expect("written");
+    let text = read(&mut stream).await;
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\n5"), "{text}");
+    assert!(!server.requests()[0].0.contains("Expect"), "{:?}", server.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expression_says_what_is_sent_again() {
+    let server = Scripted::start(|number, _, body| match number {
+        0 => answer(503, "", "not yet"),
+        1 => Act::Close(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()),
+        2 => Act::Close(Vec::new()),
+        _ => answer(200, "", &String::from_utf8_lossy(body)),
+    })
+    .await;
+    let retry_expression =
+        "(IsNetworkError() || ResponseCode() == 503) && Attempts() <= 5".to_owned();
+    let wishes = buffering(Buffering { retry_expression, ..Buffering::default() });
+    let serving = serve(&[server.addr], &wishes);
+    let text = exchange(serving.addr, post("hello").as_bytes()).await;
+    // The second answer ended in its head, after which a POST is not sent again: no network error, but a bad answer.
+    assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    let text = exchange(serving.addr, post("hello").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("hello"), "{text}");
+    assert_eq!(server.requests().len(), 4);
+    assert!(server.requests().iter().all(|(_, body)| body == b"hello"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_answer_comes_whole_or_not_at_all() {
+    let server = Scripted::start(|_, head, _| match head.split(' ').nth(1) {
+        Some("/short") => answer(200, "", &"x".repeat(1_000)),
+        Some("/long") => answer(200, "", &"x".repeat(1_001)),
+        Some("/cut") => Act::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".to_vec()),
+        _ => Act::Close(b"HTTP/1.1 200 OK\r\n\r\nto the end".to_vec()),
+    })
+    .await;
+    let wishes = buffering(Buffering {
+        max_response_body_bytes: 1_000,
+        mem_response_body_bytes: 100,
+        ..Buffering::default()
+    });
+    let serving = serve(&[server.addr], &wishes);
+    let get = async |path: &str| {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\n\r\n");
+        exchange(serving.addr, ask.as_bytes()).await
+    };
+    let text = get("/short").await;
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with(&"x".repeat(1_000)), "{text}");
+    for path in ["/long", "/cut"] {
+        let text = get(path).await;
+        assert!(text.starts_with("HTTP/1.1 502 "), "{path}: {text}");
+    }
+    let text = get("/end").await;
+    assert!(text.ends_with("\r\n\r\na\r\nto the end\r\n0\r\n\r\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_stands_in_for_errors_of_servers_and_our_own() {
+    let server = Scripted::start(|_, head, _| match head.split(' ').nth(1) {
+        Some("/bad") => answer(500, "X-Server: 1\r\n", "trace of the stack"),
+        Some("/gone") => Act::Close(Vec::new()),
+        _ => answer(200, "", "fine"),
+    })
+    .await;
+    let pages = Scripted::start(|_, head, _| {
+        answer(200, "X-Page: 1\r\n", head.split(' ').nth(1).unwrap_or_default())
+    })
+    .await;
+    let routes: [(&str, &[SocketAddr]); 3] = [
+        ("Host:web.local", &[server.addr]),
+        ("Host:empty.local", &[]),
+        ("Host:pages.local", &[pages.addr]),
+    ];
+    let page = ErrorPage {
+        status: vec!["500-599".to_owned()],
+        backend: "backend-2".to_owned(),
+        query: "/{status}.html?of=herder".to_owned(),
+    };
+    let errors = [("all".to_owned(), page)].into();
+    let wishes = FrontendWishes { errors, ..FrontendWishes::default() };
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(edited(config(&routes), |frontend, _| {
+        frontend.wishes = Some(Box::new(wishes.clone()));
+    }));
+    let ask = async |host: &str, path: &str, more: &str| {
+        let ask = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{more}");
+        exchange(serving.addr, ask.as_bytes()).await
+    };
+    let body = "Content-Type: a/b\r\nContent-Length: 5\r\n\r\nhello";
+    for (host, path, status) in
+        [("web.local", "/bad", 500), ("web.local", "/gone", 502), ("empty.local", "/", 503)]
+    {
+        let text = ask(host, path, body).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {text}");
+        assert!(text.contains("X-Page: 1\r\n") && !text.contains("X-Server"), "{text}");
+        assert!(text.ends_with(&format!("/{status}.html?of=herder")), "{text}");
+    }
+    let (head, body) = pages.requests()[0].clone();
+    assert!(head.starts_with("GET /500.html?of=herder HTTP/1.1\r\nHost: web.local\r\n"), "{head}");
+    assert!(!head.contains("Content-") && body.is_empty(), "{head}");
+    // What is fine stays, and the connection goes on after a page.
+    let two = "POST /bad HTTP/1.1\r\nHost: web.local\r\nContent-Length: 2\r\n\r\nabGET /ok HTTP/1.1\r\nHost: web.local\r\n\r\n";
+    let text = exchange(serving.addr, two.as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 500 ") && text.ends_with("fine"), "{text}");
+    // Without the page the status stays.
+    let mut broken = config(&routes);
+    broken = edited(broken, |frontend, _| frontend.wishes = Some(Box::new(wishes.clone())));
+    let backend = broken.backends.values_mut().last().expect("three backends");
+    std::sync::Arc::make_mut(backend).servers.clear();
+    serving.publish(broken);
+    let text = ask("web.local", "/bad", "Content-Length: 0\r\n\r\n").await;
+    assert!(
+        text.starts_with("HTTP/1.1 500 ") && text.ends_with("Internal Server Error\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_has_waits_and_tries_of_its_own() {
+    let silent = Scripted::start(|_, _, _| Act::Hang).await;
+    let quick = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let timeouts = TimeoutsWish { response: "200ms".to_owned(), ..TimeoutsWish::default() };
+    let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
+    // A GET goes to the next one; alone it is answered after one wait.
+    let both = serve(&[silent.addr, quick.addr], &wishes);
+    for _ in 0..4 {
+        let text = exchange(both.addr, GET).await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    let alone = serve(&[silent.addr], &wishes);
+    let before = silent.requests().len();
+    let text = exchange(alone.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
+    assert_eq!(silent.requests().len(), before + 1);
+    // A POST is never sent twice.
+    let text = exchange(both.addr, post("x").as_bytes()).await;
+    let again = exchange(both.addr, post("x").as_bytes()).await;
+    let answers = [&text, &again].map(|text| text.starts_with("HTTP/1.1 200 "));
+    assert_eq!(answers.iter().filter(|ok| **ok).count(), 1, "{text} {again}");
+    // One try only.
+    let once = TimeoutsWish { attempts: 1, ..TimeoutsWish::default() };
+    let wishes = BackendWishes { timeouts: Some(once), ..BackendWishes::default() };
+    let closing = Scripted::start(|_, _, _| Act::Close(Vec::new())).await;
+    let serving = serve(&[closing.addr, closing.addr], &wishes);
+    let text = exchange(serving.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    assert_eq!(closing.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_cannot_storm() {
+    let failing = AtomicUsize::new(0);
+    let servers = Scripted::start(move |_, _, _| {
+        failing.fetch_add(1, Ordering::Relaxed);
+        Act::Close(Vec::new())
+    })
+    .await;
+    let other = Scripted::start(|_, _, _| Act::Close(Vec::new())).await;
+    let serving = serve(&[servers.addr, other.addr], &BackendWishes::default());
+    for _ in 0..300 {
+        let text = exchange(serving.addr, GET).await;
+        assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    }
+    let sent = servers.requests().len() + other.requests().len();
+    // 300 of the clients, 100 that are always allowed, and one for each five.
+    assert!((300..=300 + 100 + 120).contains(&sent), "{sent}");
+    tokio::time::timeout(Duration::from_secs(1), async {}).await.expect("in time");
+}
