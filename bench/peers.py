@@ -211,7 +211,8 @@ class Envoy(Peer):
 class Metadata:
     """A Rancher metadata service with one external service for each host, for Herder to read as it does in earnest."""
 
-    def __init__(self, targets: list[int]) -> None:
+    def __init__(self, targets: list[int], labels: dict[str, str]) -> None:
+        self.labels = labels
         self.targets, self.version, self.changed = targets, 1, threading.Condition()
         self.services, self.told_at, self.was_told = self.services_json(), 0.0, threading.Event()
         metadata = self
@@ -254,7 +255,7 @@ class Metadata:
         return json.dumps([{
             "name": f"s{i}", "stack_name": "bench", "kind": "externalService", "state": "active", "uuid": f"u{i}",
             "create_index": i, "external_ips": ["127.0.0.1"], "containers": [],
-            "labels": {"traefik.enable": "true", "traefik.port": str(target), "traefik.frontend.rule": f"Host:{host(i)}"},
+            "labels": {"traefik.enable": "true", "traefik.port": str(target), "traefik.frontend.rule": f"Host:{host(i)}", **self.labels},
         } for i, target in enumerate(self.targets)]).encode()
 
     def change(self, number: int, origin: int) -> float:
@@ -274,9 +275,14 @@ class Herder(Peer):
     name = "herder"
     can_count = True
 
+    def __init__(self, path: str, labels: dict[str, str] | None = None, flags: list[str] | None = None) -> None:
+        """`labels`: what every service asks for besides its rule; `flags`: what Herder is told besides."""
+        super().__init__(path)
+        self.labels, self.flags = labels or {}, flags or []
+
     def start(self, hosts: int, origin: int, workers: int = 2, prefix: list[str] | None = None) -> Running:
         folder, port, admin = tempfile.TemporaryDirectory(), free_port(), free_port()
-        metadata = Metadata([origin] * hosts)
+        metadata = Metadata([origin] * hosts, self.labels)
 
         class RunningHerder(Running):
             def change(self, number: int, origin: int) -> float:
@@ -288,7 +294,7 @@ class Herder(Peer):
                 metadata.server.server_close()
 
         argv = [self.path, "run", "--rancher", f"--rancher.metadata.url=http://127.0.0.1:{metadata.server.server_port}",
-                "--http", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", "--workers", str(workers)]
+                "--http", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", "--workers", str(workers), *self.flags]
         return RunningHerder(self, argv, port, folder, prefix, {"RUST_LOG": "warn"})
 
 

@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from machine import Origin, Program, connections_max, get, which
-from peers import Peer, Running, host
+from peers import Herder, Peer, Running, host
+from steps import STEPS
 
 # A figure's name -> one value for each round.
 Figures = dict[str, list[float]]
@@ -43,7 +44,8 @@ class Load:
     errors: int
 
 
-def wrk(port: int, seconds: float, connections: int = 64, path: str = "/1k", hosts: int = 1, close: bool = False) -> Load:
+def wrk(port: int, seconds: float, connections: int = 64, path: str = "/1k", hosts: int = 1, close: bool = False,
+        lines: tuple[str, ...] = ()) -> Load:
     """Loads a proxy. With several hosts each request goes to the next one."""
     threads = min(2, connections)
     argv = [str(which("wrk")), "-t", str(threads), "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
@@ -57,6 +59,7 @@ def wrk(port: int, seconds: float, connections: int = 64, path: str = "/1k", hos
             argv += ["-s", script.name]
         else:
             argv += ["-H", f"Host: {host(0)}"] + (["-H", "Connection: close"] if close else [])
+            argv += [arg for line in lines for arg in ("-H", line)]
         done = subprocess.run([*argv, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True)
     text = done.stdout
     total = re.search(r"(\d+) requests in ([\d.]+)(\w+),", text)
@@ -256,11 +259,11 @@ def instructions(peers: list[Peer], settings: Settings) -> Result:
     return result
 
 
-def count_instructions(peer: Peer, settings: Settings, requests: int) -> int:
+def count_instructions(peer: Peer, settings: Settings, requests: int, lines: tuple[str, ...] = ()) -> int:
     valgrind = [str(which("valgrind")), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=no"]
     with peer.start(1, settings.origin.ports[0], workers=1, prefix=valgrind) as proxy:
         proxy.ready(1)
-        send(proxy.port, requests, 16)
+        send(proxy.port, requests, 16, lines)
         proxy.program.stop()
         found = re.search(r"Collected : (\d+)", proxy.program.output())
         if not found:
@@ -268,9 +271,10 @@ def count_instructions(peer: Peer, settings: Settings, requests: int) -> int:
         return int(found[1])
 
 
-def send(port: int, requests: int, connections: int) -> None:
+def send(port: int, requests: int, connections: int, lines: tuple[str, ...] = ()) -> None:
     """So many requests, spread over some keep-alive connections."""
-    request = f"GET /1k HTTP/1.1\r\nHost: {host(0)}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
+    more = "".join(f"{line}\r\n" for line in lines)
+    request = f"GET /1k HTTP/1.1\r\nHost: {host(0)}\r\nUser-Agent: bench\r\nAccept: */*\r\n{more}\r\n".encode()
     selector = selectors.DefaultSelector()
     left = requests
     for _ in range(connections):
@@ -313,6 +317,32 @@ def leak(peers: list[Peer], settings: Settings) -> Result:
     return result
 
 
+def middlewares(peers: list[Peer], settings: Settings) -> Result:
+    """What each middleware costs a request, alone and ten of them in a chain: instructions, exact, and processor time."""
+    result: Result = {}
+    for peer in (peer for peer in peers if isinstance(peer, Herder)):
+        rounds: dict[str, list[float]] = {}
+        for name, (labels, flags, lines) in STEPS.items():
+            with_step = Herder(peer.path, labels, flags)
+            totals = [count_instructions(with_step, settings, requests, lines) for requests in (1_000, 3_000)]
+            result[name] = {"instructions/request": [(totals[1] - totals[0]) / 2_000]}
+            say(f"{name:24} {result[name]['instructions/request'][0]:.0f}")
+        for _ in range(settings.rounds):
+            for name, (labels, flags, lines) in STEPS.items():
+                with Herder(peer.path, labels, flags).start(1, settings.origin.ports[0]) as proxy:
+                    proxy.ready(1)
+                    wrk(proxy.port, 0.3, lines=lines)
+                    before = proxy.program.cpu_seconds()
+                    seen = wrk(proxy.port, settings.seconds, lines=lines)
+                    cost = (proxy.program.cpu_seconds() - before) / seen.requests * 1e6
+                    rounds.setdefault(name, []).append(cost)
+                    if seen.errors:
+                        say(f"{name}: {seen.errors} errors")
+        for name, values in rounds.items():
+            result[name]["µs/request"] = values
+    return result
+
+
 ALL: dict[str, Callable[[list[Peer], Settings], Result]] = {
     "keep-alive": keep_alive,
     "one-connection": one_connection,
@@ -324,5 +354,6 @@ ALL: dict[str, Callable[[list[Peer], Settings], Result]] = {
     "change": change,
     "syscalls": syscalls,
     "instructions": instructions,
+    "middlewares": middlewares,
     "leak": leak,
 }

@@ -99,7 +99,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("forwardingTimeouts.responseHeaderTimeout", Time("forwardingTimeouts.responseHeaderTimeout")),
     ("lifeCycle.graceTimeOut", Time("lifeCycle.graceTimeOut")),
     ("lifeCycle.requestAcceptGraceTimeout", Later(NEXT)),
-    ("retry.attempts", Later("a request that reached no server is tried at others in any case")),
+    ("retry.attempts", Flag("retry.attempts")),
     ("healthcheck.interval", Later("there are no active health checks yet")),
     ("docker.endpoint", Flag("docker.endpoint")),
     ("docker.domain", Flag("docker.domain")),

@@ -243,6 +243,9 @@ pub struct Typed {
     /// A kept-alive client connection without a request [default: 180s]
     #[arg(long = "respondingTimeouts.idleTimeout", env = "HERDER_RESPONDINGTIMEOUTS_IDLETIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
     pub idle_timeout: Option<Duration>,
+    /// How often one request may be sent, to one server after another [default: 3]
+    #[arg(long = "retry.attempts", env = "HERDER_RETRY_ATTEMPTS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Requests")]
+    pub attempts_max: Option<u16>,
     /// How many workers carry requests [default: one per core]
     #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
     pub workers: Option<u16>,
@@ -302,6 +305,7 @@ impl Typed {
             connect_timeout: self.connect_timeout.unwrap_or(usual.connect_timeout),
             response_timeout: self.response_timeout.unwrap_or(usual.response_timeout),
             idle_timeout: self.idle_timeout.unwrap_or(usual.idle_timeout),
+            attempts_max: self.attempts_max.map_or(usual.attempts_max, usize::from),
             ..usual
         };
         Ok(Settings {
