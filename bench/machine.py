@@ -154,24 +154,25 @@ class Program:
             total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith(field + ":")), 0)
         return total
 
-    def wait_for(self, port: int, host: str, seconds: float = 60) -> float:
+    def wait_for(self, port: int, host: str, seconds: float = 60, lines: tuple[str, ...] = ()) -> float:
         """Waits until a host is served. Returns how long that took."""
         start = time.monotonic()
         while time.monotonic() - start < seconds:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.process.args} ended:\n{self.output()[-2000:]}")
-            if get(port, host) is not None:
+            if get(port, host, lines=lines) is not None:
                 return time.monotonic() - start
             time.sleep(0.005)
         raise RuntimeError(f"{self.process.args} does not serve {host}:\n{self.output()[-2000:]}")
 
 
-def get(port: int, host: str, path: str = "/1k") -> bytes | None:
+def get(port: int, host: str, path: str = "/1k", lines: tuple[str, ...] = ()) -> bytes | None:
     """The body of an answer with status 200, or nothing."""
     try:
         with socket.create_connection(("127.0.0.1", port), 2) as sock:
             sock.settimeout(2)
-            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            more = "".join(f"{line}\r\n" for line in lines)
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n".encode())
             data = b""
             while piece := sock.recv(65536):
                 data += piece

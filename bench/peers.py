@@ -52,9 +52,9 @@ class Running:
     def __enter__(self) -> Running:
         return self
 
-    def ready(self, hosts: int) -> float:
-        """Waits until the last host is served. Returns the seconds since its start."""
-        self.program.wait_for(self.port, host(hosts - 1), 180)
+    def ready(self, hosts: int, lines: tuple[str, ...] = ()) -> float:
+        """Waits until the last host is served to a request with these lines. Returns the seconds since its start."""
+        self.program.wait_for(self.port, host(hosts - 1), 180, lines)
         return time.monotonic() - self.began
 
     def change(self, number: int, origin: int) -> float | None:

@@ -262,7 +262,7 @@ def instructions(peers: list[Peer], settings: Settings) -> Result:
 def count_instructions(peer: Peer, settings: Settings, requests: int, lines: tuple[str, ...] = ()) -> int:
     valgrind = [str(which("valgrind")), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=no"]
     with peer.start(1, settings.origin.ports[0], workers=1, prefix=valgrind) as proxy:
-        proxy.ready(1)
+        proxy.ready(1, lines)
         send(proxy.port, requests, 16, lines)
         proxy.program.stop()
         found = re.search(r"Collected : (\d+)", proxy.program.output())
@@ -330,7 +330,7 @@ def middlewares(peers: list[Peer], settings: Settings) -> Result:
         for _ in range(settings.rounds):
             for name, (labels, flags, lines) in STEPS.items():
                 with Herder(peer.path, labels, flags).start(1, settings.origin.ports[0]) as proxy:
-                    proxy.ready(1)
+                    proxy.ready(1, lines)
                     wrk(proxy.port, 0.3, lines=lines)
                     before = proxy.program.cpu_seconds()
                     seen = wrk(proxy.port, settings.seconds, lines=lines)

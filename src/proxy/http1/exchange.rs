@@ -192,7 +192,8 @@ async fn stand_in(
         course.page = Some(PageOf { place, status, used: refusal.used, is_complete });
         course.stage = Stage::Through(Some(route.id.clone()));
         if let Ok(done) = forward(worker, client, span, out, course).await {
-            return done;
+            // Who follows the exchange learns what became of the request, not of the page.
+            return Done { is_network_error: refusal.error.is_servers(), ..done };
         }
     }
     refuse(worker, client, refusal, course).await
