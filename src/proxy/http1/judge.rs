@@ -4,13 +4,13 @@
 //! The laws: where the bytes are cut does not matter; what goes to the other side means the same when it is read again,
 //! by the engine and by a simple reader of another make; nothing panics.
 
-use super::answer::Answer;
+use super::answer::{Answer, Edits};
 use super::framing::Length;
 use super::head::{self, From, Scan, Version};
 use super::own;
 use super::relay::{Relay, Sink};
 use super::request::{Address, Facts, Hop, Request};
-use crate::model::Exchange;
+use crate::model::{Encoding, Exchange, Follower, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::Forwarder;
@@ -54,12 +54,17 @@ trait Side {
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error>;
 }
 
-struct FromClient;
+struct FromClient {
+    /// Whether steps of a chain put lines and take them away.
+    is_changed: bool,
+}
 
 /// The clock is one for all reads of a case: an answer without `Date` gets the time of day.
 struct FromServer {
     facts: Facts,
     clock: Clock,
+    /// What the steps of a chain make of the heads of answers.
+    edits: Option<Edits>,
 }
 
 impl Side for FromClient {
@@ -69,13 +74,19 @@ impl Side for FromClient {
         let mut slots = head::slots();
         let request = Request::read(head::request(bytes, &mut slots)?)?;
         let target = &request.target;
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             "http",
             request.method,
             target.authority,
             &target.path_and_query,
             &request,
         );
+        if self.is_changed {
+            let changes = exchange.change();
+            changes.remove_line("X-A");
+            changes.set_line("X-Forwarded-Proto", "https");
+            changes.set_line("X-User", "me\r\nX-Forwarded-For: 6.6.6.6");
+        }
         let forwarder = Forwarder::new(Vec::new(), "judge");
         let client = Address::new([127, 0, 0, 1].into(), &forwarder);
         let hop = Hop { forwarder: &forwarder, client: &client, host: target.authority };
@@ -100,8 +111,9 @@ impl Side for FromServer {
             let none = Relay::new(Length::None, Sink::Plain);
             return Ok((bytes.len(), Length::None, none, true));
         }
-        let then = answer.then(&self.facts, None);
-        let relay = answer.write(&self.facts, then, None, None, &self.clock, out);
+        let edits = self.edits.as_ref();
+        let then = answer.then(&self.facts, edits);
+        let relay = answer.write(&self.facts, then, None, edits, &self.clock, out);
         Ok((bytes.len(), answer.length(), relay, answer.is_reusable()))
     }
 }
@@ -172,13 +184,19 @@ fn cut<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
 /// # Panics
 /// Where one is broken.
 pub fn requests(bytes: &[u8], cuts: &[usize]) {
-    let whole = read(&FromClient, std::iter::once(bytes));
-    let pieces = read(&FromClient, cut(bytes, cuts).into_iter());
+    for is_changed in [false, true] {
+        requests_of(&FromClient { is_changed }, bytes, cuts);
+    }
+}
+
+fn requests_of(side: &FromClient, bytes: &[u8], cuts: &[usize]) {
+    let whole = read(side, std::iter::once(bytes));
+    let pieces = read(side, cut(bytes, cuts).into_iter());
     // What is refused depends on how much of a broken head has come; that it is refused does not.
     assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");
     assert_eq!(whole.refused.is_some(), pieces.refused.is_some(), "the cuts matter");
     let sent = whole.sent();
-    let again = read(&FromClient, std::iter::once(&*sent));
+    let again = read(side, std::iter::once(&*sent));
     assert_eq!(again.messages, whole.messages, "what was sent means another thing");
     assert_eq!(again.refused, None, "what was sent is refused");
     read_simply(&whole);
@@ -198,7 +216,8 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_upgrade: false,
         expects: false,
     };
-    let side = FromServer { facts, clock: Clock::start(std::time::Instant::now()) };
+    let clock = Clock::start(std::time::Instant::now());
+    let mut side = FromServer { facts, clock, edits: None };
     let whole = read(&side, std::iter::once(bytes));
     let pieces = read(&side, cut(bytes, cuts).into_iter());
     assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");
@@ -206,6 +225,43 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
     for message in &whole.messages {
         check_head(&message.head);
     }
+    side.edits = Some(Edits::of(Response::new(200, true, &()), &mut [Box::new(Encoded)]));
+    let encoded = read(&side, std::iter::once(bytes));
+    assert_eq!(encoded.messages.len(), whole.messages.len(), "the encoding matters");
+    for (message, plain) in encoded.messages.iter().zip(&whole.messages) {
+        assert_eq!(message.body, plain.body, "both read the same framing");
+        check_encoded(message);
+    }
+}
+
+/// A step that encodes and changes every answer.
+struct Encoded;
+
+impl Follower for Encoded {
+    fn on_response(&mut self, response: &mut Response<'_>) {
+        response.encode(Encoding::Gzip);
+        response.set_line("Content-Encoding", "gzip");
+        response.set_line("X-A", "one\r\nContent-Length: 7");
+        response.add_line("Content-Length", "7");
+    }
+}
+
+/// An encoded body is what it was, whatever frames it now.
+fn check_encoded(message: &Message) {
+    let lines = check_head(&message.head);
+    let is = |name: &str| lines.iter().any(|(n, _)| n == name);
+    if !message.is_whole || message.body.is_empty() || !is("x-a") {
+        return;
+    }
+    assert!(!is("content-length"), "how long it is encoded is not known");
+    let mut gzip = Vec::new();
+    let framing = if is("transfer-encoding") { Length::Chunked } else { Length::ToClose };
+    let mut relay = Relay::new(framing, Sink::Plain);
+    assert_eq!(relay.feed(&message.framed, &mut gzip), Ok(message.framed.len()));
+    let mut body = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(&*gzip);
+    std::io::Read::read_to_end(&mut decoder, &mut body).expect("it can be decoded");
+    assert_eq!(body, message.body, "the encoded body is another one");
 }
 
 /// A reader of another make: splits lines, adds up lengths, and knows nothing of this engine's types.
@@ -341,7 +397,7 @@ mod tests {
     fn a_pipeline_is_told_apart() {
         let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\n\r\n\
                       \r\nGET /2 HTTP/1.1\r\nHost: b\r\n\r\nGET /3";
-        let outcome = read(&FromClient, std::iter::once(&bytes[..]));
+        let outcome = read(&FromClient { is_changed: false }, std::iter::once(&bytes[..]));
         let bodies: Vec<_> = outcome.messages.iter().map(|message| &*message.body).collect();
         assert_eq!(bodies, [&b"hi"[..], b""]);
         assert!(outcome.messages.iter().all(|message| message.is_whole));
