@@ -108,10 +108,11 @@ pub enum Phase {
 impl State {
     /// The state of a process that starts now, before any provider answered.
     pub fn new(settings: Arc<Settings>, view: View) -> Self {
+        let live = Arc::new(Live::new(settings.metrics.buckets.clone()));
         Self {
             settings,
             published: Published::default(),
-            live: Arc::default(),
+            live,
             started: SystemTime::now(),
             start: Instant::now(),
             view: ArcSwap::from_pointee(view),

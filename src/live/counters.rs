@@ -1,7 +1,12 @@
 //! Counters of one server, backend, frontend, and of the whole proxy. Atomics only: no request waits here.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::failures::Cause;
+use super::histogram::{Counts, Histogram};
+use super::traffic::{Key, Kind, Told, Took, Traffic};
 
 /// How long a server that refused a connection is passed over while others are there, in milliseconds.
 const REST_AFTER_REFUSAL_MS: u64 = 1_000;
@@ -18,6 +23,8 @@ pub struct ServerLive {
     resting_until_ms: AtomicU64,
     /// Moving failure ratio, in 1/65536.
     failure_ratio: AtomicU32,
+    /// How long its answers took; there from its first one on.
+    latencies: OnceLock<Box<Histogram>>,
 }
 
 impl ServerLive {
@@ -38,6 +45,16 @@ impl ServerLive {
         let old = self.failure_ratio.load(Relaxed);
         let new = (old - (old >> FAILURE_SHIFT)).saturating_add(target >> FAILURE_SHIFT);
         self.failure_ratio.store(new.min(65_536), Relaxed);
+    }
+
+    /// It answered, well or not.
+    pub fn answered(&self, took: Took) {
+        self.latencies.get_or_init(Box::default).count(took.slot);
+    }
+
+    /// Adds how long its answers took.
+    pub fn add_latencies_to(&self, counts: &mut Counts) {
+        self.latencies.get().into_iter().for_each(|latencies| latencies.add_to(counts));
     }
 
     /// It refused a connection: leave it alone for a moment. `now_ms` is the proxy's monotonic clock.
@@ -71,12 +88,21 @@ impl ServerLive {
     }
 }
 
-/// A backend's place in its round.
+/// Statuses, methods and protocols that one backend tells apart.
+const BACKEND_KEYS_MAX: usize = 32;
+
+/// Those of an entry point: it sees what all backends answer.
+const ENTRY_KEYS_MAX: usize = 256;
+
+/// A backend's place in its round, and its requests.
 #[derive(Debug, Default)]
 pub struct BackendLive {
     turn: AtomicUsize,
-    /// How many requests were sent again.
-    pub retries: RetryBudget,
+    retries: AtomicU64,
+    /// How many requests may be sent again.
+    pub budget: RetryBudget,
+    /// There from its first request on.
+    traffic: OnceLock<Box<Traffic>>,
 }
 
 /// Keeps retries from becoming a storm: a server that fails under load must not get several times that load.
@@ -137,6 +163,61 @@ impl BackendLive {
     pub fn next_turn(&self) -> usize {
         self.turn.fetch_add(1, Relaxed)
     }
+
+    /// A request came to one of its frontends.
+    pub fn begun(&self, kind: Kind) {
+        self.traffic().begun(kind);
+    }
+
+    /// That request was answered.
+    pub fn answered(&self, status: u16, kind: Kind, took: Took) {
+        self.traffic().answered(status, kind, took);
+    }
+
+    /// Another of its servers was asked, for one that did not answer.
+    pub fn retried(&self) {
+        self.retries.fetch_add(1, Relaxed);
+    }
+
+    /// How often another server was asked.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Relaxed)
+    }
+
+    /// Its requests, told apart; none where none came.
+    pub fn seen(&self) -> Option<&Traffic> {
+        self.traffic.get().map(|traffic| &**traffic)
+    }
+
+    fn traffic(&self) -> &Traffic {
+        self.traffic.get_or_init(|| Box::new(Traffic::new(BACKEND_KEYS_MAX)))
+    }
+}
+
+/// What one worker sees of an entry point: only that worker writes to it, so that no core waits for another one.
+#[derive(Debug)]
+pub struct EntryLive {
+    traffic: Traffic,
+    latencies: Histogram,
+}
+
+impl Default for EntryLive {
+    fn default() -> Self {
+        Self { traffic: Traffic::new(ENTRY_KEYS_MAX), latencies: Histogram::default() }
+    }
+}
+
+impl EntryLive {
+    /// A request came.
+    pub fn begun(&self, kind: Kind) {
+        self.traffic.begun(kind);
+    }
+
+    /// It was answered, by a server or by Herder itself.
+    pub fn answered(&self, status: u16, kind: Kind, took: Took) {
+        self.traffic.answered(status, kind, took);
+        self.latencies.count(took.slot);
+    }
 }
 
 /// Answers by the first digit of their status.
@@ -190,48 +271,117 @@ impl StatusClass {
 /// One frontend's answers.
 #[derive(Debug, Default)]
 pub struct FrontendLive {
-    by_class: [AtomicU64; 5],
+    /// How long those of each class took; there from the first one on.
+    by_class: [OnceLock<Box<Histogram>>; 5],
+    causes: OnceLock<Box<[AtomicU64; Cause::ALL.len()]>>,
 }
 
 impl FrontendLive {
     /// An answer went out.
-    pub fn answered(&self, status: u16) {
-        self.by_class[StatusClass::of(status) as usize].fetch_add(1, Relaxed);
+    pub fn answered(&self, status: u16, took: Took) {
+        let latencies = &self.by_class[StatusClass::of(status) as usize];
+        latencies.get_or_init(Box::default).count(took.slot);
+    }
+
+    /// A request went wrong.
+    pub fn failed(&self, cause: Cause) {
+        self.causes.get_or_init(Box::default)[cause as usize].fetch_add(1, Relaxed);
     }
 
     /// Answers of one class since the frontend appeared.
     pub fn answers(&self, class: StatusClass) -> u64 {
-        self.by_class[class as usize].load(Relaxed)
+        self.by_class[class as usize].get().map_or(0, |latencies| latencies.total())
     }
 
     /// All answers since the frontend appeared.
     pub fn requests(&self) -> u64 {
         StatusClass::ALL.iter().map(|&class| self.answers(class)).sum()
     }
+
+    /// Adds how long its answers took.
+    pub fn add_latencies_to(&self, counts: &mut Counts) {
+        let latencies = self.by_class.iter().filter_map(OnceLock::get);
+        latencies.for_each(|latencies| latencies.add_to(counts));
+    }
+
+    /// What went wrong, by cause; only causes that there were.
+    pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let counts = self.causes.get().into_iter().flat_map(|causes| causes.iter());
+        let counts = Cause::ALL.into_iter().zip(counts.map(|count| count.load(Relaxed)));
+        counts.filter(|(_, count)| *count > 0)
+    }
 }
 
 /// The whole proxy, requests without a frontend included.
 #[derive(Debug, Default)]
 pub struct Totals {
-    answers: FrontendLive,
+    /// What each worker sees of each entry point.
+    entries: Mutex<BTreeMap<String, Vec<Arc<EntryLive>>>>,
     open_connections: AtomicI64,
     refused_connections: AtomicU64,
 }
 
+/// An entry point's requests, of all workers.
+#[derive(Clone, Debug, Default)]
+pub struct EntryTold {
+    /// How many came.
+    pub begun: BTreeMap<Kind, u64>,
+    /// How many were answered, and how long that took.
+    pub told: BTreeMap<Key, Told>,
+}
+
 impl Totals {
-    /// An answer went out, from a server or from Herder itself.
-    pub fn answered(&self, status: u16) {
-        self.answers.answered(status);
+    /// A worker's part of an entry point.
+    pub fn entry(&self, name: &str) -> Arc<EntryLive> {
+        let fresh = Arc::<EntryLive>::default();
+        self.lock().entry(name.to_owned()).or_default().push(Arc::clone(&fresh));
+        fresh
     }
 
-    /// Answers of one class since the start.
-    pub fn answers(&self, class: StatusClass) -> u64 {
-        self.answers.answers(class)
+    /// The entry points with their requests.
+    pub fn entries(&self) -> BTreeMap<String, EntryTold> {
+        let sum = |parts: &Vec<Arc<EntryLive>>| {
+            let mut sum = EntryTold::default();
+            for part in parts {
+                // Those that ended first: what ends meanwhile is not missed among those that came.
+                part.traffic.add_to(&mut sum.told);
+                part.traffic.add_begun_to(&mut sum.begun);
+            }
+            sum
+        };
+        self.lock().iter().map(|(name, parts)| (name.clone(), sum(parts))).collect()
+    }
+
+    /// Adds how long the answers of all entry points took.
+    pub fn add_latencies_to(&self, counts: &mut Counts) {
+        self.lock().values().flatten().for_each(|part| part.latencies.add_to(counts));
+    }
+
+    /// Answers since the start, by status.
+    pub fn by_status(&self) -> BTreeMap<u16, Told> {
+        let mut all = BTreeMap::new();
+        self.lock().values().flatten().for_each(|part| part.traffic.add_to(&mut all));
+        let mut by_status = BTreeMap::<u16, Told>::new();
+        for (key, told) in all {
+            by_status.entry(key.code).or_default().add(&told);
+        }
+        by_status
     }
 
     /// All answers since the start.
     pub fn requests(&self) -> u64 {
-        self.answers.requests()
+        self.by_status().values().map(Told::total).sum()
+    }
+
+    /// Answers of one class since the start.
+    pub fn answers(&self, class: StatusClass) -> u64 {
+        let by_status = self.by_status();
+        let of_class = by_status.iter().filter(|(status, _)| StatusClass::of(**status) == class);
+        of_class.map(|(_, told)| told.total()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Arc<EntryLive>>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client connected.

@@ -4,17 +4,26 @@
 //! swap, because all of it is kept by identity and handed to each new table. What no table holds is forgotten.
 
 mod counters;
+mod failures;
+mod histogram;
+mod traffic;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-pub use counters::{BackendLive, FrontendLive, RetryBudget, ServerLive, StatusClass, Totals};
+pub use counters::{
+    BackendLive, EntryLive, EntryTold, FrontendLive, RetryBudget, ServerLive, StatusClass, Totals,
+};
+pub use failures::{Cause, Failed, Failures};
+pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
+pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
 use crate::config::Scheme;
 use crate::middleware::{Keep, Kept};
 use crate::model::{BackendId, FrontendId};
+use crate::settings::Buckets;
 
 /// What makes a server the same server: its backend, how it is spoken to, and where.
 pub type ServerKey = (BackendId, Scheme, SocketAddr);
@@ -29,9 +38,30 @@ pub struct Live {
     steps: Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>,
     /// The whole proxy's counters.
     pub totals: Totals,
+    /// The last requests that went wrong.
+    pub failures: Failures,
+    /// How long changes took, from the news to the swap.
+    pub propagation: Histogram,
+    /// The buckets that times are told in.
+    buckets: Buckets,
 }
 
 impl Live {
+    /// Nothing measured yet; times are told in these buckets.
+    pub fn new(buckets: Buckets) -> Self {
+        Self { buckets, ..Self::default() }
+    }
+
+    /// A time, with its places in all that counts times.
+    pub fn took(&self, us: u64) -> Took {
+        Took::new(us, &self.buckets)
+    }
+
+    /// The buckets that times are told in.
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
     /// The state of this server: the one it had, or a fresh one.
     pub fn server(&self, key: ServerKey) -> Arc<ServerLive> {
         intern(&self.servers, key)

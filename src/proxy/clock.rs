@@ -49,6 +49,12 @@ impl Clock {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// The time of day, in milliseconds since 1970.
+    pub(super) fn wall_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Writes the time of day, as `Date` has it.
     pub(super) fn write_date(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.date.borrow().as_bytes());

@@ -27,7 +27,7 @@ use super::http1::{self, Client, LINES_MAX};
 use super::store::Reserve;
 use super::upstream::Pool;
 use crate::control::State;
-use crate::live::Live;
+use crate::live::{EntryLive, Live};
 use crate::middleware::Handler;
 use crate::settings::{self, EntryPoint, Trust};
 use crate::table::{Reader, Table, entry_chain};
@@ -66,6 +66,8 @@ pub(super) struct WayIn {
     pub(super) forwarder: Forwarder,
     /// What every request goes through that comes in here.
     pub(super) chain: Box<[Arc<dyn Handler>]>,
+    /// What this worker counts of it.
+    pub(super) live: Arc<EntryLive>,
 }
 
 impl WayIn {
@@ -79,6 +81,7 @@ impl WayIn {
             name: entrypoint.name.clone(),
             forwarder: Forwarder::new(trusted, &own_name()),
             chain: entry_chain(entrypoint, live),
+            live: live.totals.entry(&entrypoint.name),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
 
+mod buckets;
 pub mod catalog;
 mod constraint;
 mod entrypoint;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use buckets::{BUCKETS_MAX, Buckets};
 pub use constraint::Constraint;
 pub use entrypoint::{EntryPoint, Trust};
 pub use host_template::{HostParts, HostTemplate};
@@ -46,6 +48,25 @@ pub struct Settings {
     pub grace: Duration,
     /// How many workers carry requests; one per core unless set.
     pub workers: usize,
+    /// What is measured and told.
+    pub metrics: MetricsSettings,
+}
+
+/// What is measured and told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MetricsSettings {
+    /// The buckets of Prometheus's histograms.
+    pub buckets: Buckets,
+    /// Whether each server has series of its own.
+    pub has_servers: bool,
+    /// How many errors `/health` tells of.
+    pub recent_errors: usize,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self { buckets: Buckets::default(), has_servers: true, recent_errors: 10 }
+    }
 }
 
 /// The entry point there is where none is named.

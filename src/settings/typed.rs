@@ -7,8 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Constraint, Defaults, DockerSettings, DockerTls, EntryPoint, FileSettings, FileSource,
-    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, RancherApi, RancherSettings, Refresh, Settings,
+    Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryPoint, FileSettings, FileSource,
+    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings, RancherApi, RancherSettings,
+    Refresh, Settings,
 };
 
 /// What `run`, `check` and `explain` take.
@@ -246,6 +247,27 @@ pub struct Typed {
     /// How often one request may be sent, to one server after another [default: 3]
     #[arg(long = "retry.attempts", env = "HERDER_RETRY_ATTEMPTS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Requests")]
     pub attempts_max: Option<u16>,
+    /// Where the buckets of Prometheus's histograms end, in seconds [default: 0.1,0.3,1.2,5]
+    #[arg(
+        long = "metrics.prometheus.buckets",
+        env = "HERDER_METRICS_PROMETHEUS_BUCKETS",
+        value_name = "SECONDS",
+        help_heading = "Metrics"
+    )]
+    pub metrics_buckets: Option<Buckets>,
+    /// Whether each server has metrics of its own [default: true]
+    #[arg(long = "metrics.servers", env = "HERDER_METRICS_SERVERS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Metrics")]
+    pub metrics_servers: Option<bool>,
+    /// How many errors /health tells of, 100 at most [default: 10]
+    #[arg(
+        long = "api.statistics.recentErrors",
+        env = "HERDER_API_STATISTICS_RECENTERRORS",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(0..=100),
+        help_heading = "Metrics"
+    )]
+    pub recent_errors: Option<u8>,
+
     /// How many workers carry requests [default: one per core]
     #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
     pub workers: Option<u16>,
@@ -327,10 +349,20 @@ impl Typed {
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
+            metrics: self.meant_metrics(),
         })
     }
 
     /// The entry points that were named, with the address of `--http` for the one of that name.
+    fn meant_metrics(&self) -> MetricsSettings {
+        let usual = MetricsSettings::default();
+        MetricsSettings {
+            buckets: self.metrics_buckets.clone().unwrap_or(usual.buckets),
+            has_servers: self.metrics_servers.unwrap_or(usual.has_servers),
+            recent_errors: self.recent_errors.map_or(usual.recent_errors, usize::from),
+        }
+    }
+
     fn meant_entrypoints(&self) -> Result<Vec<EntryPoint>, String> {
         let mut meant = self.entrypoints.clone().unwrap_or_default();
         let is_http = |entrypoint: &EntryPoint| entrypoint.name == HTTP_ENTRYPOINT;

@@ -124,7 +124,12 @@ impl RunningBackend {
     /// failed. `now_ms` is the proxy's monotonic clock.
     pub fn may_retry(&self, now_ms: u64) -> bool {
         let requests = self.servers.iter().map(|server| server.live.requests()).sum();
-        self.live.retries.may_retry(requests, now_ms)
+        self.live.budget.may_retry(requests, now_ms)
+    }
+
+    /// Its counters, kept across tables.
+    pub fn live(&self) -> &BackendLive {
+        &self.live
     }
 
     /// The servers that may get requests.

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use super::answer::Then;
 use super::exchange::{After, exchange};
 use super::head::{From, Scan, Span};
-use super::own::{self, Own};
+use super::own::Own;
 use super::request::Address;
+use super::tally::Tally;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::plain_ip;
@@ -62,7 +63,8 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
         let after = match client.next(worker).await {
             Next::Head(span) => exchange(worker, client, span).await,
             Next::Bad(error) => {
-                worker.state.live.totals.answered(own::status(&error));
+                let all = Span { start: 0, end: client.inbox.len() };
+                Tally::new(worker, all).refused(worker, client, &error);
                 let own = Own { error: &error, then: Then::Close, is_head: false, edits: None };
                 Box::pin(client.refuse(worker, &own)).await;
                 After::Linger

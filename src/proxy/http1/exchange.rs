@@ -19,13 +19,14 @@ use super::head::{self, Span, Version};
 use super::own::{self, Own, OwnLines};
 use super::relay::{Relay, Sink};
 use super::request::{Facts, Hop, Request};
+use super::tally::{By, CLIENT_LEFT, Fault, Tally};
 use super::transfer::{Again, End, Failure, Special, Transfer};
 use super::tunnel;
 use crate::balance::{Moment, sticky};
 use crate::config::Scheme;
 use crate::live::ServerLive;
 use crate::middleware::{Ask, Flow, Reply};
-use crate::model::{Changes, Ended, Exchange, FrontendId, Response, Sender};
+use crate::model::{Changes, Ended, Exchange, FrontendId, Response, Sender, ServerName};
 use crate::proxy::error::Error;
 use crate::proxy::upstream::{Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
@@ -65,6 +66,8 @@ struct Attempt<'t> {
 struct Refusal {
     error: Error,
     route: Option<Arc<Route>>,
+    /// Who was asked, where anybody was.
+    server: Option<ServerName>,
     is_head: bool,
     after: After,
     used: usize,
@@ -82,6 +85,7 @@ struct Course {
     page: Option<PageOf>,
     /// How often it was sent.
     sent: u32,
+    tally: Tally,
 }
 
 /// A page that stands in for what came of a request.
@@ -146,9 +150,8 @@ struct Failed {
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
-    let began_us = worker.clock.now_us();
     let mut out = worker.buffers.take();
-    let mut course = Course::default();
+    let mut course = Course { tally: Tally::new(worker, span), ..Course::default() };
     let done = match forward(worker, client, span, &mut out, &mut course).await {
         Ok(done) => done,
         Err(refusal) => {
@@ -157,7 +160,7 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
     };
     if let Some(changes) = course.changes.as_mut().filter(|changes| !changes.followers.is_empty()) {
         let Done { status, is_network_error, reached_server, .. } = done;
-        let took_us = worker.clock.now_us().saturating_sub(began_us);
+        let took_us = worker.clock.now_us().saturating_sub(course.tally.began_us());
         let now_ms = worker.clock.now_ms();
         let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
         changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
@@ -189,6 +192,9 @@ async fn stand_in(
         && !own::ends_connection(&refusal.error)
     {
         let is_complete = refusal.after != After::Linger;
+        let error = Some(&refusal.error);
+        let fault = Fault { status, error, server: refusal.server.as_deref() };
+        course.tally.failed(worker, client, Some(route), &fault);
         course.page = Some(PageOf { place, status, used: refusal.used, is_complete });
         course.stage = Stage::Through(Some(route.id.clone()));
         if let Ok(done) = forward(worker, client, span, out, course).await {
@@ -207,9 +213,11 @@ async fn refuse(
 ) -> Done {
     let Refusal { error, after, used, is_head, .. } = refusal;
     let status = own::status(error);
-    worker.state.live.totals.answered(status);
-    if let Some(route) = &refusal.route {
-        route.live.answered(status);
+    let route = refusal.route.as_deref();
+    course.tally.answered(worker, &client.way_in, By::Us(route), status);
+    let fault = Fault { status, error: Some(error), server: refusal.server.as_deref() };
+    course.tally.failed(worker, client, route, &fault);
+    if let Some(route) = route {
         match error {
             // Ours to mend.
             Error::NotKept(_) => tracing::warn!(frontend = %route.id, %error, "request failed"),
@@ -267,7 +275,8 @@ async fn forward(
                     Err(NotRead::Refused(error)) => {
                         let (after, route) = (After::Linger, Some(route));
                         let (is_head, used) = (facts.is_head, client.inbox.len());
-                        return Err(Refusal { error, route, is_head, after, used });
+                        let server = None;
+                        return Err(Refusal { error, route, server, is_head, after, used });
                     }
                     Err(NotRead::Gone) => return Ok(Done::gone(client.inbox.len())),
                 }
@@ -317,6 +326,7 @@ async fn forward(
             ),
             error,
             route: Some(Arc::clone(attempt.route)),
+            server: Some(Arc::clone(&attempt.server.name)),
             is_head: attempt.facts.is_head,
             used: attempt.used,
         };
@@ -332,6 +342,7 @@ async fn forward(
             // It answers, only not well: it may be asked again.
             tried = Tried::default();
         }
+        course.tally.ask_again(worker, attempt.route);
         course.stage = Stage::Through(Some(attempt.route.id.clone()));
         failed = Some(Box::new(refusal));
         table = worker.table();
@@ -397,6 +408,7 @@ fn begin<'t>(
         Stop::Refused(Refusal {
             error,
             route: None,
+            server: None,
             is_head: false,
             after: After::Linger,
             used: inbox.len(),
@@ -420,6 +432,7 @@ fn begin<'t>(
             after: after_refusal(&error, &facts, is_complete),
             error,
             route: route.cloned(),
+            server: None,
             is_head: facts.is_head,
             used: end + used,
         })
@@ -444,6 +457,7 @@ fn begin<'t>(
     let mut own_answer = None;
     let stage = std::mem::replace(&mut course.stage, Stage::Through(None));
     exchange = exchange.changed(course.changes.take());
+    course.tally.begin(&way_in, &request, route.map(|route| &**route));
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
     let step_at = |at: usize| {
         let of_entry = way_in.chain.len();
@@ -583,6 +597,8 @@ async fn run(
         attempts: course.sent,
         method: &attempt.method,
     });
+    let (way_in, by) = (Rc::clone(&client.way_in), By::Server(route, server));
+    let failed = |status, error| Fault { status, error, server: Some(&server.name) };
     let mut guard = Guard::begin(&server.live);
     let mut pooled = worker.pool.take(&place, risk, worker.clock.now_ms());
     loop {
@@ -617,7 +633,6 @@ async fn run(
         let mut transfer = Transfer::new(
             worker,
             client,
-            route,
             facts,
             cookie.as_deref(),
             followers.unwrap_or_default(),
@@ -632,8 +647,10 @@ async fn run(
                 if is_reusable {
                     worker.pool.keep(&place, upstream, worker.clock.now_ms());
                 }
+                course.tally.answered(worker, &way_in, by, status);
                 if status >= 500 && page.is_none() {
                     guard.fail();
+                    course.tally.failed(worker, client, Some(route), &failed(status, None));
                 }
                 let is_complete = is_complete && page.is_none_or(|page| page.is_complete);
                 let after = match (then, is_complete) {
@@ -645,6 +662,7 @@ async fn run(
             }
             Ok(End::Switched) => {
                 let mut upstream = transfer.into_server();
+                course.tally.answered(worker, &way_in, by, 101);
                 let early = client.inbox.split_off(attempt.used);
                 // However it ends, it has ended: both sides are closed here.
                 let stream = &mut client.stream;
@@ -675,6 +693,9 @@ async fn run(
                 return Err(Failed { error, may_go_on, is_unsent: false });
             }
             Err(Failure::Cut(error)) => {
+                let status = transfer.status().unwrap_or(502);
+                course.tally.answered(worker, &way_in, by, status);
+                course.tally.failed(worker, client, Some(route), &failed(status, Some(&error)));
                 if error.is_servers() {
                     guard.fail();
                 }
@@ -685,7 +706,14 @@ async fn run(
                 }
                 return Ok((After::Close, Some(502)));
             }
-            Err(Failure::Gone) => return Ok((After::Close, None)),
+            Err(Failure::Gone) => {
+                let status = transfer.status();
+                course.tally.answered(worker, &way_in, by, status.unwrap_or(CLIENT_LEFT));
+                if status.is_none() {
+                    course.tally.failed(worker, client, Some(route), &failed(CLIENT_LEFT, None));
+                }
+                return Ok((After::Close, None));
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Scan {
 }
 
 /// A whole head is in `bytes[start..end]`; it may end earlier.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,

@@ -22,6 +22,7 @@ mod lines;
 mod own;
 mod relay;
 mod request;
+mod tally;
 mod target;
 mod transfer;
 mod tunnel;

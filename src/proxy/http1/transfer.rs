@@ -19,7 +19,7 @@ use crate::proxy::store::Store;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::worker::Worker;
 use crate::rules::RetryExpression;
-use crate::table::{Kept, Page, Route};
+use crate::table::{Kept, Page};
 
 /// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
 /// sooner, and never pay for the look.
@@ -41,7 +41,6 @@ const COPY_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct Transfer<'x> {
     worker: &'x Worker,
     client: &'x mut Client,
-    route: &'x Route,
     facts: Facts,
     /// The cookie that the answer sets.
     cookie: Option<&'x str>,
@@ -181,7 +180,6 @@ impl<'x> Transfer<'x> {
     pub(super) fn new(
         worker: &'x Worker,
         client: &'x mut Client,
-        route: &'x Route,
         facts: Facts,
         cookie: Option<&'x str>,
         followers: &'x mut [Box<dyn Follower>],
@@ -193,7 +191,6 @@ impl<'x> Transfer<'x> {
         let transfer = Self {
             worker,
             client,
-            route,
             facts,
             cookie,
             followers,
@@ -226,6 +223,11 @@ impl<'x> Transfer<'x> {
     /// Gives the server's connection back.
     pub(super) fn into_server(self) -> Upstream {
         self.server
+    }
+
+    /// The status that the client was told, where it was told any.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.down.as_ref().map(|down| down.status)
     }
 
     /// Moves what can be moved.
@@ -440,9 +442,6 @@ impl<'x> Transfer<'x> {
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
-                if self.hold.is_some() {
-                    self.count(down.status);
-                }
                 return Poll::Ready(Ok(End::Answered {
                     status: down.status,
                     then: down.then,
@@ -588,15 +587,11 @@ impl<'x> Transfer<'x> {
                     self.down = None;
                     return Err(Failure::Refused(error));
                 }
-                if self.hold.is_none() {
-                    self.count(answer.status);
-                }
                 return begun;
             }
             answer.write_interim(&self.facts, write).map_err(Failure::Refused)?;
             self.scan = Scan::default();
             if answer.status == 101 {
-                self.count(101);
                 self.to_client.extend_from_slice(write);
                 self.to_client.extend_from_slice(after);
                 self.switches = true;
@@ -638,11 +633,6 @@ impl<'x> Transfer<'x> {
             is_whole: false,
         });
         self.down = Some(Down { body, status: answer.status, then, is_reusable });
-    }
-
-    fn count(&self, status: u16) {
-        self.worker.state.live.totals.answered(status);
-        self.route.live.answered(status);
     }
 
     /// Sends on a piece of the body, after what is in `write`.

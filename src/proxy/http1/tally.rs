@@ -1,0 +1,244 @@
+//! What is counted of a request, at its beginning and at its end: once for everybody whom it concerns.
+
+use super::connection::Client;
+use super::head::Span;
+use super::own;
+use super::request::Request;
+use crate::live::{Cause, Failed, Kind, Protocol, Verb};
+use crate::model::Head;
+use crate::proxy::error::Error;
+use crate::proxy::worker::{WayIn, Worker};
+use crate::table::{Route, RunningServer};
+
+/// What became of a request whose client left before its answer: as nginx and Traefik 1.7 write it.
+pub(super) const CLIENT_LEFT: u16 = 499;
+
+/// What is noted of a request until it ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// When its head was there.
+    began_us: u64,
+    /// When the server was asked that has it now.
+    asked_us: u64,
+    /// Where its head is in the inbox.
+    span: Span,
+    kind: Kind,
+    /// Whether its entry point, and its backend, know of it.
+    is_at_entry: bool,
+    is_at_backend: bool,
+}
+
+/// Who answered a request.
+#[derive(Clone, Copy)]
+pub(super) enum By<'r> {
+    Server(&'r Route, &'r RunningServer),
+    /// Herder, for this frontend if any.
+    Us(Option<&'r Route>),
+}
+
+impl Tally {
+    pub(super) fn new(worker: &Worker, span: Span) -> Self {
+        let now_us = worker.clock.now_us();
+        Self { began_us: now_us, asked_us: now_us, span, ..Self::default() }
+    }
+
+    pub(super) fn began_us(&self) -> u64 {
+        self.began_us
+    }
+
+    /// A request that was read, on its way to this frontend. Said again it changes nothing.
+    pub(super) fn begin(
+        &mut self,
+        way_in: &WayIn,
+        request: &Request<'_, '_>,
+        route: Option<&Route>,
+    ) {
+        if !self.is_at_entry {
+            let protocol = protocol(request, request.facts.is_upgrade);
+            self.kind = Kind { verb: Verb::of(request.method), protocol };
+        }
+        self.count_begun(way_in, route);
+    }
+
+    /// Another server is asked.
+    pub(super) fn ask_again(&mut self, worker: &Worker, route: &Route) {
+        self.asked_us = worker.clock.now_us();
+        route.backend.live().retried();
+    }
+
+    /// It was answered with this status; what its server took counts from when that was asked.
+    pub(super) fn answered(&mut self, worker: &Worker, way_in: &WayIn, by: By<'_>, status: u16) {
+        let route = match by {
+            By::Server(route, _) => Some(route),
+            By::Us(route) => route,
+        };
+        self.count_begun(way_in, route);
+        let (live, now_us) = (&worker.state.live, worker.clock.now_us());
+        let took = live.took(now_us.saturating_sub(self.began_us));
+        way_in.live.answered(status, self.kind, took);
+        if let Some(route) = route {
+            route.live.answered(status, took);
+            route.backend.live().answered(status, self.kind, took);
+        }
+        if let By::Server(_, server) = by {
+            let took = match self.asked_us == self.began_us {
+                true => took,
+                false => live.took(now_us.saturating_sub(self.asked_us)),
+            };
+            server.live.answered(took);
+        }
+    }
+
+    /// It went wrong: who is to blame, and what is told of it on the page.
+    #[cold]
+    pub(super) fn failed(
+        &self,
+        worker: &Worker,
+        client: &Client,
+        route: Option<&Route>,
+        fault: &Fault<'_>,
+    ) {
+        let Some(cause) = fault.cause() else { return };
+        if let Some(route) = route {
+            route.live.failed(cause);
+        }
+        let failures = &worker.state.live.failures;
+        if !cause.is_news() || !failures.admits(worker.clock.now_ms() / 1_000) {
+            return;
+        }
+        let head = client.inbox.get(self.span.start..self.span.end).unwrap_or_default();
+        let Asked { method, host, path } = asked(head);
+        failures.keep(Failed {
+            at_ms: worker.clock.wall_ms(),
+            frontend: route.map(|route| route.id.clone()),
+            server: fault.server.map(Into::into),
+            method,
+            host,
+            path,
+            status: fault.status,
+            cause,
+            why: match fault.error {
+                Some(error) => error.to_string(),
+                None => format!("the server answered {}", fault.status),
+            },
+        });
+    }
+
+    /// It can be no request.
+    #[cold]
+    pub(super) fn refused(&mut self, worker: &Worker, client: &Client, error: &Error) {
+        let status = own::status(error);
+        self.answered(worker, &client.way_in, By::Us(None), status);
+        self.failed(worker, client, None, &Fault { status, error: Some(error), server: None });
+    }
+
+    fn count_begun(&mut self, way_in: &WayIn, route: Option<&Route>) {
+        if !self.is_at_entry {
+            self.is_at_entry = true;
+            way_in.live.begun(self.kind);
+        }
+        if let Some(route) = route.filter(|_| !self.is_at_backend) {
+            self.is_at_backend = true;
+            route.backend.live().begun(self.kind);
+        }
+    }
+}
+
+/// What went wrong.
+pub(super) struct Fault<'f> {
+    /// The status that the client got.
+    pub(super) status: u16,
+    /// Why; none where the server answered with an error of its own.
+    pub(super) error: Option<&'f Error>,
+    /// The server that was asked.
+    pub(super) server: Option<&'f str>,
+}
+
+impl Fault<'_> {
+    /// None where nothing is wrong, or nobody is to blame for it.
+    fn cause(&self) -> Option<Cause> {
+        Some(match self.error {
+            None if self.status == CLIENT_LEFT => Cause::ClientLeft,
+            None if self.status >= 500 => Cause::ServerError,
+            None | Some(Error::Unknown) => return None,
+            Some(Error::AnsweredHere(answer)) => match answer.status {
+                0..400 => return None,
+                400..500 => Cause::Denied,
+                _ => Cause::Closed,
+            },
+            Some(Error::SlowClient) => Cause::SlowClient,
+            Some(Error::NoServer) => Cause::NoServer,
+            Some(Error::Unreachable(_)) => Cause::Network,
+            Some(Error::SlowServer(_)) => Cause::Timeout,
+            Some(Error::BadAnswer(_)) => Cause::BadAnswer,
+            Some(_) => Cause::BadRequest,
+        })
+    }
+}
+
+/// As Traefik 1.7 tells them apart (middlewares/metrics.go, `getRequestProtocol`).
+fn protocol(head: &dyn Head, is_upgrade: bool) -> Protocol {
+    let says = |name: &str, word: &[u8]| {
+        let value = head.header(name).unwrap_or_default();
+        // Hardly any says so: the search for a part of the word costs less than reading the list.
+        memchr::memmem::find(value, &word[word.len() - 6..]).is_some()
+            && value
+                .split(|&byte| byte == b',')
+                .any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
+    };
+    match () {
+        () if is_upgrade && says("upgrade", b"websocket") => Protocol::WebSocket,
+        () if says("accept", b"text/event-stream") => Protocol::Sse,
+        () => Protocol::Http,
+    }
+}
+
+/// What a head asks for, as far as it can be told; it may be no head at all.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Asked {
+    method: String,
+    host: String,
+    path: String,
+}
+
+/// The longest head that is looked through for its host.
+const LINES_MAX: usize = 100;
+
+fn asked(head: &[u8]) -> Asked {
+    let mut lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let mut words = first.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let host = lines.take(LINES_MAX).find_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        let is_host = line[..colon].eq_ignore_ascii_case(b"host");
+        is_host.then(|| String::from_utf8_lossy(line[colon + 1..].trim_ascii()).into_owned())
+    });
+    // Queries hold tokens and names of people.
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    Asked { method: method.to_owned(), host: host.unwrap_or_default(), path: path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(head: &[u8], method: &str, host: &str, path: &str) {
+        let [method, host, path] = [method, host, path].map(str::to_owned);
+        assert_eq!(asked(head), Asked { method, host, path });
+    }
+
+    #[test]
+    fn what_was_asked_is_told_without_its_query() {
+        check(
+            b"GET /a?token=x HTTP/1.1\r\nA: b\r\nhOsT: web.local\r\n\r\n",
+            "GET",
+            "web.local",
+            "/a",
+        );
+        check(b"GET http://me@web.local/a HTTP/1.1\r\n\r\n", "GET", "", "http://me@web.local/a");
+        check(b"", "", "", "");
+        check(b"\xff\xfe", "\u{fffd}\u{fffd}", "", "");
+    }
+}
