@@ -410,6 +410,37 @@ impl Totals {
     }
 }
 
+/// What is told about requests, and what of it was lost.
+#[derive(Debug, Default)]
+pub struct Telling {
+    /// Lines of the access log that were written.
+    pub lines: Count,
+    /// Lines of the access log that were lost: more came than could be written.
+    pub lines_dropped: Count,
+    /// How often the access log could not be written or opened.
+    pub log_failures: Count,
+    /// Spans that a collector took.
+    pub spans: Count,
+    /// Spans that were lost.
+    pub spans_dropped: Count,
+}
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// So many more.
+    pub fn add(&self, more: usize) {
+        self.0.fetch_add(more as u64, Relaxed);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

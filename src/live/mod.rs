@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use counters::{
-    BackendLive, EntryLive, EntryTold, FrontendLive, RetryBudget, ServerLive, StatusClass, Totals,
+    BackendLive, Count, EntryLive, EntryTold, FrontendLive, RetryBudget, ServerLive, StatusClass,
+    Telling, Totals,
 };
 pub use failures::{Cause, Failed, Failures};
 pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
@@ -44,6 +45,8 @@ pub struct Live {
     pub propagation: Histogram,
     /// The buckets that times are told in.
     buckets: Buckets,
+    /// What is told about requests, and what of it was lost.
+    pub telling: Telling,
 }
 
 impl Live {

@@ -101,6 +101,11 @@ impl<'h> Response<'h> {
         sent().or_else(|| added.map(|(_, value)| value.as_bytes()))
     }
 
+    /// Shows every line as the server sent it.
+    pub fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        self.head.each_line(see);
+    }
+
     /// The client gets this line besides any other ones of its name.
     pub fn add_line(&mut self, name: impl Into<LineName>, value: impl Into<String>) {
         self.added.push((name.into(), value.into()));

@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
+use crate::telemetry::Observers;
 
 pub use entrypoint::BindError;
 #[cfg(fuzzing)]
@@ -43,6 +44,7 @@ pub struct Running {
     stop: watch::Sender<Stop>,
     /// Each worker says once, at its end, how many it cut off.
     ended: mpsc::Receiver<usize>,
+    observers: Option<Arc<Observers>>,
 }
 
 /// What the workers are told.
@@ -84,6 +86,7 @@ impl Bound {
         let workers = self.listeners.first().map_or(0, Vec::len);
         let desk = Arc::new(ask::Desk::new(workers));
         let reserve = Arc::default();
+        let observers = Observers::start(&state.settings.observe, &state.live);
         let (end, ended) = mpsc::channel(workers.max(1));
         let mut sockets: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
         for number in 0..workers {
@@ -94,6 +97,7 @@ impl Bound {
                 tls: Arc::clone(&tls),
                 desk: Arc::clone(&desk),
                 reserve: Arc::clone(&reserve),
+                observers: observers.clone(),
                 stop: stopped.clone(),
             };
             let end = end.clone();
@@ -106,7 +110,7 @@ impl Bound {
                 })
                 .expect("the system has a thread for each worker");
         }
-        Running { stop, ended }
+        Running { stop, ended, observers }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::live::{EntryLive, Live};
 use crate::middleware::Handler;
 use crate::settings::{self, EntryPoint, Trust};
 use crate::table::{Reader, Table, entry_chain};
+use crate::telemetry::Observers;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) desk: Arc<Desk>,
     pub(super) reserve: Arc<Reserve>,
+    pub(super) observers: Option<Arc<Observers>>,
     pub(super) stop: watch::Receiver<Stop>,
 }
 
@@ -53,6 +55,8 @@ pub(super) struct Worker {
     pub(super) asker: Asker,
     /// The memory for bodies that are kept whole.
     pub(super) reserve: Arc<Reserve>,
+    /// Who wants to know about requests.
+    pub(super) observers: Option<Arc<Observers>>,
     /// Client connections that are open, and who waits for the last one.
     open: Cell<usize>,
     last_closed: Notify,
@@ -172,7 +176,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 }
 
 async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, tls, desk, reserve, mut stop } = shared;
+    let Shared { state, connections, tls, desk, reserve, observers, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
@@ -181,6 +185,7 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
         buffers: Buffers::new(),
         asker: Asker::new(desk),
         reserve,
+        observers,
         open: Cell::new(0),
         last_closed: Notify::new(),
         reader: RefCell::new(state.published.reader()),

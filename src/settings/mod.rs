@@ -6,6 +6,7 @@ mod constraint;
 mod entrypoint;
 mod host_template;
 mod listen;
+mod observe;
 pub mod traefik;
 mod typed;
 
@@ -19,6 +20,10 @@ pub use constraint::Constraint;
 pub use entrypoint::{EntryPoint, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
+pub use observe::{
+    AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
+    Tracing, WAITING_LINES,
+};
 pub use typed::{Admin, Typed, duration};
 
 /// Everything fixed at start.
@@ -50,6 +55,8 @@ pub struct Settings {
     pub workers: usize,
     /// What is measured and told.
     pub metrics: MetricsSettings,
+    /// What is told about each request.
+    pub observe: Observe,
 }
 
 /// What is measured and told.

@@ -350,6 +350,7 @@ impl Typed {
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
+            observe: super::Observe::default(),
         })
     }
 

@@ -1,8 +1,15 @@
-//! Logs: to standard error, as text or JSON.
+//! What is told about what happens: logs of our own to standard error, the access log, the ids and traces of requests.
+
+mod observer;
+mod record;
+mod trace;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use observer::{End, Observers};
+pub use record::{Asked, Record};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]

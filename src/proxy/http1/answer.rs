@@ -304,6 +304,11 @@ impl Edits {
         Self { added, removed, encoding }
     }
 
+    /// The lines that are added and those that are left out.
+    pub(super) fn lines(&self) -> (&[(LineName, String)], &[LineName]) {
+        (&self.added, &self.removed)
+    }
+
     fn removes(&self, name: &str) -> bool {
         self.removed.iter().any(|removed| removed.eq_ignore_ascii_case(name))
     }

@@ -14,6 +14,7 @@ use super::answer::Then;
 use super::exchange::{After, exchange};
 use super::head::{From, Scan, Span};
 use super::own::Own;
+use super::record;
 use super::request::Address;
 use super::tally::Tally;
 use crate::proxy::clock::Deadline;
@@ -67,6 +68,7 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
                 Tally::new(worker, all).refused(worker, client, &error);
                 let own = Own { error: &error, then: Then::Close, is_head: false, edits: None };
                 Box::pin(client.refuse(worker, &own)).await;
+                record::bad(worker, client, &own);
                 After::Linger
             }
             Next::End => return,

@@ -17,6 +17,7 @@ use super::connection::Client;
 use super::framing::Length;
 use super::head::{self, Span, Version};
 use super::own::{self, Own, OwnLines};
+use super::record;
 use super::relay::{Relay, Sink};
 use super::request::{Facts, Hop, Request};
 use super::tally::{By, CLIENT_LEFT, Fault, Tally};
@@ -31,6 +32,7 @@ use crate::proxy::error::Error;
 use crate::proxy::upstream::{Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
 use crate::table::{RETRIES_MAX, Route, RunningServer, Table, Tried};
+use crate::telemetry::Record;
 
 /// Before servers that did not answer are asked once more.
 const AGAIN_PAUSE: Duration = Duration::from_millis(100);
@@ -86,6 +88,8 @@ struct Course {
     /// How often it was sent.
     sent: u32,
     tally: Tally,
+    /// What is noted of it, where somebody wants to know.
+    record: Option<Box<Record>>,
 }
 
 /// A page that stands in for what came of a request.
@@ -151,7 +155,8 @@ struct Failed {
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
     let mut out = worker.buffers.take();
-    let mut course = Course { tally: Tally::new(worker, span), ..Course::default() };
+    let (tally, record) = (Tally::new(worker, span), record::begin(worker));
+    let mut course = Course { tally, record, ..Course::default() };
     let done = match forward(worker, client, span, &mut out, &mut course).await {
         Ok(done) => done,
         Err(refusal) => {
@@ -164,6 +169,10 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
         let now_ms = worker.clock.now_ms();
         let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
         changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
+    }
+    if let Some(record) = course.record {
+        let user = course.changes.as_ref().and_then(|changes| changes.user.as_deref());
+        record::end(worker, client, span, record, (done.status, user));
     }
     worker.buffers.give_back(&mut out);
     // Most requests come alone.
@@ -234,6 +243,7 @@ async fn refuse(
         Edits::of(Response::new(status, false, &lines), followers)
     });
     let own = Own { error, then, is_head: *is_head, edits: edits.as_ref() };
+    record::refused(&mut course.record, &own);
     client.refuse(worker, &own).await;
     Done {
         after: *after,
@@ -302,6 +312,8 @@ async fn forward(
         let left = attempts.get_or_insert_with(|| attempts_max(worker, attempt.route));
         course.sent += 1;
         let run = run(worker, client, &mut attempt, out, course).await;
+        let error = run.as_ref().err().map(|failed| &failed.error);
+        record::tried(&mut course.record, &attempt.body, error);
         let Failed { error, may_go_on, is_unsent } = match run {
             Ok((after, status)) => {
                 let used = attempt.used;
@@ -458,6 +470,7 @@ fn begin<'t>(
     let stage = std::mem::replace(&mut course.stage, Stage::Through(None));
     exchange = exchange.changed(course.changes.take());
     course.tally.begin(&way_in, &request, route.map(|route| &**route));
+    record::arrived(&mut course.record, &mut exchange, route);
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
     let step_at = |at: usize| {
         let of_entry = way_in.chain.len();
@@ -529,6 +542,9 @@ fn begin<'t>(
                 &own_host
             }
         };
+        if let Some(record) = &mut course.record {
+            record.asks(&mut exchange, server);
+        }
         let hop = Hop { forwarder: &way_in.forwarder, client: address, host };
         request.write(&exchange, &hop, out);
     }
@@ -641,7 +657,10 @@ async fn run(
             &mut attempt.body,
             out,
         );
-        match poll_fn(|cx| transfer.poll(cx)).await {
+        transfer.record = course.record.as_deref_mut();
+        let end = poll_fn(|cx| transfer.poll(cx)).await;
+        transfer.note_moved();
+        match end {
             Ok(End::Answered { status, then, is_complete, is_reusable, has_next }) => {
                 let upstream = transfer.into_server();
                 if is_reusable {
@@ -699,6 +718,7 @@ async fn run(
                 if error.is_servers() {
                     guard.fail();
                 }
+                record::failed(&mut course.record, &error);
                 tracing::debug!(frontend = %route.id, server = %server.name, %error, "answer cut");
                 if facts.version == Version::Http10 {
                     // The end of the connection may be the end of the body: a reset says that it is not.
@@ -712,6 +732,7 @@ async fn run(
                 if status.is_none() {
                     course.tally.failed(worker, client, Some(route), &failed(CLIENT_LEFT, None));
                 }
+                record::failed(&mut course.record, &"the client left");
                 return Ok((After::Close, None));
             }
         }

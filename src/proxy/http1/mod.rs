@@ -20,6 +20,7 @@ mod head;
 pub mod judge;
 mod lines;
 mod own;
+mod record;
 mod relay;
 mod request;
 mod tally;

@@ -55,17 +55,26 @@ pub(super) struct Own<'a> {
 }
 
 impl Own<'_> {
-    /// Writes the answer. Unknown hosts and empty backends are answered in Traefik 1.7's words.
-    pub(super) fn write(&self, clock: &Clock, out: &mut Vec<u8>) {
-        let status = status(self.error);
-        let text = match self.error {
+    /// How long its body is.
+    pub(super) fn body_bytes(&self) -> u64 {
+        if self.is_head { 0 } else { self.text().len() as u64 }
+    }
+
+    fn text(&self) -> Cow<'_, [u8]> {
+        match self.error {
             Error::BadRequest(why) => Cow::Owned(format!("Bad Request: {why}\n").into_bytes()),
             Error::AnsweredHere(answer) => match &answer.body {
                 Some(body) => Cow::Borrowed(&**body),
-                None => Cow::Borrowed(words(status).as_bytes()),
+                None => Cow::Borrowed(words(answer.status).as_bytes()),
             },
-            _ => Cow::Borrowed(words(status).as_bytes()),
-        };
+            error => Cow::Borrowed(words(status(error)).as_bytes()),
+        }
+    }
+
+    /// Writes the answer. Unknown hosts and empty backends are answered in Traefik 1.7's words.
+    pub(super) fn write(&self, clock: &Clock, out: &mut Vec<u8>) {
+        let status = status(self.error);
+        let text = self.text();
         let reason = reason(status);
         write!(out, "HTTP/1.1 {status} {reason}\r\nContent-Length: {}\r\nDate: ", text.len())
             .expect("a Vec takes everything");

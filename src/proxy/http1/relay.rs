@@ -14,6 +14,10 @@ pub(super) struct Relay {
     sink: Sink,
     /// What the body is encoded with on its way.
     encoder: Option<Box<Encoder>>,
+    /// Bytes of the body that came, without their framing.
+    came: u64,
+    /// The same after they were encoded, where they are.
+    encoded: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -52,7 +56,7 @@ impl Relay {
         };
         // What has no body has no chunks either.
         let sink = if length == Length::None { Sink::Plain } else { sink };
-        Self { source, sink, encoder: None }
+        Self { source, sink, encoder: None, came: 0, encoded: None }
     }
 
     /// The same body, encoded on its way. One that has no bytes stays as it is.
@@ -60,8 +64,14 @@ impl Relay {
         if let (Some(encoding), false) = (encoding, self.is_done()) {
             // Without memory for it the body ends before it begins, which the other side can see.
             self.encoder = Encoder::new(encoding).ok().map(Box::new);
+            self.encoded = Some(0);
         }
         self
+    }
+
+    /// Bytes of the body that came, and that went to the other side, without their framing.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.came, self.encoded.unwrap_or(self.came))
     }
 
     /// Whether everything has come.
@@ -79,12 +89,16 @@ impl Relay {
             (Source::Length(left), Sink::Plain) => {
                 let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
                 *left -= passed as u64;
+                self.came += passed as u64;
                 if *left == 0 {
                     self.source = Source::Done;
                 }
                 Some(passed)
             }
-            (Source::ToClose, Sink::Plain) => Some(there),
+            (Source::ToClose, Sink::Plain) => {
+                self.came += there as u64;
+                Some(there)
+            }
             _ => None,
         }
     }
@@ -101,12 +115,16 @@ impl Relay {
         let mut rest = input;
         match &mut self.source {
             Source::Done => {}
-            Source::ToClose => self.sink.write(std::mem::take(&mut rest), out),
+            Source::ToClose => {
+                self.came += rest.len() as u64;
+                self.sink.write(std::mem::take(&mut rest), out);
+            }
             Source::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                 let (data, after) = rest.split_at(taken);
                 self.sink.write(data, out);
                 *left -= taken as u64;
+                self.came += taken as u64;
                 if *left == 0 {
                     self.sink.end(&[], out);
                     self.source = Source::Done;
@@ -115,7 +133,10 @@ impl Relay {
             }
             Source::Chunked(decoder) => loop {
                 match decoder.next(&mut rest)? {
-                    Piece::Data(data) => self.sink.write(data, out),
+                    Piece::Data(data) => {
+                        self.came += data.len() as u64;
+                        self.sink.write(data, out);
+                    }
                     Piece::More => break,
                     Piece::End => {
                         self.sink.end(decoder.trailers(), out);
@@ -138,14 +159,19 @@ impl Relay {
         let broken = |_| BadChunk("it cannot be encoded");
         encoder.write(&plain).map_err(broken)?;
         if self.is_done() {
-            self.sink.write(&encoder.finish().map_err(broken)?, out);
+            self.write_encoded(&encoder.finish().map_err(broken)?, out);
             self.sink.end(&[], out);
         } else {
             encoder.flush().map_err(broken)?;
-            self.sink.write(&encoder.take(), out);
+            self.write_encoded(&encoder.take(), out);
             self.encoder = Some(encoder);
         }
         used
+    }
+
+    fn write_encoded(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        self.encoded = self.encoded.map(|encoded| encoded + data.len() as u64);
+        self.sink.write(data, out);
     }
 
     /// The connection that it came by has ended.
@@ -157,7 +183,7 @@ impl Relay {
             Source::Done => Ok(()),
             Source::ToClose => {
                 if let Some(encoder) = self.encoder.take() {
-                    self.sink.write(&encoder.finish().map_err(|_| Truncated)?, out);
+                    self.write_encoded(&encoder.finish().map_err(|_| Truncated)?, out);
                 }
                 self.sink.end(&[], out);
                 self.source = Source::Done;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWrite as _, ReadBuf};
 use super::answer::{Answer, Edits, Then};
 use super::connection::Client;
 use super::head::{self, From, Scan};
+use super::record;
 use super::relay::Relay;
 use super::request::Facts;
 use crate::model::{Follower, Response};
@@ -20,6 +21,7 @@ use crate::proxy::upstream::Upstream;
 use crate::proxy::worker::Worker;
 use crate::rules::RetryExpression;
 use crate::table::{Kept, Page};
+use crate::telemetry::Record;
 
 /// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
 /// sooner, and never pay for the look.
@@ -79,6 +81,8 @@ pub(super) struct Transfer<'x> {
     /// Whether the client's leaving is looked for.
     watches: bool,
     switches: bool,
+    /// What is noted of it, where somebody wants to know.
+    pub(super) record: Option<&'x mut Record>,
 }
 
 /// What is special about an exchange; about most nothing is.
@@ -215,9 +219,18 @@ impl<'x> Transfer<'x> {
             has_next: false,
             watches: false,
             switches: false,
+            record: None,
         };
         transfer.client.deadline.set(&worker.clock, transfer.limit_ms());
         transfer
+    }
+
+    /// Notes how much of the answer's body went through.
+    pub(super) fn note_moved(&mut self) {
+        if let (Some(record), Some(down)) = (&mut self.record, &self.down) {
+            let (came, went) = down.body.moved();
+            record.moved(came, went);
+        }
     }
 
     /// Gives the server's connection back.
@@ -592,6 +605,7 @@ impl<'x> Transfer<'x> {
             answer.write_interim(&self.facts, write).map_err(Failure::Refused)?;
             self.scan = Scan::default();
             if answer.status == 101 {
+                record::answered(&mut self.record, 101, true, &answer, None);
                 self.to_client.extend_from_slice(write);
                 self.to_client.extend_from_slice(after);
                 self.switches = true;
@@ -622,6 +636,7 @@ impl<'x> Transfer<'x> {
         let edits = (!self.followers.is_empty())
             .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
         let edits = edits.as_ref();
+        record::answered(&mut self.record, answer.status, true, answer, edits);
         let is_stopping = self.worker.is_draining() || !self.is_up_done();
         let then = if is_stopping { Then::Close } else { answer.then(&self.facts, edits) };
         let clock = &self.worker.clock;
