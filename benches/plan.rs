@@ -12,7 +12,7 @@ use herder::model::{
 };
 use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
-use herder::table::{Published, Table, compile};
+use herder::table::{EntryPoints, Published, Table, compile};
 
 const SIZES: &[u32] = &[1, 100, 1_000, 10_000];
 
@@ -77,8 +77,8 @@ fn planned(snapshot: &Snapshot, previous: &Config) -> (Config, Vec<Problem>) {
 
 fn table(snapshot: &Snapshot, previous: &Config, live: &Live) -> Table {
     let (config, problems) = planned(snapshot, previous);
-    let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
-    compile(1, Arc::new(config), problems.into(), live, &entrypoints)
+    let entrypoints = EntryPoints { all: &[], default: &[HTTP_ENTRYPOINT.to_owned()] };
+    compile(1, Arc::new(config), problems.into(), live, entrypoints)
 }
 
 /// A whole change: every label read anew, planned against the config in force, compiled, published.
@@ -109,8 +109,8 @@ fn one_change_to_published(bencher: Bencher<'_, '_>, services: u32) {
         let input = Input { provider: ProviderName::Docker, snapshot, defaults: &defaults };
         let (config, problems) = planner.plan(&[input], &before);
         before = Arc::new(config);
-        let entrypoints = [HTTP_ENTRYPOINT.to_owned()];
-        let table = compile(1, Arc::clone(&before), problems.into(), &live, &entrypoints);
+        let entrypoints = EntryPoints { all: &[], default: &[HTTP_ENTRYPOINT.to_owned()] };
+        let table = compile(1, Arc::clone(&before), problems.into(), &live, entrypoints);
         published.publish(Arc::new(table));
     });
 }

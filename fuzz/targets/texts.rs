@@ -15,7 +15,7 @@ use herder::model::{
 use herder::plan::{Input, plan};
 use herder::rules::v1;
 use herder::settings::{Constraint, Defaults, EntryPoint, HostTemplate, traefik};
-use herder::table::compile;
+use herder::table::{EntryPoints, compile};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((&sort, rest)) = data.split_first() else { return };
@@ -85,8 +85,8 @@ fn file(language: Language, text: &str) {
 
 fn serve(snapshot: &Snapshot, provider: ProviderName) {
     let (config, problems) = plan(&[Input { provider, snapshot, defaults: &DEFAULTS }], &Config::default());
-    let entrypoints = ["http".to_owned()];
-    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), &entrypoints);
+    let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
+    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), entrypoints);
     for (host, target) in [("a.b.local", "/"), ("a", "/a/b?a=b"), ("", "/%61"), ("b.local", "/a/")] {
         let _ = table.lookup(&Exchange::new("http", "GET", host, target, &()));
     }

@@ -265,7 +265,11 @@ fn frontend(id: &FrontendId, f: &Frontend, route: Option<&Route>, rates: &Rates)
         backend: f.backend.name.to_string(),
         priority: f.effective_priority(),
         chain: chain.join(", "),
-        wishes: f.wishes.as_ref().map(|wishes| wishes.names().join(", ")).unwrap_or_default(),
+        wishes: f
+            .wishes
+            .as_ref()
+            .map(|wishes| wishes.not_acted_on().join(", "))
+            .unwrap_or_default(),
         shadowed_by: f.shadowed_by.as_ref().map(|id| id.name.to_string()).unwrap_or_default(),
         service: f.origin.service.to_string(),
         servers: route.map_or(0, |route| route.backend.servers().len()),

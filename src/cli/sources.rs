@@ -84,8 +84,7 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
     let mut planner = Planner::new(names.collect());
     let (config, problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
-    let entrypoints = &settings.default_entrypoints;
-    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), entrypoints);
+    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), settings.into());
     Ok(View { serial: 1, table: Arc::new(table), sources })
 }
 

@@ -1,5 +1,5 @@
 //! What labels and files ask for besides a rule, a port and a method. Checked when it is read, shown on the page and in
-//! the API; not acted on yet.
+//! the API; `table::chain` makes steps of it.
 //!
 //! Serialised as Traefik 1.7's API prints it (types/types.go): what is not asked for is left out.
 
@@ -44,10 +44,16 @@ const SECRET_WORDS: &[&str] =
 /// What is shown in the place of a secret.
 const HIDDEN: &str = "***";
 
+/// What `table::chain` makes steps of.
+const ACTED_ON: &[&str] =
+    &["auth", "compress", "errors", "headers", "maintenance", "ratelimit", "redirect", "whiteList"];
+
 impl FrontendWishes {
-    /// What is asked for, in the words of the API: `headers, redirect`.
-    pub fn names(&self) -> Vec<String> {
-        names_of(self)
+    /// What is asked for and not acted on yet, in the words of the API: `errors, ratelimit`.
+    pub fn not_acted_on(&self) -> Vec<String> {
+        let mut names = names_of(self);
+        names.retain(|name| !ACTED_ON.contains(&name.as_str()));
+        names
     }
 }
 
@@ -86,6 +92,9 @@ pub struct FrontendWishes {
     /// Where clients are sent.
     #[serde(skip_serializing_if = "is_default")]
     pub redirect: Option<Redirect>,
+    /// Whether answers are compressed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub compress: bool,
     /// Who is asked for a name.
     #[serde(skip_serializing_if = "is_default")]
     pub auth: Option<Auth>,
@@ -393,9 +402,27 @@ pub struct HeadersWish {
     /// `Referrer-Policy`.
     #[serde(skip_serializing_if = "is_default")]
     pub referrer_policy: String,
-    /// None of them.
+    /// Neither hosts, https nor keys are minded.
     #[serde(skip_serializing_if = "is_default")]
     pub is_development: bool,
+    /// Sites whose scripts may read the answers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_allow_origin: Vec<String>,
+    /// Methods that they may use.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_allow_methods: Vec<String>,
+    /// Lines that they may send.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_allow_headers: Vec<String>,
+    /// Lines that they may read.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_expose_headers: Vec<String>,
+    /// Whether they may act as the user who is logged in.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_allow_credentials: bool,
+    /// How long a browser may remember it, in seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_control_max_age: Option<i64>,
 }
 
 /// When servers are left alone.

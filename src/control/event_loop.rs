@@ -151,7 +151,7 @@ impl Control {
         }
         self.revision += 1;
         let live = &self.state.live;
-        let entrypoints = &self.state.settings.default_entrypoints;
+        let entrypoints = (&*self.state.settings).into();
         let table = compile(self.revision, Arc::new(config), problems.into(), live, entrypoints);
         let took = since.elapsed();
         for source in self.sources.values_mut() {

@@ -205,8 +205,8 @@ mod tests {
             ("traefik.port", Support::Served),
             ("traefik.frontend.auth.basic", Support::Protects),
             ("traefik.frontend.auth.basic.users", Support::Protects),
-            ("traefik.frontend.headers.STSSeconds", Support::Later),
             ("traefik.frontend.errors.any.status", Support::Served),
+            ("traefik.frontend.headers.STSSeconds", Support::Served),
         ] {
             assert!(matches!(known(key), Known::Label(l) if l.support == support), "{key}");
         }

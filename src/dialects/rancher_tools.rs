@@ -6,7 +6,8 @@
 use super::Reading;
 use super::reader::{Enabled, Reader, full_name};
 use super::servers::{ServerNames, Wish};
-use crate::config::{Backend, Frontend, Method};
+use super::values::frontend_wishes;
+use crate::config::{Backend, Frontend, FrontendWishes, Method};
 use crate::middleware::{Closed, Middleware, StripPrefix};
 use crate::model::{BackendId, FrontendId, Kind, Outcome, Problem};
 use crate::rules::{Matcher, PathPattern, Rule, Sort, Template};
@@ -33,6 +34,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if let Some(label) = wanted.protection {
         chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }
+    let wishes = frontend_wishes(&wanted.frontend);
     let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());
     let patterns = Some(patterns(&mut reader)).filter(|patterns| !patterns.is_empty());
     let priority = reader
@@ -45,7 +47,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         priority: Some(priority),
         chain,
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
-        wishes: None,
+        wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
         backend: backend.clone(),
         origin: reader.origin.clone(),
         age_order: reader.age_order(),

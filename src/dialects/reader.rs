@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::values::{Raw, Values, boolean};
+use super::values::{Raw, Values, boolean, together};
 use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Sticky};
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known};
@@ -383,6 +383,11 @@ impl<'a> Reader<'a> {
                 Some((_, Some(path))) => wanted.backend.add(path, label, value()),
                 _ => Ok(()),
             };
+        }
+        for (path, why, hint) in together(&wanted.frontend) {
+            let key = format!("traefik.frontend.{path}");
+            let what = format!("{}: {why}.", self.written(&key));
+            self.problem(Problem::error(&self.at(&key), what).hint(hint));
         }
         wanted
     }

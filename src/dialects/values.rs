@@ -10,6 +10,10 @@ use crate::config::{
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
     HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, TimeoutsWish, UsersAuth,
 };
+use crate::middleware::{
+    Cors, check_header_name, check_host, check_method, check_replacement, check_request_line,
+    check_response_line, check_value, origin,
+};
 use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
 
@@ -51,6 +55,7 @@ impl Values {
     /// What is wrong with it; it is not added.
     pub(super) fn add(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
         let value = read(label.kind, raw)?;
+        fits(label, &value)?;
         self.0.insert(path.to_owned(), value);
         Ok(())
     }
@@ -59,6 +64,11 @@ impl Values {
     fn has(&self, path: &str) -> bool {
         let below = |key: &String| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         self.0.contains_key(path) || self.0.keys().any(below)
+    }
+
+    /// The same, and it is not empty.
+    fn has_text(&self, path: &str) -> bool {
+        matches!(self.0.get(path), Some(Value::Text(text)) if !text.is_empty())
     }
 
     /// The names that stand at the `*` of `path.*`.
@@ -97,6 +107,102 @@ impl Values {
             Some(Value::Headers(lines)) => lines.clone(),
             _ => HeaderLines::new(),
         }
+    }
+}
+
+/// Whether what one label says can be acted on: asked of the steps that do.
+fn fits(label: &Label, value: &Value) -> Result<(), Misfit> {
+    let text = || match value {
+        Value::Text(text) => text.as_str(),
+        _ => "",
+    };
+    let words = || match value {
+        Value::List(list) => list.as_slice(),
+        _ => &[],
+    };
+    let lines = || match value {
+        Value::Headers(lines) => Some(lines),
+        _ => None,
+    };
+    let (fitting, hint) = match label.key.strip_prefix("traefik.frontend.").unwrap_or_default() {
+        "headers.customRequestHeaders" => {
+            let mut lines = lines().into_iter().flatten();
+            let fitting = lines.try_for_each(|(name, value)| check_request_line(name, value));
+            (fitting, "Leave that line out.")
+        }
+        "headers.customResponseHeaders" => {
+            let mut names = lines().into_iter().flat_map(HeaderLines::keys);
+            (names.try_for_each(|name| check_response_line(name)), "Leave that line out.")
+        }
+        "headers.accessControlAllowOrigin" => {
+            let fitting = words().iter().try_for_each(|word| origin(word).map(|_| ()));
+            (fitting, "Write https://app.example.com, without a slash at the end, or *.")
+        }
+        "headers.accessControlAllowMethods" => {
+            let fitting = words().iter().try_for_each(|word| check_method(word));
+            (fitting, "Write GET,PUT.")
+        }
+        "headers.accessControlAllowHeaders"
+        | "headers.accessControlExposeHeaders"
+        | "headers.hostsProxyHeaders" => {
+            let fitting = words().iter().try_for_each(|word| check_header_name(word));
+            (fitting, "Write names of header lines with commas between them.")
+        }
+        "headers.STSSeconds" | "headers.accessControlMaxAge" => {
+            let fitting = match value {
+                Value::Number(0..) => Ok(()),
+                _ => Err("is less than nothing".to_owned()),
+            };
+            (fitting, "Write seconds.")
+        }
+        "headers.SSLHost" => (check_host(text()), "Write a.example.com."),
+        "headers.customFrameOptionsValue"
+        | "headers.customBrowserXSSValue"
+        | "headers.contentSecurityPolicy"
+        | "headers.publicKey"
+        | "headers.referrerPolicy" => (check_value(text()), "Write plain letters on one line."),
+        "redirect.replacement" => {
+            let hint = "Write https://a.example.com/$1: $1 is a group of the expression.";
+            (check_replacement(text()), hint)
+        }
+        _ => return Ok(()),
+    };
+    fitting.map_err(|why| Misfit { why, hint })
+}
+
+/// What is wrong with values of a frontend that are good ones, each for itself: where it is told best, why, and what to
+/// write instead.
+pub(super) fn together(values: &Values) -> Vec<(&'static str, String, &'static str)> {
+    let mut wrong = Vec::new();
+    let (regex, replacement) =
+        (values.has_text("redirect.regex"), values.has_text("redirect.replacement"));
+    if regex != replacement && !values.has_text("redirect.entryPoint") {
+        let (at, missing) = match regex {
+            true => ("redirect.regex", "redirect.replacement"),
+            false => ("redirect.replacement", "redirect.regex"),
+        };
+        let why = format!("there is no {missing} beside it; nobody is sent anywhere");
+        wrong.push((at, why, "Write both."));
+    }
+    if let Err(why) = cors(values).check() {
+        let hint = "Name the sites, methods and lines one by one.";
+        wrong.push(("headers.accessControlAllowCredentials", why, hint));
+    }
+    wrong
+}
+
+/// What a frontend says of other sites.
+fn cors(v: &Values) -> Cors {
+    let origins = v.list("headers.accessControlAllowOrigin");
+    Cors {
+        origins: origins.iter().filter_map(|text| origin(text).ok()).collect(),
+        methods: v.list("headers.accessControlAllowMethods"),
+        headers: v.list("headers.accessControlAllowHeaders"),
+        expose: v.list("headers.accessControlExposeHeaders"),
+        credentials: v.flag("headers.accessControlAllowCredentials"),
+        max_age_s: v
+            .has("headers.accessControlMaxAge")
+            .then(|| v.number("headers.accessControlMaxAge")),
     }
 }
 
@@ -263,6 +369,7 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
             extractor_func: v.text("rateLimit.extractorFunc"),
         }),
         redirect: redirect(v),
+        compress: v.flag("compress"),
         auth: auth(v),
     }
 }
@@ -359,11 +466,11 @@ fn rate(v: &Values, name: &str) -> Rate {
 
 fn redirect(v: &Values) -> Option<Redirect> {
     let permanent = v.flag("redirect.permanent");
-    if v.has("redirect.entryPoint") {
+    if v.has_text("redirect.entryPoint") {
         let entry_point = v.text("redirect.entryPoint");
         return Some(Redirect { entry_point, permanent, ..Redirect::default() });
     }
-    (v.has("redirect.regex") && v.has("redirect.replacement")).then(|| Redirect {
+    (v.has_text("redirect.regex") && v.has_text("redirect.replacement")).then(|| Redirect {
         regex: v.text("redirect.regex"),
         replacement: v.text("redirect.replacement"),
         permanent,
@@ -403,6 +510,7 @@ fn auth(v: &Values) -> Option<Auth> {
 }
 
 fn headers_wish(v: &Values) -> HeadersWish {
+    let cors = cors(v);
     HeadersWish {
         custom_request_headers: v.headers("headers.customRequestHeaders"),
         custom_response_headers: v.headers("headers.customResponseHeaders"),
@@ -426,5 +534,11 @@ fn headers_wish(v: &Values) -> HeadersWish {
         public_key: v.text("headers.publicKey"),
         referrer_policy: v.text("headers.referrerPolicy"),
         is_development: v.flag("headers.isDevelopment"),
+        access_control_allow_origin: cors.origins,
+        access_control_allow_methods: cors.methods,
+        access_control_allow_headers: cors.headers,
+        access_control_expose_headers: cors.expose,
+        access_control_allow_credentials: cors.credentials,
+        access_control_max_age: cors.max_age_s,
     }
 }

@@ -2,13 +2,25 @@
 
 mod add_prefix;
 mod closed;
+mod compress;
+mod cors;
+mod headers;
+mod redirect;
 mod replace_path;
+mod secure;
 mod strip_prefix;
+#[cfg(test)]
+mod testing;
 mod trailing_slash;
 
 pub use add_prefix::AddPrefix;
 pub use closed::Closed;
+pub use compress::Compress;
+pub use cors::{Cors, check_header_name, check_method, origin};
+pub use headers::{Headers, check_host, check_request_line, check_response_line, check_value};
+pub use redirect::{Redirect, Target, check_replacement};
 pub use replace_path::{ReplacePath, ReplacePathRegex};
+pub use secure::Secure;
 pub use strip_prefix::StripPrefix;
 pub use trailing_slash::TrailingSlash;
 
@@ -17,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Exchange, LineName};
+use crate::model::{Exchange, LineName, Response};
 
 /// The steps that a rule asks for; they measure nothing. What labels and files ask for besides is put in their chain by
 /// `table::chain`.
@@ -213,6 +225,17 @@ impl Middleware {
     /// What it is and does, for the page: `strip prefix /trend`.
     pub fn describe(&self) -> String {
         self.handler().describe()
+    }
+}
+
+/// Tells caches that another value of this line of the request may lead to another answer.
+fn vary(response: &mut Response<'_>, name: &'static str) {
+    let says = |value: &[u8]| {
+        let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|said| said == b"*" || said.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if !response.has_line("vary", says) {
+        response.add_line("Vary", name);
     }
 }
 

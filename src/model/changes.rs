@@ -16,6 +16,8 @@ pub struct Changes {
     pub path: Option<String>,
     /// The query in the place of the one that was sent, without its `?`.
     pub query: Option<String>,
+    /// The host that the server sees in the place of the client's.
+    pub host: Option<String>,
     /// Lines for the server, after those of the client and our own.
     pub added: Vec<(LineName, String)>,
     /// Lines that the server does not get, neither the client's nor our own.
@@ -106,6 +108,13 @@ impl<'h> Response<'h> {
         self.head.each_line(see);
     }
 
+    /// Whether the client would get a line of this name (lower case) now whose value passes the test.
+    pub fn has_line(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        let mut added = self.added.iter().filter(|(added, _)| added.eq_ignore_ascii_case(name));
+        added.any(|(_, value)| test(value.as_bytes()))
+            || (!self.is_removed(name) && self.head.has_line(name, &mut test))
+    }
+
     /// The client gets this line besides any other ones of its name.
     pub fn add_line(&mut self, name: impl Into<LineName>, value: impl Into<String>) {
         self.added.push((name.into(), value.into()));
@@ -191,6 +200,7 @@ mod tests {
         assert_eq!(response.line("vary"), None);
         response.add_line("Vary", "Origin");
         response.add_line("Vary", "Accept-Encoding");
+        assert!(response.has_line("vary", |value| value == b"Accept-Encoding"));
         assert_eq!(response.line("vary"), Some(&b"Origin"[..]));
         response.set_line("vary", "*");
         assert_eq!(response.added.len(), 1);

@@ -168,6 +168,13 @@ impl<'h> Exchange<'h> {
         told.and_then(|ip| ip.trim().parse().ok()).unwrap_or(self.sender.ip)
     }
 
+    /// Whether the client speaks https: with us, or with a trusted proxy before us that says so.
+    pub fn is_https(&self) -> bool {
+        let told = || self.line("x-forwarded-proto").and_then(|line| line.split(',').next());
+        let is_told = || told().is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+        self.sender.is_tls || (self.sender.is_trusted && is_told())
+    }
+
     /// The path that rules are held against: as sent, with its `%61` read as `a` (Go's `URL.Path`). Two spellings of
     /// one path take one way, so that none of them leads around a guarded frontend.
     pub fn plain_path(&self) -> &str {

@@ -76,6 +76,17 @@ impl Planner {
                 let label = frontend.origin.label("traefik.frontend.entryPoints");
                 problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));
             }
+            let redirect = frontend.wishes.as_ref().and_then(|wishes| wishes.redirect.as_ref());
+            let target = redirect.map(|redirect| &redirect.entry_point);
+            if let Some(name) = target.filter(|n| !n.is_empty() && !self.entrypoints.contains(n)) {
+                let what = format!(
+                    "{} sends its clients to the entry point \"{name}\", which is not there; they get 503.",
+                    id.name
+                );
+                let known = self.entrypoints.join(", ");
+                let label = frontend.origin.label("traefik.frontend.redirect.entryPoint");
+                problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));
+            }
         }
     }
 

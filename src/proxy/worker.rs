@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ use super::upstream::Pool;
 use crate::control::State;
 use crate::live::{EntryLive, Live};
 use crate::middleware::Handler;
-use crate::settings::{self, EntryPoint, Trust};
+use crate::settings::{self, EntryPoint, Settings, Trust};
 use crate::table::{Reader, Table, entry_chain};
 use crate::telemetry::Observers;
 
@@ -75,16 +75,16 @@ pub(super) struct WayIn {
 }
 
 impl WayIn {
-    fn new(entrypoint: &EntryPoint, usual: &[IpNet], live: &Live) -> Self {
+    fn new(entrypoint: &EntryPoint, settings: &Settings, live: &Live) -> Self {
         let trusted = match &entrypoint.trust {
-            Trust::Usual => usual.to_vec(),
+            Trust::Usual => settings.trusted_ips.clone(),
             Trust::Networks(networks) => networks.clone(),
             Trust::All => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
         };
         Self {
             name: entrypoint.name.clone(),
             forwarder: Forwarder::new(trusted, &own_name()),
-            chain: entry_chain(entrypoint, live),
+            chain: entry_chain(entrypoint, &settings.entrypoints, live),
             live: live.totals.entry(&entrypoint.name),
         }
     }
@@ -168,7 +168,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
         let way_in = |(entrypoint, listener)| {
             let listener = TcpListener::from_std(listener);
             let listener = listener.expect("the socket is in non-blocking mode: entrypoint.rs");
-            (listener, Rc::new(WayIn::new(entrypoint, &settings.trusted_ips, &live)))
+            (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)))
         };
         let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
         work(ways_in, shared).await

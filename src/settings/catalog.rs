@@ -8,6 +8,9 @@ type Translate = fn(&str) -> Option<String>;
 /// The variables that are acted on, and their flags. An empty value is as good as none.
 const SERVED: &[(&str, &str, Translate)] = &[
     ("TRAEFIK_HTTP_PORT", "http", as_it_is),
+    ("TRAEFIK_HTTP_COMPRESSION", "http.compress", |value| {
+        (value == "true").then(|| "true".to_owned())
+    }),
     ("TRAEFIK_ADMIN_ENABLE", "admin", |value| (value == "false").then(|| "off".to_owned())),
     ("TRAEFIK_ADMIN_PORT", "admin", as_it_is),
     ("CONF_INTERVAL", "refresh", as_it_is),
@@ -44,7 +47,6 @@ const LATER: &[(&str, &str, &str)] = &[
         "the admin side has no authentication yet; bind it to an address of trust",
     ),
     ("TRAEFIK_ACME_ENABLE", "false", "certificates are not asked for yet"),
-    ("TRAEFIK_HTTP_COMPRESSION", "false", "compression is not there yet"),
     ("TRAEFIK_HTTPS_COMPRESSION", "true", "HTTPS is not served yet"),
     ("TRAEFIK_HTTPS_MIN_TLS", "VersionTLS12", "HTTPS is not served yet"),
     ("TRAEFIK_SSL_KEY", "", "HTTPS is not served yet"),
@@ -114,13 +116,20 @@ mod tests {
         let found = read(&[
             ("TRAEFIK_HTTP_PORT", "9080"),
             ("TRAEFIK_HTTPS_PORT", "8443"),
+            ("TRAEFIK_HTTP_COMPRESSION", "true"),
             ("TRAEFIK_ADMIN_PORT", "9000"),
             ("CONF_INTERVAL", "30"),
             ("TRAEFIK_RANCHER_ENABLE", "true"),
         ]);
         assert_eq!(
             flags(&found),
-            ["--http=9080", "--admin=9000", "--refresh=30", "--rancher=true"]
+            [
+                "--http=9080",
+                "--http.compress=true",
+                "--admin=9000",
+                "--refresh=30",
+                "--rancher=true"
+            ]
         );
         assert_eq!(found.notes, Vec::<String>::new());
     }

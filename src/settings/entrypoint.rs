@@ -16,10 +16,29 @@ pub struct EntryPoint {
     pub listen: Listen,
     /// Whose own `X-Forwarded-*` lines are believed here.
     pub trust: Trust,
+    /// Whether it speaks TLS with its clients.
+    pub is_tls: bool,
+    /// Where its clients are sent.
+    pub redirect: Option<EntryRedirect>,
+    /// Whether its answers are compressed.
+    pub compress: bool,
     /// Why it is not opened: it asks for what is not there yet, and would let in whom it should not.
     pub shut: Option<&'static str>,
     /// What else it asks for that is not acted on yet.
     pub later: Vec<&'static str>,
+}
+
+/// Where the clients of an entry point are sent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EntryRedirect {
+    /// To this entry point.
+    pub entry_point: String,
+    /// Or, where this fits the URL,
+    pub regex: String,
+    /// to this one.
+    pub replacement: String,
+    /// For good rather than for now.
+    pub permanent: bool,
 }
 
 /// Whose own `X-Forwarded-*` lines are believed.
@@ -37,7 +56,8 @@ impl EntryPoint {
     /// An entry point of which only the name and the address are said.
     pub fn plain(name: &str, listen: Listen) -> Self {
         let (name, trust) = (name.to_owned(), Trust::Usual);
-        Self { name, listen, trust, shut: None, later: Vec::new() }
+        let (is_tls, redirect, compress) = (false, None, false);
+        Self { name, listen, trust, is_tls, redirect, compress, shut: None, later: Vec::new() }
     }
 }
 
@@ -48,6 +68,7 @@ impl std::str::FromStr for EntryPoint {
     /// of the keys (configuration/entrypoints.go).
     fn from_str(text: &str) -> Result<Self, String> {
         let (mut name, mut listen, mut trust) = (None, None, Trust::Usual);
+        let (mut is_tls, mut redirect, mut compress) = (false, None::<EntryRedirect>, false);
         let (mut shut, mut later) = (None, Vec::new());
         for part in text.split_whitespace() {
             let (key, value) = part.split_once(':').unwrap_or((part, "true"));
@@ -65,6 +86,7 @@ impl std::str::FromStr for EntryPoint {
                     _ => return Err(format!("{key} \"{value}\" is neither true nor false")),
                 },
                 ["tls" | "ca", ..] => {
+                    is_tls = true;
                     shut = shut.or(Some("it asks for TLS, which is not served yet"))
                 }
                 ["auth", ..] => {
@@ -77,20 +99,25 @@ impl std::str::FromStr for EntryPoint {
                 ["proxyprotocol", ..] => {
                     shut = shut.or(Some("it asks for the PROXY protocol, which is not there yet"));
                 }
-                ["redirect", ..] => later.push("redirects are not there yet"),
-                ["compress"] if value == "true" => later.push("compression is not there yet"),
-                ["compress"] => {}
+                ["redirect", rest @ ..] => {
+                    let redirect = redirect.get_or_insert_default();
+                    match rest {
+                        ["entrypoint"] => value.clone_into(&mut redirect.entry_point),
+                        ["regex"] => {
+                            let bad = |error| format!("{key} \"{value}\" cannot be read: {error}");
+                            regex::Regex::new(value).map_err(bad)?;
+                            value.clone_into(&mut redirect.regex);
+                        }
+                        ["replacement"] => value.clone_into(&mut redirect.replacement),
+                        ["permanent"] => redirect.permanent = truth(key, value)?,
+                        _ => return Err(unknown(key)),
+                    }
+                }
+                ["compress"] => compress = truth(key, value)?,
                 ["clientipstrategy", ..] => {
                     later.push("client address strategies are not there yet")
                 }
-                _ => {
-                    return Err(format!(
-                        "\"{key}\" is not a key of an entry point; there are Name, Address, \
-                         ForwardedHeaders.TrustedIPs, ForwardedHeaders.Insecure, TLS, Redirect.EntryPoint, \
-                         Redirect.Regex, Redirect.Replacement, Redirect.Permanent, Compress, WhiteList.SourceRange, \
-                         ProxyProtocol.TrustedIPs, Auth.Basic.Users"
-                    ));
-                }
+                _ => return Err(unknown(key)),
             }
         }
         later.dedup();
@@ -98,8 +125,34 @@ impl std::str::FromStr for EntryPoint {
         let name = name.ok_or("an entry point has no name; write Name:http Address::80")?;
         let listen = listen
             .ok_or_else(|| format!("the entry point {name} has no address; write Address::80"))?;
-        Ok(Self { name, listen, trust, shut, later })
+        if let Some(EntryRedirect { entry_point, regex, replacement, .. }) = &redirect
+            && entry_point.is_empty()
+            && (regex.is_empty() || replacement.is_empty())
+        {
+            return Err(format!(
+                "the redirect of the entry point {name} leads nowhere; write Redirect.EntryPoint:https, or \
+                 Redirect.Regex and Redirect.Replacement"
+            ));
+        }
+        Ok(Self { name, listen, trust, is_tls, redirect, compress, shut, later })
     }
+}
+
+/// What Traefik 1.7 takes for a truth here (configuration/entrypoints.go, `toBool`), and what it does not.
+fn truth(key: &str, value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "enable" | "on" => Ok(true),
+        "false" | "disable" | "off" => Ok(false),
+        _ => Err(format!("{key} \"{value}\" is neither true nor false")),
+    }
+}
+
+fn unknown(key: &str) -> String {
+    format!(
+        "\"{key}\" is not a key of an entry point; there are Name, Address, ForwardedHeaders.TrustedIPs, \
+         ForwardedHeaders.Insecure, TLS, Redirect.EntryPoint, Redirect.Regex, Redirect.Replacement, \
+         Redirect.Permanent, Compress, WhiteList.SourceRange, ProxyProtocol.TrustedIPs, Auth.Basic.Users"
+    )
 }
 
 impl fmt::Display for EntryPoint {
@@ -118,7 +171,13 @@ mod tests {
         let read: EntryPoint = text.parse().expect("a good one");
         assert_eq!(read.to_string(), "web at :80");
         assert!(matches!(read.trust, Trust::Networks(ref networks) if networks.len() == 2));
-        assert_eq!((read.shut, read.later.len()), (None, 2));
+        assert_eq!((read.shut, read.later.len(), read.compress), (None, 0, true));
+        assert_eq!(read.redirect.map(|redirect| redirect.entry_point).as_deref(), Some("https"));
+        let text = "Name:web Address::80 Redirect.Regex:^http://(.*) Redirect.Replacement:https://$1 Redirect.Permanent:on";
+        let read: EntryPoint = text.parse().expect("a good one");
+        let redirect = read.redirect.expect("a redirect");
+        assert_eq!((&*redirect.regex, &*redirect.replacement), ("^http://(.*)", "https://$1"));
+        assert!(redirect.permanent && !read.compress && !read.is_tls);
     }
 
     #[test]
@@ -145,6 +204,11 @@ mod tests {
             ("Name:http Address:80a", "80a"),
             ("Name:http Adress::80", "Adress"),
             ("Name:http Address::80 ForwardedHeaders.TrustedIPs:x", "\"x\""),
+            ("Name:http Address::80 Redirect.Regex:( Redirect.Replacement:x", "Redirect.Regex"),
+            ("Name:http Address::80 Redirect.Regex:x", "leads nowhere"),
+            ("Name:http Address::80 Redirect.Permanent:true", "leads nowhere"),
+            ("Name:http Address::80 Redirect.Entrypiont:https", "Entrypiont"),
+            ("Name:http Address::80 Compress:maybe", "maybe"),
         ] {
             let why = text.parse::<EntryPoint>().expect_err(text);
             assert!(why.contains(word), "{why}");

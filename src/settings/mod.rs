@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 pub use buckets::{BUCKETS_MAX, Buckets};
 pub use constraint::Constraint;
-pub use entrypoint::{EntryPoint, Trust};
+pub use entrypoint::{EntryPoint, EntryRedirect, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 pub use observe::{
@@ -99,6 +99,14 @@ impl Settings {
             }
         }
         let is_known = |name: &&String| self.entrypoints.iter().any(|e| e.name == **name);
+        for entrypoint in &self.entrypoints {
+            let name = entrypoint.redirect.as_ref().map(|redirect| &redirect.entry_point);
+            if let Some(name) = name.filter(|name| !name.is_empty() && !is_known(name)) {
+                lines.push(format!(
+                    "The entry point {entrypoint} sends its clients to \"{name}\", which is no entry point: they get 503."
+                ));
+            }
+        }
         for name in self.default_entrypoints.iter().filter(|name| !is_known(name)) {
             lines.push(format!("defaultEntryPoints names \"{name}\", which is no entry point."));
         }

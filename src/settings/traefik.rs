@@ -511,8 +511,13 @@ fn parts_of(prefix: &str, node: &Node, parts: &mut Vec<String>) {
             }
         }
         value => {
-            // A blank would end it; what may hold one is not acted on yet.
-            let text = text(value).unwrap_or_default().replace(char::is_whitespace, "");
+            // A blank would end it. An expression has other words for one, and so has a URL.
+            let blank = match prefix.to_ascii_lowercase().as_str() {
+                "redirect.regex" => r"\x20",
+                "redirect.replacement" => "%20",
+                _ => "",
+            };
+            let text = text(value).unwrap_or_default().replace(char::is_whitespace, blank);
             parts.push(format!("{prefix}:{text}"));
         }
     }

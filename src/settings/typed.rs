@@ -20,6 +20,9 @@ pub struct Typed {
     /// Where requests come in: `:8080`, `127.0.0.1:8080` [default: :8080]
     #[arg(long, env = "HERDER_HTTP", value_name = "ADDRESS", help_heading = "Ports")]
     pub http: Option<Listen>,
+    /// Compress the answers of the entry point `http` [default: false]
+    #[arg(long = "http.compress", env = "HERDER_HTTP_COMPRESS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Ports")]
+    pub http_compress: Option<bool>,
     /// An entry point, in Traefik 1.x's notation: 'Name:http Address::80'; may be repeated [default: http at --http]
     #[arg(
         long = "entryPoints",
@@ -375,6 +378,11 @@ impl Typed {
         if meant.is_empty() {
             meant.push(EntryPoint::plain(HTTP_ENTRYPOINT, Listen { ip: None, port: 8080 }));
         }
+        if let (Some(http), Some(compress)) =
+            (meant.iter_mut().find(|e| is_http(e)), self.http_compress)
+        {
+            http.compress = compress;
+        }
         for (place, entrypoint) in meant.iter().enumerate() {
             if meant[..place].iter().any(|earlier| earlier.name == entrypoint.name) {
                 return Err(format!("there are two entry points \"{}\"", entrypoint.name));
@@ -561,6 +569,17 @@ mod tests {
         let rancher = settings.rancher.expect("described until it is known who answers");
         assert!(!rancher.defaults.serve_unchecked);
         assert!(settings.docker.expect("described too").defaults.serve_unchecked);
+    }
+
+    #[test]
+    fn what_is_compressed() {
+        let compresses = |typed: Typed| typed.meant().expect("good ones").entrypoints[0].compress;
+        assert!(!compresses(Typed::default()));
+        assert!(compresses(Typed { http_compress: Some(true), ..Typed::default() }));
+        let said = "Name:http Address::80 Compress:true".parse().expect("a good one");
+        let entrypoints = Some(vec![said]);
+        assert!(compresses(Typed { entrypoints: entrypoints.clone(), ..Typed::default() }));
+        assert!(!compresses(Typed { entrypoints, http_compress: Some(false), ..Typed::default() }));
     }
 
     #[test]

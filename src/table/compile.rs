@@ -12,10 +12,24 @@ use crate::balance::{Schedule, sticky};
 use crate::config::{Backend, Config, ErrorPage, Frontend};
 use crate::live::Live;
 use crate::model::{BackendId, FrontendId, Problem};
+use crate::settings::{EntryPoint, Settings};
+
+/// The entry points that a table is made for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EntryPoints<'a> {
+    /// All there are: clients can be sent to them.
+    pub all: &'a [EntryPoint],
+    /// Those that serve the frontends that name none.
+    pub default: &'a [String],
+}
+
+impl<'a> From<&'a Settings> for EntryPoints<'a> {
+    fn from(settings: &'a Settings) -> Self {
+        Self { all: &settings.entrypoints, default: &settings.default_entrypoints }
+    }
+}
 
 /// Makes a table. Servers, backends and frontends that were there before keep their state in `live`.
-///
-/// `default_entrypoints` serve the frontends that name none.
 ///
 /// # Panics
 /// When a frontend's backend is not in the config: the plan puts every one there.
@@ -24,27 +38,28 @@ pub fn compile(
     config: Arc<Config>,
     problems: Arc<[Problem]>,
     live: &Live,
-    default_entrypoints: &[String],
+    entrypoints: EntryPoints<'_>,
 ) -> Table {
     let backends: BTreeMap<&BackendId, Arc<RunningBackend>> = config
         .backends
         .iter()
         .map(|(id, b)| (id, Arc::new(running_backend(id, b, live))))
         .collect();
-    let default_entrypoints: Arc<[String]> = default_entrypoints.into();
+    let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
-            let entrypoints = match frontend.entrypoints.is_empty() {
+            let served_at = match frontend.entrypoints.is_empty() {
                 true => Arc::clone(&default_entrypoints),
                 false => frontend.entrypoints.as_slice().into(),
             };
             let backend = backends.get(&frontend.backend);
             let backend = Arc::clone(backend.expect("the plan gives every frontend its backend"));
-            let parts = Parts { id, frontend, backend: &config.backends[&frontend.backend], live };
+            let asked = &config.backends[&frontend.backend];
+            let parts = Parts { id, frontend, backend: asked, live, entrypoints: entrypoints.all };
             Arc::new(Route {
                 id: id.clone(),
-                entrypoints,
+                entrypoints: served_at,
                 frontend: Arc::clone(frontend),
                 chain: chain(&parts),
                 priority: frontend.effective_priority(),

@@ -194,7 +194,7 @@ mod tests {
     use crate::live::Live;
     use crate::model::{BackendId, Exchange, FrontendId, Origin, ProviderName};
     use crate::rules::v1;
-    use crate::table::{Table, compile, plain};
+    use crate::table::{EntryPoints, Table, compile, plain};
 
     /// Rules over few hosts and paths, so that many of them meet.
     fn rule() -> impl Strategy<Value = (String, Option<i64>)> {
@@ -252,7 +252,8 @@ mod tests {
         let (servers, method) = (Servers::new(), Method::Wrr);
         let value = Backend { method, sticky: None, servers, wishes: None, origin };
         config.backends.insert(backend, Arc::new(value));
-        compile(1, Arc::new(config), Arc::from([]), &Live::default(), &["http".to_owned()])
+        let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
+        compile(1, Arc::new(config), Arc::from([]), &Live::default(), entrypoints)
     }
 
     proptest! {

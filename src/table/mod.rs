@@ -3,6 +3,7 @@
 mod chain;
 mod compile;
 mod handling;
+mod headers;
 mod index;
 pub mod plain;
 mod published;
@@ -11,7 +12,7 @@ mod running;
 use std::sync::Arc;
 
 pub use chain::entry_chain;
-pub use compile::compile;
+pub use compile::{EntryPoints, compile};
 pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};
@@ -52,6 +53,12 @@ impl Table {
 impl Default for Table {
     /// The empty table before the first: nobody is known.
     fn default() -> Self {
-        compile(0, Arc::default(), Arc::default(), &crate::live::Live::default(), &[])
+        compile(
+            0,
+            Arc::default(),
+            Arc::default(),
+            &crate::live::Live::default(),
+            EntryPoints::default(),
+        )
     }
 }

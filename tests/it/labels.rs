@@ -198,6 +198,21 @@ const FIXTURES: &[(&str, &str, &str)] = &[
             "customBrowserXSSValue":"w","contentSecurityPolicy":"x","publicKey":"y","referrerPolicy":"z",
             "isDevelopment":true}"#,
     ),
+    // Herder's own.
+    (
+        "traefik.frontend.headers.accessControlAllowOrigin=https://A.test:443,http://b.test:81 \
+         traefik.frontend.headers.accessControlAllowMethods=PUT,DELETE \
+         traefik.frontend.headers.accessControlAllowHeaders=X-A \
+         traefik.frontend.headers.accessControlExposeHeaders=X-B \
+         traefik.frontend.headers.accessControlAllowCredentials=true \
+         traefik.frontend.headers.accessControlMaxAge=600",
+        "f/headers",
+        r#"{"accessControlAllowOrigin":["https://a.test","http://b.test:81"],
+            "accessControlAllowMethods":["PUT","DELETE"],"accessControlAllowHeaders":["X-A"],
+            "accessControlExposeHeaders":["X-B"],"accessControlAllowCredentials":true,"accessControlMaxAge":600}"#,
+    ),
+    ("traefik.frontend.compress=true", "f/compress", "true"),
+    ("traefik.frontend.compress=false", "f/compress", ""),
     ("traefik.frontend.passTLSCert=true", "f/passTLSCert", "true"),
     (
         "traefik.frontend.passTLSClientCert.pem=true traefik.frontend.passTLSClientCert.infos.notBefore=true \

@@ -13,6 +13,7 @@ mod docs;
 mod end_to_end;
 mod files;
 mod framing;
+mod headers;
 mod http1;
 mod labels;
 mod layers;

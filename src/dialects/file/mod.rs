@@ -14,7 +14,7 @@ use leaves::raw;
 
 use super::Reading;
 use super::reader::{cookie_of, is_guard};
-use super::values::{Raw, backend_wishes, boolean, frontend_wishes, split_list};
+use super::values::{Raw, backend_wishes, boolean, frontend_wishes, split_list, together};
 use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Sticky};
 use crate::document::{Node, Place, Table, Value};
 use crate::middleware::{Closed, Middleware};
@@ -239,6 +239,9 @@ impl<'d> FileReader<'d> {
             }
             number
         });
+        for (path, why, hint) in together(&values) {
+            self.error(place, format!("{name}.{path}: {why}."), hint);
+        }
         let wishes = frontend_wishes(&values);
         let entrypoints = self.entrypoints(&name, table)?;
         let frontend = Frontend {

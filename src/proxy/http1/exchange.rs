@@ -530,11 +530,17 @@ fn begin<'t>(
         Some(_) => None,
     };
     if let (Some(route), Some(server)) = (route, server) {
-        // The server sees the client's host, or its own address where it wants that, or there is none.
+        if let Some(record) = &mut course.record {
+            record.asks(&mut exchange, server);
+        }
+        // The server sees the host that a step gave it, the client's, or its own address where it wants that, or there is
+        // none.
         let own_host;
-        let host = match route.frontend.pass_host_header && !target.authority.is_empty() {
-            true => target.authority,
-            false => {
+        let given = exchange.changes().and_then(|changes| changes.host.as_deref());
+        let passed = route.frontend.pass_host_header && !target.authority.is_empty();
+        let host = match given.or(passed.then_some(target.authority)) {
+            Some(host) => host,
+            None => {
                 own_host = match &server.host {
                     None => server.addr.to_string(),
                     Some(host) => format!("{host}:{}", server.addr.port()),
@@ -542,9 +548,6 @@ fn begin<'t>(
                 &own_host
             }
         };
-        if let Some(record) = &mut course.record {
-            record.asks(&mut exchange, server);
-        }
         let hop = Hop { forwarder: &way_in.forwarder, client: address, host };
         request.write(&exchange, &hop, out);
     }

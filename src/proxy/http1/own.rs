@@ -114,6 +114,7 @@ impl Own<'_> {
 /// What stands beside a status: for people, and may be empty (RFC 9112, section 4).
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         404 => "Not Found",
         _ => words(status).trim_end().trim_start_matches("401 "),
     }
@@ -145,6 +146,8 @@ fn words(status: u16) -> &'static str {
     match status {
         301 => "Moved Permanently\n",
         302 => "Found\n",
+        307 => "Temporary Redirect\n",
+        308 => "Permanent Redirect\n",
         400 => "Bad Request\n",
         401 => "401 Unauthorized\n",
         403 => "Forbidden\n",

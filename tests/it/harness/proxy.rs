@@ -8,7 +8,7 @@ use herder::control::{Phase, State, View};
 use herder::model::{BackendId, FrontendId, Origin, ProviderName};
 use herder::proxy::{Proxy, Running};
 use herder::rules::v1;
-use herder::settings::{HTTP_ENTRYPOINT, Settings, Typed};
+use herder::settings::{Settings, Typed};
 use herder::table::compile;
 
 /// A proxy that serves.
@@ -46,8 +46,9 @@ impl Serving {
     /// Puts another config into force.
     pub(crate) fn publish(&self, config: Config) {
         let revision = 1 + self.revision.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (live, entry) = (&self.state.live, [HTTP_ENTRYPOINT.to_owned()]);
-        let table = compile(revision, Arc::new(config), Arc::from([]), live, &entry);
+        let entrypoints = (&*self.state.settings).into();
+        let live = &self.state.live;
+        let table = compile(revision, Arc::new(config), Arc::from([]), live, entrypoints);
         self.state.publish(View { table: Arc::new(table), ..View::default() });
         self.state.enter(Phase::Ready);
     }
