@@ -17,8 +17,8 @@ pub use frontend::Frontend;
 pub use wishes::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
-    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, TimeoutsWish, UsersAuth,
-    hide_password,
+    HealthCheck, MaintenanceWish, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding,
+    TimeoutsWish, UsersAuth, hide_password,
 };
 
 use crate::model::{BackendId, FrontendId};

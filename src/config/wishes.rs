@@ -98,6 +98,21 @@ pub struct FrontendWishes {
     /// Who is asked for a name.
     #[serde(skip_serializing_if = "is_default")]
     pub auth: Option<Auth>,
+    /// Its servers are being worked on. 1.7 has no such thing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub maintenance: Option<MaintenanceWish>,
+}
+
+/// Servers are being worked on.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceWish {
+    /// How long it may take: `10m`; nothing where nobody knows.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry_after: String,
+    /// Addresses and networks that may pass.
+    #[serde(skip_serializing_if = "is_default")]
+    pub except: Vec<String>,
 }
 
 /// What a backend asks for besides its servers and its method.

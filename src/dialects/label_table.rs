@@ -2,7 +2,7 @@
 
 use super::labels::Kind::{
     Breaker, Duration, Expression, Extractor, Flag, Headers, List, Networks, Number, Retry,
-    Statuses, Text,
+    Statuses, Switch, Text,
 };
 use super::labels::Support::{Later, Protects, Served};
 use super::labels::{Kind, Label, Support};
@@ -134,7 +134,7 @@ pub const LABELS: &[Label] = &[
     label(
         "traefik.backend.circuitbreaker.expression",
         Breaker,
-        Later,
+        Served,
         "",
         "when its servers are left alone: `NetworkErrorRatio() > 0.5`",
     ),
@@ -183,14 +183,14 @@ pub const LABELS: &[Label] = &[
     label(
         "traefik.backend.maxconn.amount",
         Number,
-        Later,
+        Served,
         "",
         "requests that may be under way at once",
     ),
     label(
         "traefik.backend.maxconn.extractorfunc",
         Extractor,
-        Later,
+        Served,
         "`request.host`",
         "what they are counted by: `client.ip`, `request.host`, `request.header.NAME`",
     ),
@@ -415,25 +415,39 @@ pub const LABELS: &[Label] = &[
     label(
         "traefik.frontend.rateLimit.extractorFunc",
         Extractor,
-        Later,
+        Served,
         "",
         "what requests are counted by: `client.ip`, `request.host`, `request.header.NAME`",
     ),
     label(
         "traefik.frontend.rateLimit.rateSet.*.period",
         Duration,
-        Later,
+        Served,
         "",
         "time over which is counted",
     ),
     label(
         "traefik.frontend.rateLimit.rateSet.*.average",
         Number,
-        Later,
+        Served,
         "",
         "requests in that time",
     ),
-    label("traefik.frontend.rateLimit.rateSet.*.burst", Number, Later, "", "requests at once"),
+    label("traefik.frontend.rateLimit.rateSet.*.burst", Number, Served, "", "requests at once"),
+    label(
+        "traefik.frontend.maintenance",
+        Switch,
+        Served,
+        "`false`",
+        "whether it answers 503 in the place of its servers; or for about how long: `10m`",
+    ),
+    label(
+        "traefik.frontend.maintenanceExcept",
+        Networks,
+        Served,
+        "",
+        "addresses and networks that reach its servers all the same, a comma-separated list",
+    ),
     label(
         "traefik.frontend.redirect.entryPoint",
         Text,
@@ -829,28 +843,28 @@ pub const LABELS: &[Label] = &[
     label(
         "traefik.ratelimit.enable",
         Flag,
-        Later,
+        Served,
         "`false`",
         "rancher-tools: limits by client address",
     ),
     label(
         "traefik.ratelimit.period",
         Duration,
-        Later,
+        Served,
         "`10s`",
         "rancher-tools: limits by client address",
     ),
     label(
         "traefik.ratelimit.average",
         Number,
-        Later,
+        Served,
         "`100`",
         "rancher-tools: limits by client address",
     ),
     label(
         "traefik.ratelimit.burst",
         Number,
-        Later,
+        Served,
         "`200`",
         "rancher-tools: limits by client address",
     ),

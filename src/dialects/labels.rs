@@ -43,6 +43,8 @@ pub enum Kind {
     Statuses,
     /// What requests are counted by: `client.ip`, `request.host`, `request.header.NAME`.
     Extractor,
+    /// `true`, `false`, or how long: `10m`.
+    Switch,
 }
 
 /// One label, or a family of them.

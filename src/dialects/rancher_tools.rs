@@ -6,16 +6,19 @@
 use super::Reading;
 use super::reader::{Enabled, Reader, full_name};
 use super::servers::{ServerNames, Wish};
-use super::values::frontend_wishes;
-use crate::config::{Backend, Frontend, FrontendWishes, Method};
-use crate::middleware::{Closed, Middleware, StripPrefix};
+use super::values::{Misfit, backend_wishes, frontend_wishes};
+use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Rate, RateLimit};
+use crate::middleware::{Closed, Middleware, Rate as MeantRate, StripPrefix};
 use crate::model::{BackendId, FrontendId, Kind, Outcome, Problem};
 use crate::rules::{Matcher, PathPattern, Rule, Sort, Template};
+use crate::settings::duration;
 
 /// The dialect's own defaults.
 const PORT: u16 = 80;
 const WEIGHT: u32 = 5;
 const PRIORITY: i64 = 5;
+/// `traefik.tmpl`: what a limit is where its labels do not say.
+const RATE: Rate = Rate { period: 10_000_000_000, average: 100, burst: 200 };
 
 /// Reads a service: a frontend for its hosts, one for its host patterns, one backend.
 pub(super) fn read(mut reader: Reader<'_>) -> Reading {
@@ -34,13 +37,15 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if let Some(label) = wanted.protection {
         chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }
-    let wishes = frontend_wishes(&wanted.frontend);
     let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());
     let patterns = Some(patterns(&mut reader)).filter(|patterns| !patterns.is_empty());
     let priority = reader
         .number("traefik.priority", 1, i64::MAX)
         .or_else(|| reader.number("traefik.frontend.priority", 1, i64::MAX))
         .unwrap_or(PRIORITY);
+    let backend_wishes = backend_wishes(&wanted.backend);
+    let mut wishes = frontend_wishes(&wanted.frontend);
+    wishes.rate_limit = rate_limit(&mut reader).or(wishes.rate_limit);
     let template = Frontend {
         entrypoints: reader.entrypoints(),
         rule: Rule::new("", Vec::new()),
@@ -77,11 +82,38 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         method: reader.method(Method::Drr),
         sticky: reader.sticky(&name),
         servers,
-        wishes: None,
+        wishes: Some(Box::new(backend_wishes))
+            .filter(|wishes| **wishes != BackendWishes::default()),
         origin: reader.origin.clone(),
     };
     reader.backend(backend, value);
     reader.finish()
+}
+
+/// The limit by the client's address, where one is switched on.
+fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
+    if reader.boolean("traefik.ratelimit.enable") != Some(true) {
+        return None;
+    }
+    let average = reader.number("traefik.ratelimit.average", 1, i64::MAX).unwrap_or(RATE.average);
+    let burst = reader.number("traefik.ratelimit.burst", 1, i64::MAX).unwrap_or(RATE.burst);
+    let key = "traefik.ratelimit.period";
+    let mut rate = Rate { average, burst, ..RATE };
+    if let Some(text) = reader.label(key) {
+        let period = duration(text).map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        let period = period.and_then(|period| {
+            MeantRate::new(period, average, burst).map(|_| period).map_err(|_| "it is 0".to_owned())
+        });
+        match period {
+            Ok(period) => rate.period = period,
+            Err(why) => {
+                let hint = "Write 10s, 5m or 500ms.";
+                reader.report_misfit(key, &Misfit { why: format!("\"{text}\": {why}"), hint });
+            }
+        }
+    }
+    let rateset = [("default".to_owned(), rate)].into();
+    Some(RateLimit { rateset, extractor_func: "client.ip".to_owned() })
 }
 
 /// This dialect serves containers and addresses outside; other kinds keep an empty backend.

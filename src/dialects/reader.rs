@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::values::{Raw, Values, boolean, together};
+use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits};
 use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Sticky};
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known};
@@ -384,12 +384,25 @@ impl<'a> Reader<'a> {
                 _ => Ok(()),
             };
         }
-        for (path, why, hint) in together(&wanted.frontend) {
-            let key = format!("traefik.frontend.{path}");
-            let what = format!("{}: {why}.", self.written(&key));
-            self.problem(Problem::error(&self.at(&key), what).hint(hint));
+        for (path, misfit) in frontend_misfits(&wanted.frontend) {
+            self.report_misfit(&format!("traefik.frontend.{path}"), &misfit);
+        }
+        for (path, misfit) in backend_misfits(&wanted.backend) {
+            self.report_misfit(&format!("traefik.backend.{path}"), &misfit);
         }
         wanted
+    }
+
+    /// Reports what is wrong with a family of labels, or with one of them.
+    pub(super) fn report_misfit(&mut self, key: &str, misfit: &Misfit) {
+        let is_own = |own: &String| self.service.labels.keys().any(|key| key.starts_with(own));
+        let key = self.segment_key(key).filter(is_own).unwrap_or_else(|| key.to_owned());
+        let what = format!("{key}: {}; it is left out.", misfit.why);
+        let problem = Problem::error(&self.origin.label(key), what).hint(misfit.hint);
+        // What the service says as a whole is read once for each of its segments.
+        if !self.problems.contains(&problem) {
+            self.problem(problem);
+        }
     }
 
     pub(super) fn frontend(&mut self, id: FrontendId, frontend: Frontend) {

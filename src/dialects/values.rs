@@ -8,11 +8,12 @@ use super::labels::{Kind, Label};
 use crate::config::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
     ClientTls, DnParts, ErrorPage, ForwardAuth, FrontendWishes, HeaderLines, HeadersWish,
-    HealthCheck, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding, TimeoutsWish, UsersAuth,
+    HealthCheck, MaintenanceWish, MaxConn, Rate, RateLimit, Redirect, ResponseForwarding,
+    TimeoutsWish, UsersAuth,
 };
 use crate::middleware::{
-    Cors, check_header_name, check_host, check_method, check_replacement, check_request_line,
-    check_response_line, check_value, origin,
+    Cors, Extractor, InFlight, Rate as MeantRate, check_header_name, check_host, check_method,
+    check_replacement, check_request_line, check_response_line, check_value, origin,
 };
 use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
@@ -172,7 +173,7 @@ fn fits(label: &Label, value: &Value) -> Result<(), Misfit> {
 
 /// What is wrong with values of a frontend that are good ones, each for itself: where it is told best, why, and what to
 /// write instead.
-pub(super) fn together(values: &Values) -> Vec<(&'static str, String, &'static str)> {
+fn together(values: &Values) -> Vec<(&'static str, String, &'static str)> {
     let mut wrong = Vec::new();
     let (regex, replacement) =
         (values.has_text("redirect.regex"), values.has_text("redirect.replacement"));
@@ -298,16 +299,17 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
                 }
             }
         }
-        Kind::Extractor => {
-            let header = text.strip_prefix("request.header.").unwrap_or_default();
-            match ["client.ip", "request.host"].contains(&text.as_str()) || !header.is_empty() {
-                true => Ok(Value::Text(text)),
-                false => misfit(
-                    quoted("is nothing that requests are counted by"),
-                    "Write client.ip, request.host or request.header.NAME.",
-                ),
+        Kind::Extractor => match Extractor::parse(&text) {
+            Ok(_) => Ok(Value::Text(text)),
+            Err(why) => misfit(why, "Write client.ip, request.host or request.header.NAME."),
+        },
+        Kind::Switch => match (boolean(&text), duration(&text)) {
+            (Some(flag), _) => Ok(Value::Flag(flag)),
+            (None, Ok(_)) => Ok(Value::Text(text)),
+            (None, Err(_)) => {
+                misfit(quoted("is neither true nor false nor a time"), "Write true, false or 10m.")
             }
-        }
+        },
         Kind::Text | Kind::List | Kind::Networks | Kind::Statuses => Ok(Value::Text(text)),
     }
 }
@@ -371,7 +373,43 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
         redirect: redirect(v),
         compress: v.flag("compress"),
         auth: auth(v),
+        maintenance: maintenance(v),
     }
+}
+
+/// What is wrong with values that fit their labels each for itself: below which key, and what.
+pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
+    let wrong = together(v).into_iter();
+    let mut misfits: Vec<(String, Misfit)> =
+        wrong.map(|(path, why, hint)| (path.to_owned(), Misfit { why, hint })).collect();
+    for name in v.names("rateLimit.rateSet") {
+        let Rate { period, average, burst } = rate(v, name);
+        if let Err(why) = MeantRate::new(period, average, burst) {
+            let hint = "Write a period, an average and a burst, each above 0.";
+            misfits.push((format!("rateLimit.rateSet.{name}"), Misfit { why, hint }));
+        }
+    }
+    if v.has("rateLimit.rateSet") && !v.has("rateLimit.extractorFunc") {
+        let why = "nothing says what requests are counted by".to_owned();
+        let hint = "Set rateLimit.extractorFunc, to client.ip for example.";
+        misfits.push(("rateLimit.rateSet".to_owned(), Misfit { why, hint }));
+    }
+    if !v.has("rateLimit.rateSet") && v.has("rateLimit.extractorFunc") {
+        let why = "there is no rate".to_owned();
+        let hint = "Set rateLimit.rateSet.NAME.period, average and burst.";
+        misfits.push(("rateLimit.extractorFunc".to_owned(), Misfit { why, hint }));
+    }
+    misfits
+}
+
+/// The same for a backend.
+pub(super) fn backend_misfits(v: &Values) -> Vec<(String, Misfit)> {
+    let amount = v.number("maxconn.amount");
+    let why = InFlight::amount(amount).err().filter(|_| amount != 0);
+    let misfit = |why| {
+        ("maxconn.amount".to_owned(), Misfit { why, hint: "Write 1 or more, or 0 for no bound." })
+    };
+    why.map(misfit).into_iter().collect()
 }
 
 /// What a backend asks for besides its servers and its method (Traefik 1.7, provider/label/partial.go).
@@ -462,6 +500,12 @@ fn rate(v: &Values, name: &str) -> Rate {
         average: v.number(&format!("rateLimit.rateSet.{name}.average")),
         burst: v.number(&format!("rateLimit.rateSet.{name}.burst")),
     }
+}
+
+fn maintenance(v: &Values) -> Option<MaintenanceWish> {
+    let retry_after = v.text("maintenance");
+    let is_on = v.flag("maintenance") || !retry_after.is_empty();
+    is_on.then(|| MaintenanceWish { retry_after, except: v.list("maintenanceExcept") })
 }
 
 fn redirect(v: &Values) -> Option<Redirect> {

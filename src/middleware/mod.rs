@@ -1,23 +1,36 @@
 //! Steps on a request's way, each one file: what a user may set, what it does, its tests. No I/O.
 
 mod add_prefix;
+mod circuit_breaker;
 mod closed;
 mod compress;
 mod cors;
+mod extractor;
 mod headers;
+mod in_flight;
+mod maintenance;
+mod rate_limit;
 mod redirect;
 mod replace_path;
 mod secure;
+#[cfg(test)]
+mod shelf;
 mod strip_prefix;
 #[cfg(test)]
 mod testing;
 mod trailing_slash;
+mod window;
 
 pub use add_prefix::AddPrefix;
+pub use circuit_breaker::CircuitBreaker;
 pub use closed::Closed;
 pub use compress::Compress;
 pub use cors::{Cors, check_header_name, check_method, origin};
+pub use extractor::Extractor;
 pub use headers::{Headers, check_host, check_request_line, check_response_line, check_value};
+pub use in_flight::InFlight;
+pub use maintenance::Maintenance;
+pub use rate_limit::{Rate, RateLimit};
 pub use redirect::{Redirect, Target, check_replacement};
 pub use replace_path::{ReplacePath, ReplacePathRegex};
 pub use secure::Secure;

@@ -39,9 +39,9 @@ pub struct RetryExpression {
 /// Tests, joined.
 #[derive(Clone, Debug, PartialEq)]
 enum Tree<T> {
-    Any(Vec<Tree<T>>),
-    All(Vec<Tree<T>>),
-    Not(Box<Tree<T>>),
+    Any(Vec<Self>),
+    All(Vec<Self>),
+    Not(Box<Self>),
     Test(T),
 }
 
@@ -176,7 +176,7 @@ impl<T> Tree<T> {
 }
 
 impl Operator {
-    fn holds<N: PartialOrd>(self, value: N, bound: N) -> bool {
+    fn holds<N: PartialOrd + Copy>(self, value: N, bound: N) -> bool {
         match self {
             Self::AtLeast => value >= bound,
             Self::AtMost => value <= bound,
@@ -368,7 +368,7 @@ impl<'t> Parser<'t> {
             ("<", Operator::Below),
         ];
         let found = operators.into_iter().find(|(sign, _)| self.eat(sign));
-        let compared = || format!("{name}() is compared with nothing; write {name}() > 1");
+        let compared = || format!("{name}() is compared with nothing");
         found.map(|(_, operator)| operator).ok_or_else(compared)
     }
 

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 
 use super::headers;
-use crate::config::{Backend, Frontend};
+use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes};
 use crate::live::Live;
-use crate::middleware::{Compress, Handler, Middleware};
+use crate::middleware::{
+    CircuitBreaker, Compress, Extractor, Handler, InFlight, Maintenance, Middleware, Rate,
+    RateLimit,
+};
 use crate::model::FrontendId;
-use crate::settings::EntryPoint;
+use crate::rules::BreakerExpression;
+use crate::settings::{EntryPoint, duration};
 
 /// What there is to make a chain of.
 pub(super) struct Parts<'a> {
@@ -26,17 +30,75 @@ pub(super) struct Parts<'a> {
 
 /// All steps, in order.
 pub(super) fn chain(parts: &Parts<'_>) -> Box<[Arc<dyn Handler>]> {
-    let _ = (parts.id, parts.backend);
     let by_rule = parts.frontend.chain.iter().map(Middleware::start);
-    let Some(wishes) = parts.frontend.wishes.as_deref() else { return by_rule.collect() };
+    if parts.frontend.wishes.is_none() && parts.backend.wishes.is_none() {
+        return by_rule.collect();
+    }
+    let headers = parts.frontend_wishes().and_then(|wishes| wishes.headers.as_ref());
     let by_wish = [
-        wishes.compress.then(|| Arc::new(Compress::new(parts.live)) as Arc<dyn Handler>),
-        wishes.redirect.as_ref().and_then(|wish| headers::redirect(wish, parts.entrypoints)),
-        wishes.headers.as_ref().and_then(headers::custom),
-        wishes.headers.as_ref().and_then(headers::secure),
-        wishes.headers.as_ref().and_then(headers::cors),
+        compress(parts),
+        redirect(parts),
+        headers.and_then(headers::custom),
+        headers.and_then(headers::secure),
+        headers.and_then(headers::cors),
+        circuit_breaker(parts),
+        in_flight(parts),
+        rate_limit(parts),
     ];
-    by_rule.chain(by_wish.into_iter().flatten()).collect()
+    maintenance(parts).into_iter().chain(by_rule).chain(by_wish.into_iter().flatten()).collect()
+}
+
+/// A step, where it is asked for and can be made. What cannot be read was reported where it was written.
+type Step = Option<Arc<dyn Handler>>;
+
+impl Parts<'_> {
+    fn frontend_wishes(&self) -> Option<&FrontendWishes> {
+        self.frontend.wishes.as_deref()
+    }
+
+    fn backend_wishes(&self) -> Option<&BackendWishes> {
+        self.backend.wishes.as_deref()
+    }
+}
+
+fn maintenance(parts: &Parts<'_>) -> Step {
+    let wish = parts.frontend_wishes()?.maintenance.as_ref()?;
+    let retry_after_s = duration(&wish.retry_after).map(|time| time.as_secs().max(1));
+    Some(Arc::new(Maintenance {
+        retry_after_s: retry_after_s.unwrap_or(Maintenance::RETRY_AFTER_S),
+        except: wish.except.iter().filter_map(|text| Maintenance::network(text)).collect(),
+    }))
+}
+
+fn compress(parts: &Parts<'_>) -> Step {
+    let is_wanted = parts.frontend_wishes()?.compress;
+    is_wanted.then(|| Arc::new(Compress::new(parts.live)) as _)
+}
+
+fn redirect(parts: &Parts<'_>) -> Step {
+    headers::redirect(parts.frontend_wishes()?.redirect.as_ref()?, parts.entrypoints)
+}
+
+fn circuit_breaker(parts: &Parts<'_>) -> Step {
+    let wish = parts.backend_wishes()?.circuit_breaker.as_ref()?;
+    let expression = BreakerExpression::parse(&wish.expression).ok()?;
+    let backend = parts.frontend.backend.to_string();
+    Some(Arc::new(CircuitBreaker::new(expression, &backend, parts.live)))
+}
+
+fn in_flight(parts: &Parts<'_>) -> Step {
+    let wish = parts.backend_wishes()?.max_conn.as_ref()?;
+    let by = Extractor::parse(&wish.extractor_func).ok()?;
+    let backend = parts.frontend.backend.to_string();
+    Some(Arc::new(InFlight::new(wish.amount, by, &backend, parts.live).ok()?))
+}
+
+fn rate_limit(parts: &Parts<'_>) -> Step {
+    let wish = parts.frontend_wishes()?.rate_limit.as_ref()?;
+    let by = Extractor::parse(&wish.extractor_func).ok()?;
+    let rates = wish.rateset.values().map(|rate| Rate::new(rate.period, rate.average, rate.burst));
+    let rates = rates.filter_map(Result::ok).collect();
+    Some(Arc::new(RateLimit::new(rates, by, &parts.id.to_string(), parts.live).ok()?))
 }
 
 /// The steps of an entry point: every request that comes in by it goes through them, whether a frontend takes it or not,

@@ -147,6 +147,8 @@ fn the_limits_are_those_of_the_code() {
     let written: Vec<(String, String)> =
         row.captures_iter(page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
     assert_eq!(written, expected.map(|(name, value)| (name.to_owned(), value)));
+    let clients = format!("| {}, each", count(herder::middleware::RateLimit::CLIENTS_MAX));
+    assert!(page.contains(&clients), "{clients} is not in docs/limits.md");
 }
 
 #[test]
@@ -218,7 +220,8 @@ fn the_files_of_the_pages_are_good_ones() {
         count += 1;
     }
     let files = include_str!("../../docs/files.md");
-    for found in block.captures_iter(files) {
+    let limits = include_str!("../../docs/limits-and-breakers.md");
+    for found in block.captures_iter(files).chain(block.captures_iter(limits)) {
         let tree = herder::document::Language::Toml.parse(&found[1]).expect("TOML");
         let document = herder::model::Document {
             name: "rules.toml".into(),
@@ -231,7 +234,7 @@ fn the_files_of_the_pages_are_good_ones() {
         assert_eq!(reading.fragment.frontends.len(), 1);
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
 }
 
 /// The commands of the migration, beside its own file. Other containers of this machine may have problems: that is no failure

@@ -159,6 +159,13 @@ const FIXTURES: &[(&str, &str, &str)] = &[
     ),
     ("traefik.frontend.rateLimit.rateSet.a.burst=8", "f/ratelimit", ""),
     (
+        "traefik.frontend.maintenance=10m traefik.frontend.maintenanceExcept=10.0.0.0/8,10.1.2.3",
+        "f/maintenance",
+        r#"{"retryAfter":"10m","except":["10.0.0.0/8","10.1.2.3"]}"#,
+    ),
+    ("traefik.frontend.maintenance=true", "f/maintenance", "{}"),
+    ("traefik.frontend.maintenance=0 traefik.frontend.maintenanceExcept=::1", "f/maintenance", ""),
+    (
         "traefik.frontend.redirect.entryPoint=https traefik.frontend.redirect.permanent=true",
         "f/redirect",
         r#"{"entryPoint":"https","permanent":true}"#,

@@ -18,6 +18,7 @@ mod http1;
 mod labels;
 mod layers;
 mod licences;
+mod limits;
 mod proxy;
 mod quickstart;
 mod rancher;

@@ -14,9 +14,12 @@ use leaves::raw;
 
 use super::Reading;
 use super::reader::{cookie_of, is_guard};
-use super::values::{Raw, backend_wishes, boolean, frontend_wishes, split_list, together};
+use super::values::{
+    Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
+    split_list,
+};
 use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Sticky};
-use crate::document::{Node, Place, Table, Value};
+use crate::document::{Entry, Node, Place, Table, Value};
 use crate::middleware::{Closed, Middleware};
 use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
 use crate::rules::{Rule, v1};
@@ -132,6 +135,7 @@ impl<'d> FileReader<'d> {
         let name = format!("backends.{key}");
         let (values, _) = self.values(&name, table, "backend", &["servers", "loadBalancer"]);
         let (method, sticky) = self.balancer(&name, key, table);
+        self.report_misfits(&name, place, table, backend_misfits(&values));
         let wishes = backend_wishes(&values);
         let servers = self.servers(&name, table);
         let backend = Backend {
@@ -145,6 +149,28 @@ impl<'d> FileReader<'d> {
             .fragment
             .backends
             .push((BackendId::new(ProviderName::File, key), Arc::new(backend)));
+    }
+
+    /// Reports what is wrong with values together, each as near to them as can be.
+    fn report_misfits(
+        &mut self,
+        name: &str,
+        place: Place,
+        table: &Table,
+        misfits: Vec<(String, Misfit)>,
+    ) {
+        for (path, Misfit { why, hint }) in misfits {
+            let (mut inner, mut place, mut shown) = (Some(table), place, name.to_owned());
+            for key in path.split('.') {
+                let is_it = |entry: &&Entry| entry.key.eq_ignore_ascii_case(key);
+                let entry = inner.and_then(|table| table.entries().find(is_it));
+                // As it was written, where it was.
+                shown = format!("{shown}.{}", entry.map_or(key, |entry| &entry.key));
+                inner = entry.and_then(|entry| entry.node.as_table());
+                place = entry.map_or(place, |entry| entry.node.place);
+            }
+            self.error(place, format!("{shown}: {why}; it is left out."), hint);
+        }
     }
 
     fn balancer(&mut self, name: &str, key: &str, table: &Table) -> (Method, Option<Sticky>) {
@@ -239,9 +265,7 @@ impl<'d> FileReader<'d> {
             }
             number
         });
-        for (path, why, hint) in together(&values) {
-            self.error(place, format!("{name}.{path}: {why}."), hint);
-        }
+        self.report_misfits(&name, place, table, frontend_misfits(&values));
         let wishes = frontend_wishes(&values);
         let entrypoints = self.entrypoints(&name, table)?;
         let frontend = Frontend {

@@ -165,8 +165,9 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
     };
     if let Some(changes) = course.changes.as_mut().filter(|changes| !changes.followers.is_empty()) {
         let Done { status, is_network_error, reached_server, .. } = done;
-        let took_us = worker.clock.now_us().saturating_sub(course.tally.began_us());
-        let now_ms = worker.clock.now_ms();
+        let ended_us = worker.clock.now_us();
+        let (took_us, now_ms) =
+            (ended_us.saturating_sub(course.tally.began_us()), as_now_ms(ended_us));
         let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
         changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
     }
@@ -212,6 +213,11 @@ async fn stand_in(
         }
     }
     refuse(worker, client, refusal, course).await
+}
+
+/// As [`Clock::now_ms`](crate::proxy::clock::Clock::now_ms) counts.
+pub(super) fn as_now_ms(now_us: u64) -> u64 {
+    now_us / 1_000 + 1
 }
 
 async fn refuse(
@@ -461,7 +467,7 @@ fn begin<'t>(
         port: peer.port(),
         is_trusted: way_in.forwarder.trusts(peer.ip()),
         is_tls: false,
-        now_ms: worker.clock.now_ms(),
+        now_ms: course.tally.began_ms(),
         random: || fastrand::u64(..),
     };
     let mut route = table.lookup(&exchange);

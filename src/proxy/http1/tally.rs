@@ -1,6 +1,7 @@
 //! What is counted of a request, at its beginning and at its end: once for everybody whom it concerns.
 
 use super::connection::Client;
+use super::exchange::as_now_ms;
 use super::head::Span;
 use super::own;
 use super::request::Request;
@@ -44,6 +45,11 @@ impl Tally {
 
     pub(super) fn began_us(&self) -> u64 {
         self.began_us
+    }
+
+    /// When its head was there, by the worker's clock, between two of its ticks: steps that count by time need it so.
+    pub(super) fn began_ms(&self) -> u64 {
+        as_now_ms(self.began_us)
     }
 
     /// A request that was read, on its way to this frontend. Said again it changes nothing.

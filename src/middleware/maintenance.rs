@@ -1,0 +1,96 @@
+//! Answers in the place of servers that are being worked on.
+//!
+//! Everybody gets 503, and is told when to come again; those who do the work may pass.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::middleware::{Answer, Flow, Handler};
+use crate::model::Exchange;
+
+/// `traefik.frontend.maintenance: 10m`, `traefik.frontend.maintenanceExcept: 10.0.0.0/8`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Maintenance {
+    /// When it is worth to come again, in seconds.
+    pub retry_after_s: u64,
+    /// Who may pass.
+    pub except: Vec<IpNet>,
+}
+
+impl Maintenance {
+    /// When it is worth to come again where nobody says, in seconds.
+    pub const RETRY_AFTER_S: u64 = 60;
+
+    /// An address, or a network.
+    pub fn network(text: &str) -> Option<IpNet> {
+        let address = || Some(text.parse::<IpAddr>().ok()?.into());
+        text.parse().ok().or_else(address)
+    }
+}
+
+/// What people see.
+const PAGE: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width\"><title>Maintenance</title>\
+    <body style=\"font:1.1em system-ui,sans-serif;margin:20vh auto;max-width:30em;padding:0 1em\">\
+    <h1>Maintenance</h1><p>This service is being worked on. Please come again in a while.</p></body></html>\n";
+
+impl Handler for Maintenance {
+    fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
+        let ip = exchange.client_ip().to_canonical();
+        if self.except.iter().any(|network| network.contains(&ip)) {
+            return Flow::Continue;
+        }
+        let mut answer = Answer::new(503)
+            .line("Content-Type", "text/html; charset=utf-8")
+            .line("Cache-Control", "no-store")
+            .line("Retry-After", self.retry_after_s.to_string());
+        answer.body = Some(PAGE.as_bytes().to_vec());
+        Flow::Answer(answer)
+    }
+
+    fn describe(&self) -> String {
+        let networks: Vec<String> = self.except.iter().map(IpNet::to_string).collect();
+        match networks.is_empty() {
+            true => "maintenance".to_owned(),
+            false => format!("maintenance, except for {}", networks.join(", ")),
+        }
+    }
+
+    fn acts(&self, _: u64) -> Option<String> {
+        Some("in maintenance: answers 503".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(except: &[&str], ip: &str, passes: bool) {
+        let except =
+            except.iter().map(|text| Maintenance::network(text).expect("a network")).collect();
+        let step = Maintenance { retry_after_s: 600, except };
+        let mut exchange = Exchange::new("http", "GET", "web.local", "/", &());
+        exchange.sender.ip = ip.parse().expect("an address");
+        match step.on_request(&mut exchange) {
+            Flow::Continue => assert!(passes, "{ip} passes"),
+            Flow::Answer(answer) => {
+                assert!(!passes, "{ip} does not pass");
+                assert_eq!(answer.status, 503);
+                assert!(answer.lines.contains(&("Retry-After".into(), "600".to_owned())));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn those_who_do_the_work_pass() {
+        check(&[], "10.0.0.1", false);
+        check(&["10.0.0.0/8", "2001:db8::/32"], "10.0.0.1", true);
+        check(&["10.0.0.0/8", "2001:db8::/32"], "::ffff:10.0.0.1", true);
+        check(&["10.0.0.0/8", "2001:db8::/32"], "2001:db8::1", true);
+        check(&["10.0.0.0/8", "2001:db8::/32"], "192.0.2.1", false);
+        check(&["192.0.2.1"], "192.0.2.1", true);
+    }
+}
