@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use divan::Bencher;
+use herder::balance::Moment;
 use herder::config::Config;
 use herder::live::Live;
 use herder::model::{
@@ -12,7 +13,7 @@ use herder::model::{
 };
 use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
-use herder::table::{EntryPoints, Published, Table, compile};
+use herder::table::{EntryPoints, Published, Table, Tried, compile};
 
 const SIZES: &[u32] = &[1, 100, 1_000, 10_000];
 
@@ -149,6 +150,32 @@ fn lookup_by_rule<const SORT: usize>(bencher: Bencher<'_, '_>, services: u32) {
     bencher.bench_local(|| {
         let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", &host, &path, &());
         table.lookup(&exchange).expect("one takes it").priority
+    });
+}
+
+/// Which of ten servers takes a request, by each method.
+#[divan::bench(args = ["wrr", "drr", "leastconn", "p2c", "ewma", "hash"])]
+fn pick_of_ten(bencher: Bencher<'_, '_>, method: &str) {
+    let mut snapshot = snapshot(1);
+    let mut service = Service::clone(&snapshot.services[0]);
+    let first = service.instances[0].clone();
+    service.instances = (1..=10)
+        .map(|n| {
+            let mut instance = Instance { id: format!("id-{n}").into(), ..first.clone() };
+            instance.addresses[0].ip = [10, 0, 0, n].into();
+            instance
+        })
+        .collect();
+    let label = "traefik.backend.loadbalancer.method";
+    service.labels.insert(label.to_owned(), method.to_owned());
+    snapshot.services[0] = Arc::new(service);
+    let table = table(&snapshot, &Config::default(), &Live::default());
+    let backend = &table.routes()[0].backend;
+    assert_eq!(backend.servers().len(), 10);
+    let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", "web0.shop.local", "/", &());
+    let moment = Moment { now_ms: 1, random: || fastrand::u64(..) };
+    bencher.bench_local(|| {
+        backend.pick(&exchange, moment, &mut Tried::default()).map(|server| server.addr)
     });
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Backend, Config, Frontend};
+use crate::config::{Backend, Config, CookieScope, Frontend, Method, Sticky};
 use crate::model::ProviderName;
 
 /// One provider's frontends and backends. Frontends that name no entry points are at the default ones.
@@ -41,6 +41,26 @@ fn backend(backend: &Backend) -> Value {
         if sticky.is_deprecated {
             balancer["sticky"] = json!(true);
         }
+    }
+    // Our own words stand there only where they say something.
+    if let Some(Sticky { scope, .. }) = &backend.sticky {
+        let usual = CookieScope::default();
+        if scope.is_secure != usual.is_secure {
+            balancer["stickiness"]["secure"] = json!(scope.is_secure);
+        }
+        if scope.is_http_only != usual.is_http_only {
+            balancer["stickiness"]["httpOnly"] = json!(scope.is_http_only);
+        }
+        if scope.same_site != usual.same_site {
+            let same_site = scope.same_site.as_str().to_ascii_lowercase();
+            balancer["stickiness"]["sameSite"] = json!(same_site);
+        }
+    }
+    if let Method::Hash(key) = &backend.method {
+        balancer["hashKey"] = json!(key.to_string());
+    }
+    if !backend.slow_start.is_zero() {
+        balancer["slowStart"] = json!(format!("{:?}", backend.slow_start));
     }
     value["loadBalancer"] = balancer;
     value

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::{CookieScope, Sticky};
 use crate::live::ServerKey;
 
 /// The cookie value that stands for this server: 16 hexadecimal digits.
@@ -26,15 +27,19 @@ pub fn find<'c>(cookie_header: &'c [u8], name: &str) -> Option<&'c str> {
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()
 }
 
-/// The `Set-Cookie` value that makes a client come back: for the whole host, hidden from scripts.
-pub fn set_cookie(name: &str, value: &str) -> String {
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax")
+/// The `Set-Cookie` value that makes a client come back: for the whole host.
+pub fn set_cookie(sticky: &Sticky, value: &str) -> String {
+    let CookieScope { is_secure, is_http_only, same_site } = sticky.scope;
+    let http_only = if is_http_only { "; HttpOnly" } else { "" };
+    let secure = if is_secure { "; Secure" } else { "" };
+    let (name, same_site) = (&sticky.cookie, same_site.as_str());
+    format!("{name}={value}; Path=/{http_only}{secure}; SameSite={same_site}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Scheme;
+    use crate::config::{SameSite, Scheme};
     use crate::model::{BackendId, ProviderName};
 
     #[test]
@@ -43,6 +48,18 @@ mod tests {
         assert_eq!(find(b"sticky=\"abc\"", "sticky"), Some("abc"));
         assert_eq!(find(b"xsticky=abc", "sticky"), None);
         assert_eq!(find(b"\xff", "sticky"), None);
+    }
+
+    #[test]
+    fn the_cookie_says_to_whom_it_is_shown() {
+        let line = |scope| {
+            let cookie = "c".to_owned();
+            let sticky = Sticky { cookie, is_named_by_us: false, is_deprecated: false, scope };
+            set_cookie(&sticky, "v")
+        };
+        assert_eq!(line(CookieScope::default()), "c=v; Path=/; HttpOnly; SameSite=Lax");
+        let open = CookieScope { is_secure: true, is_http_only: false, same_site: SameSite::None };
+        assert_eq!(line(open), "c=v; Path=/; Secure; SameSite=None");
     }
 
     #[test]

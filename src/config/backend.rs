@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use litemap::LiteMap;
 
@@ -16,6 +18,8 @@ pub struct Backend {
     pub method: Method,
     /// Whether a client comes back to the server it had.
     pub sticky: Option<Sticky>,
+    /// How long the share of a server grows that has just come, or come back; zero gives it all of it at once.
+    pub slow_start: Duration,
     /// Only those that may get requests now.
     pub servers: Servers,
     /// What else it asks for, where it does.
@@ -73,29 +77,104 @@ impl Scheme {
     }
 }
 
-/// How the next server is chosen.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// How the next server is chosen. `wrr` and `drr` are Traefik 1.7's, the others our own.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Method {
     /// Smooth weighted round robin.
     #[default]
     Wrr,
-    /// Dynamic round robin: weighted round robin whose weights shrink for servers that fail.
+    /// Dynamic round robin: weights that shrink for servers that fail or are slow.
     Drr,
+    /// The fewest requests under way, by weight.
+    LeastConn,
+    /// The power of two choices: the one with less to do of two that are drawn by weight.
+    P2c,
+    /// The least time: how long answers take (peak-EWMA), times what is under way.
+    Ewma,
+    /// Always the same server for the same of these.
+    Hash(HashKey),
 }
 
 impl Method {
-    /// `wrr` or `drr`, as in Traefik's labels and API.
-    pub fn as_str(self) -> &'static str {
+    /// As it is written in labels and files.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Wrr => "wrr",
             Self::Drr => "drr",
+            Self::LeastConn => "leastconn",
+            Self::P2c => "p2c",
+            Self::Ewma => "ewma",
+            Self::Hash(_) => "hash",
         }
+    }
+
+    /// The method of this name, written in any case; `hash` by the client's address.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Wrr,
+            Self::Drr,
+            Self::LeastConn,
+            Self::P2c,
+            Self::Ewma,
+            Self::Hash(HashKey::ClientIp),
+        ];
+        all.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it looks at how long answers take.
+    pub fn is_timed(&self) -> bool {
+        matches!(self, Self::Drr | Self::Ewma)
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Hash(key) => write!(f, "hash of {key}"),
+            _ => f.write_str(self.as_str()),
+        }
+    }
+}
+
+/// What decides about the server where the method is `hash`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum HashKey {
+    /// The client's address.
+    ClientIp,
+    /// The host that is asked for.
+    Host,
+    /// The value of this header line (lower case).
+    Header(Arc<str>),
+    /// The value of this cookie.
+    Cookie(Arc<str>),
+}
+
+impl FromStr for HashKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = |name: &str| match is_token(name) {
+            true => Ok(name.into()),
+            false => Err(format!("\"{text}\" names no line of a head and no cookie")),
+        };
+        match (text, text.strip_prefix("request.header."), text.strip_prefix("request.cookie.")) {
+            ("client.ip", ..) => Ok(Self::ClientIp),
+            ("request.host", ..) => Ok(Self::Host),
+            (_, Some(header), _) => Ok(Self::Header(name(&header.to_ascii_lowercase())?)),
+            (_, _, Some(cookie)) => Ok(Self::Cookie(name(cookie)?)),
+            _ => Err(format!("\"{text}\" is nothing that a server is chosen by")),
+        }
+    }
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientIp => f.write_str("client.ip"),
+            Self::Host => f.write_str("request.host"),
+            Self::Header(name) => write!(f, "request.header.{name}"),
+            Self::Cookie(name) => write!(f, "request.cookie.{name}"),
+        }
     }
 }
 
@@ -108,4 +187,82 @@ pub struct Sticky {
     pub is_named_by_us: bool,
     /// Whether it was asked for by the word of Traefik 1.2, `sticky`.
     pub is_deprecated: bool,
+    /// To whom browsers show it.
+    pub scope: CookieScope,
+}
+
+/// To whom browsers show a cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CookieScope {
+    /// Only over https.
+    pub is_secure: bool,
+    /// Not to scripts.
+    pub is_http_only: bool,
+    /// Not to the requests that other sites make.
+    pub same_site: SameSite,
+}
+
+impl Default for CookieScope {
+    /// Over http too, hidden from scripts, and not where another site embeds or posts.
+    fn default() -> Self {
+        Self { is_secure: false, is_http_only: true, same_site: SameSite::Lax }
+    }
+}
+
+/// Which requests that another site makes carry a cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SameSite {
+    /// Those that go there: links.
+    Lax,
+    /// None.
+    Strict,
+    /// All; browsers want such a cookie to be secure.
+    None,
+}
+
+impl SameSite {
+    /// As it stands in `Set-Cookie`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
+
+    /// The one of this name, written in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Lax, Self::Strict, Self::None];
+        all.into_iter().find(|same_site| same_site.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether this can name a header line or a cookie (RFC 9110, section 5.6.2; RFC 6265, section 4.1.1).
+pub fn is_token(name: &str) -> bool {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_found_by_their_names() {
+        for name in ["wrr", "drr", "leastconn", "p2c", "ewma", "hash"] {
+            assert_eq!(Method::named(&name.to_uppercase()).expect(name).as_str(), name);
+        }
+        assert_eq!(Method::named("random"), None);
+    }
+
+    #[test]
+    fn what_a_server_is_chosen_by_is_read_as_it_is_printed() {
+        for text in ["client.ip", "request.host", "request.header.x-user", "request.cookie.Sid"] {
+            assert_eq!(text.parse::<HashKey>().expect(text).to_string(), text);
+        }
+        assert_eq!("request.header.X-User".parse(), Ok(HashKey::Header("x-user".into())));
+        for bad in ["", "ip", "request.header.", "request.cookie.a b", "request.cookie."] {
+            assert!(bad.parse::<HashKey>().is_err(), "{bad}");
+        }
+    }
 }

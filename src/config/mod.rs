@@ -11,7 +11,9 @@ mod wishes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use backend::{Backend, Method, Scheme, Server, Servers, Sticky};
+pub use backend::{
+    Backend, CookieScope, HashKey, Method, SameSite, Scheme, Server, Servers, Sticky, is_token,
+};
 pub use fragment::Fragment;
 pub use frontend::Frontend;
 pub use wishes::{

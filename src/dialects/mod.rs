@@ -1,5 +1,6 @@
 //! Labels → `Fragment`: one file per label language, one reader that they share.
 
+mod balancing;
 mod file;
 mod label_table;
 pub mod labels;
@@ -215,6 +216,23 @@ mod tests {
         );
         several.instances = vec![instance("c1", &["front"], &[])];
         check_service(&several, "Host:web.shop.docker.test -> ", "exposes no TCP port");
+    }
+
+    #[test]
+    fn what_is_said_of_balancing_is_checked() {
+        let key = |key: &str| format!("traefik.backend.loadbalancer.{key}");
+        for (said, value, problem) in [
+            ("method", "hash", ""),
+            ("method", "random", "traefik.backend.loadbalancer.method \"random\" is not served"),
+            ("hashKey", "client.ip", "traefik.backend.loadbalancer.hashKey does nothing"),
+            ("slowStart", "30s", ""),
+            ("slowStart", "x", "traefik.backend.loadbalancer.slowStart \"x\" is not a time"),
+            ("stickiness.sameSite", "none", "none needs stickiness.secure"),
+            ("stickiness.secure", "yes", "stickiness.secure \"yes\" is neither true nor false"),
+        ] {
+            check(&[(&key("stickiness"), "true"), (&key(said), value)], WEB, problem);
+        }
+        check(&[(&key("stickiness.secure"), "true")], WEB, "does nothing without stickiness");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! between them, which Traefik cannot read; here each gets a frontend of its own, for the same backend.
 
 use super::Reading;
+use super::balancing::Balancing;
 use super::reader::{Enabled, Reader, full_name};
 use super::servers::{ServerNames, Wish};
 use super::values::{Misfit, backend_wishes, frontend_wishes};
@@ -78,9 +79,11 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if !has_servers(&mut reader) {
         servers.clear();
     }
+    let Balancing { method, slow_start, sticky } = reader.balancing(&name, Method::Drr);
     let value = Backend {
-        method: reader.method(Method::Drr),
-        sticky: reader.sticky(&name),
+        method,
+        slow_start,
+        sticky,
         servers,
         wishes: Some(Box::new(backend_wishes))
             .filter(|wishes| **wishes != BackendWishes::default()),

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::balancing::{self, Balancing, Complaint, Said};
 use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits};
-use crate::config::{Backend, Fragment, Frontend, Method, Scheme, Sticky};
+use crate::config::{Backend, Fragment, Frontend, Method, Scheme};
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known};
 use crate::model::{
@@ -261,38 +262,19 @@ impl<'a> Reader<'a> {
         weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(fallback)
     }
 
-    /// How the next server is chosen.
-    pub(super) fn method(&mut self, fallback: Method) -> Method {
-        let key = "traefik.backend.loadbalancer.method";
-        match self.label(key).map(str::to_ascii_lowercase).as_deref() {
-            None => fallback,
-            Some("wrr") => Method::Wrr,
-            Some("drr") => Method::Drr,
-            Some(other) => {
-                let what = format!("{key} \"{other}\" is not served; {fallback} is used instead.");
-                let problem = Problem::error(&self.origin.label(key), what);
-                self.problem(problem.hint("Write wrr or drr."));
-                fallback
-            }
+    /// How load is shared among the servers of this backend.
+    pub(super) fn balancing(&mut self, backend: &str, fallback: Method) -> Balancing {
+        let key_of = |key: &str| format!("traefik.backend.loadbalancer.{key}");
+        let said = balancing::KEYS.iter().filter_map(|key| Some((*key, self.label(&key_of(key))?)));
+        let said: Said<'_> = said.collect();
+        let is_sticky = self.boolean("traefik.sticky") == Some(true);
+        let (balancing, complaints) = balancing::read(&said, backend, fallback, is_sticky);
+        for Complaint { key, severity, what, hint } in complaints {
+            let key = key_of(key);
+            let problem = Problem::new(severity, &self.at(&key), format!("{key} {what}"));
+            self.problem(problem.hint(hint));
         }
-    }
-
-    /// Whether clients come back to their server, and by which cookie.
-    pub(super) fn sticky(&mut self, backend: &str) -> Option<Sticky> {
-        let key = "traefik.backend.loadbalancer.stickiness";
-        let is_named = self.boolean(key) == Some(true);
-        let is_deprecated = self.boolean("traefik.backend.loadbalancer.sticky") == Some(true);
-        let is_tools = self.boolean("traefik.sticky") == Some(true);
-        if !is_named && !is_deprecated && !is_tools {
-            return None;
-        }
-        let key = "traefik.backend.loadbalancer.stickiness.cookieName";
-        let sticky = cookie_of(backend, self.label(key), is_deprecated, is_named);
-        Some(sticky.unwrap_or_else(|(what, ours)| {
-            let problem = Problem::error(&self.origin.label(key), format!("{key} {what}"));
-            self.problem(problem.hint("Use letters, digits, - and _."));
-            ours
-        }))
+        balancing
     }
 
     /// The entry points it is served at; none stands for the default ones.
@@ -455,44 +437,6 @@ const OTHER_KEYS: &[&str] = &[
     "ratelimit",
     "priority",
 ];
-
-/// The cookie of a backend, by the name that was asked for.
-///
-/// # Errors
-/// Where that cannot name a cookie: why, and the one that is used instead.
-pub(super) fn cookie_of(
-    backend: &str,
-    asked: Option<&str>,
-    is_deprecated: bool,
-    is_named: bool,
-) -> Result<Sticky, (String, Sticky)> {
-    let ours = || Sticky {
-        cookie: match is_deprecated && !is_named {
-            // Traefik 1.7, server/server_configuration.go, `configureBackends`.
-            true => "_TRAEFIK_BACKEND".to_owned(),
-            false => format!("_herder_{}", normalized(backend)),
-        },
-        is_named_by_us: true,
-        is_deprecated,
-    };
-    // RFC 6265, section 4.1.1, by way of RFC 9110's token, without the marks nobody uses.
-    let is_token = |name: &str| {
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b))
-    };
-    match asked {
-        None => Ok(ours()),
-        Some(name) if is_token(name) => {
-            Ok(Sticky { cookie: name.to_owned(), is_named_by_us: false, is_deprecated })
-        }
-        Some(name) => {
-            let ours = ours();
-            Err((
-                format!("\"{name}\" cannot name a cookie; {} is used instead.", ours.cookie),
-                ours,
-            ))
-        }
-    }
-}
 
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {

@@ -1,6 +1,7 @@
 //! The labels of Traefik 1.7's Docker and Rancher providers.
 
 use super::Reading;
+use super::balancing::Balancing;
 use super::reader::{Enabled, Reader, normalized};
 use super::servers::{ServerNames, Wish};
 use super::values::{backend_wishes, frontend_wishes};
@@ -82,10 +83,13 @@ fn read_segment(reader: &mut Reader<'_>) {
         },
     };
     let wishes = backend_wishes(&wanted.backend);
+    let servers = reader.servers(wish);
+    let Balancing { method, slow_start, sticky } = reader.balancing(&names.backend, Method::Wrr);
     let value = Backend {
-        servers: reader.servers(wish),
-        method: reader.method(Method::Wrr),
-        sticky: reader.sticky(&names.backend),
+        servers,
+        method,
+        slow_start,
+        sticky,
         wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
         origin: reader.origin.clone(),
     };

@@ -8,11 +8,16 @@ use super::failures::Cause;
 use super::histogram::{Counts, Histogram};
 use super::traffic::{Key, Kind, Told, Took, Traffic};
 
+use super::response_time::{Measured, ResponseTime};
+
 /// How long a server that refused a connection is passed over while others are there, in milliseconds.
 const REST_AFTER_REFUSAL_MS: u64 = 1_000;
 
 /// One answer moves the failure ratio by an eighth of the distance: about twenty answers to forget an outage.
 const FAILURE_SHIFT: u32 = 3;
+
+/// What a server gets of its share when its slow start begins.
+const START_SHARE_MIN: f64 = 0.1;
 
 /// One server's load and luck.
 #[derive(Debug, Default)]
@@ -25,9 +30,66 @@ pub struct ServerLive {
     failure_ratio: AtomicU32,
     /// How long its answers took; there from its first one on.
     latencies: OnceLock<Box<Histogram>>,
+    response_time: ResponseTime,
+    /// When it began to serve, for its slow start; 0: it has not been looked at since it came.
+    serving_since_ms: AtomicU64,
+    /// The revision of the last table it was in.
+    revision: AtomicU64,
 }
 
 impl ServerLive {
+    /// It is in the table of this revision. One that was not in the table before has come anew, even where an old request
+    /// has kept its state.
+    pub fn listed(&self, revision: u64) {
+        let last = self.revision.swap(revision, Relaxed);
+        if last != 0 && last + 1 < revision {
+            self.starts_anew();
+        }
+    }
+
+    /// It has just become able to serve: its slow start begins when it is next looked at.
+    pub fn starts_anew(&self) {
+        self.serving_since_ms.store(0, Relaxed);
+    }
+
+    /// What it gets of its share now, from a tenth to 1.0, where its slow start takes so long.
+    ///
+    /// The time counts from the first request that it could have had: nobody warms up without requests.
+    pub fn start_share(&self, now_ms: u64, slow_start_ms: u64) -> f64 {
+        if slow_start_ms == 0 {
+            return 1.0;
+        }
+        let since_ms = match self.serving_since_ms.load(Relaxed) {
+            0 => {
+                self.serving_since_ms.store(now_ms.max(1), Relaxed);
+                now_ms
+            }
+            since_ms => since_ms,
+        };
+        let grown = now_ms.saturating_sub(since_ms) as f64 / slow_start_ms as f64;
+        grown.clamp(START_SHARE_MIN, 1.0)
+    }
+
+    /// The head of an answer came after so long.
+    pub fn answered_after(&self, us: u64, now_ms: u64) {
+        self.response_time.answered_after(us, now_ms);
+    }
+
+    /// No answer came for so long, or one that does not count: this can make it slower, never faster.
+    pub fn waited_for(&self, us: u64, now_ms: u64) {
+        self.response_time.waited_for(us, now_ms);
+    }
+
+    /// How long its answers took lately; none where nobody measured it.
+    pub fn response(&self, now_ms: u64) -> Option<Measured> {
+        self.response_time.peak(now_ms)
+    }
+
+    /// How long its answers take in the mean, in microseconds; none where nobody measured it.
+    pub fn mean_us(&self) -> Option<f64> {
+        self.response_time.mean().map(f64::from)
+    }
+
     /// A request was sent to it.
     pub fn begin(&self) {
         self.requests.fetch_add(1, Relaxed);
@@ -60,6 +122,8 @@ impl ServerLive {
     /// It refused a connection: leave it alone for a moment. `now_ms` is the proxy's monotonic clock.
     pub fn refused(&self, now_ms: u64) {
         self.resting_until_ms.store(now_ms + REST_AFTER_REFUSAL_MS, Relaxed);
+        // Most likely it is being started again.
+        self.starts_anew();
     }
 
     /// Whether it refused a connection a moment ago.
@@ -471,6 +535,36 @@ mod tests {
         assert_eq!(allowed(1_000, 9_999, 500), 200);
         assert_eq!(allowed(1_000, 10_001, 200), 100);
         assert_eq!((budget.spent(), budget.refused()), (400, 500));
+    }
+
+    #[test]
+    fn a_share_grows_from_the_first_look() {
+        let server = ServerLive::default();
+        assert_eq!(server.start_share(5_000, 0), 1.0);
+        for (now_ms, share) in
+            [(7_000, 0.1), (7_500, 0.1), (12_000, 0.5), (17_000, 1.0), (99_000, 1.0)]
+        {
+            assert_eq!(server.start_share(now_ms, 10_000), share, "{now_ms}");
+        }
+        // The clock of another worker is a tick behind.
+        assert_eq!(server.start_share(6_900, 10_000), 0.1);
+        server.starts_anew();
+        assert_eq!(server.start_share(99_000, 10_000), 0.1);
+    }
+
+    #[test]
+    fn who_was_gone_or_refused_starts_anew() {
+        let server = ServerLive::default();
+        server.listed(1);
+        let share = |now_ms| server.start_share(now_ms, 10_000);
+        assert_eq!((share(1), share(20_000)), (0.1, 1.0));
+        server.listed(2);
+        server.listed(3);
+        assert_eq!(share(20_000), 1.0);
+        server.listed(5);
+        assert_eq!((share(20_000), share(40_000)), (0.1, 1.0));
+        server.refused(40_000);
+        assert_eq!(share(41_000), 0.1);
     }
 
     #[test]

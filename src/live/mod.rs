@@ -6,6 +6,7 @@
 mod counters;
 mod failures;
 mod histogram;
+mod response_time;
 mod traffic;
 
 use std::any::{Any, TypeId};
@@ -19,6 +20,7 @@ pub use counters::{
 };
 pub use failures::{Cause, Failed, Failures};
 pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
+pub use response_time::Measured;
 pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
 use crate::config::Scheme;

@@ -231,7 +231,7 @@ fn merge_backend(
         backends.insert(id.clone(), Arc::clone(backend));
         return;
     };
-    let wishes = |b: &Backend| (b.method, b.sticky.clone(), b.wishes.clone());
+    let wishes = |b: &Backend| (b.method.clone(), b.sticky.clone(), b.slow_start, b.wishes.clone());
     if wishes(older) != wishes(backend) {
         let what = format!(
             "It asks for other settings in backend {} than the older {}, whose wish stands.",

@@ -8,8 +8,8 @@ use super::chain::{Parts, chain};
 use super::handling::{Handling, Page};
 use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
-use crate::balance::{Schedule, sticky};
-use crate::config::{Backend, Config, ErrorPage, Frontend};
+use crate::balance::{Schedule, seed, sticky};
+use crate::config::{Backend, Config, ErrorPage, Frontend, Method};
 use crate::live::Live;
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::settings::{EntryPoint, Settings};
@@ -43,7 +43,7 @@ pub fn compile(
     let backends: BTreeMap<&BackendId, Arc<RunningBackend>> = config
         .backends
         .iter()
-        .map(|(id, b)| (id, Arc::new(running_backend(id, b, live))))
+        .map(|(id, b)| (id, Arc::new(running_backend(revision, id, b, live))))
         .collect();
     let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
@@ -76,9 +76,16 @@ pub fn compile(
     Table { revision, config, problems, routes: routes.into(), index }
 }
 
-fn running_backend(id: &BackendId, backend: &Backend, live: &Live) -> RunningBackend {
+fn running_backend(
+    revision: u64,
+    id: &BackendId,
+    backend: &Backend,
+    live: &Live,
+) -> RunningBackend {
     let servers = backend.servers.iter().map(|(name, server)| {
         let key = (id.clone(), server.scheme, server.addr);
+        // A digest costs more than the rest of a server, so only who needs one has one.
+        let seed = if matches!(backend.method, Method::Hash(_)) { seed(&key) } else { 0 };
         RunningServer {
             name: Arc::clone(name),
             scheme: server.scheme,
@@ -89,15 +96,18 @@ fn running_backend(id: &BackendId, backend: &Backend, live: &Live) -> RunningBac
                 Some(_) => sticky::value(&key).into(),
                 None => Box::default(),
             },
+            seed,
             live: live.server(key),
         }
     });
     let servers: Box<[RunningServer]> = servers.collect();
+    servers.iter().for_each(|server| server.live.listed(revision));
     let weights: Vec<u32> = servers.iter().map(|server| server.weight).collect();
     RunningBackend {
         id: id.clone(),
-        method: backend.method,
+        method: backend.method.clone(),
         sticky: backend.sticky.clone(),
+        slow_start_ms: u64::try_from(backend.slow_start.as_millis()).unwrap_or(u64::MAX),
         servers,
         schedule: Schedule::new(&weights),
         live: live.backend(id),

@@ -250,7 +250,8 @@ mod tests {
             config.frontends.insert(id, Arc::new(frontend));
         }
         let (servers, method) = (Servers::new(), Method::Wrr);
-        let value = Backend { method, sticky: None, servers, wishes: None, origin };
+        let slow_start = std::time::Duration::ZERO;
+        let value = Backend { method, sticky: None, slow_start, servers, wishes: None, origin };
         config.backends.insert(backend, Arc::new(value));
         let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
         compile(1, Arc::new(config), Arc::from([]), &Live::default(), entrypoints)

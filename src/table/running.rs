@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::handling::{Handling, Page};
-use crate::balance::{Moment, Schedule, draw, sticky};
+use crate::balance::{
+    Candidate, Moment, Schedule, draw, fewest, key_of, lighter, owner, soonest, sticky, unit,
+};
 use crate::config::{Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
 use crate::middleware::Handler;
@@ -55,6 +57,8 @@ pub struct RunningBackend {
     pub(super) id: BackendId,
     pub(super) method: Method,
     pub(super) sticky: Option<Sticky>,
+    /// How long the share of a server grows that has just come; 0: not at all.
+    pub(super) slow_start_ms: u64,
     pub(super) servers: Box<[RunningServer]>,
     pub(super) schedule: Schedule,
     pub(super) live: Arc<BackendLive>,
@@ -76,9 +80,21 @@ pub struct RunningServer {
     pub weight: u32,
     /// What the sticky cookie calls it.
     pub cookie_value: Box<str>,
+    /// What consistent hashing knows it by, where the method is that.
+    pub(super) seed: u64,
     /// Its load and luck, kept across tables.
     pub live: Arc<ServerLive>,
 }
+
+impl RunningServer {
+    /// Whether it is as able to take a request as it should be. Who is not comes last, whatever the method.
+    fn may_take(&self, now_ms: u64) -> bool {
+        !self.live.is_resting(now_ms)
+    }
+}
+
+/// How often a server is drawn in the place of one that starts slowly: enough to find the only old one of many.
+const DRAWS_MAX: usize = 16;
 
 /// The servers a request has tried in vain, so that it does not try one twice.
 #[derive(Clone, Debug, Default)]
@@ -142,11 +158,16 @@ impl RunningBackend {
         self.sticky.as_ref()
     }
 
+    /// Whether the method looks at how long its servers take to answer.
+    pub fn is_timed(&self) -> bool {
+        self.method.is_timed()
+    }
+
     /// The next server for this request, noted in `tried` so that asking again gives another one.
     ///
-    /// The server of the sticky cookie comes first. Servers that refused a connection a moment ago come last:
-    /// when everybody did, one of them is better than nobody. Returns none when all were tried, or none is
-    /// there.
+    /// The server of the sticky cookie comes first, whatever its weight: one of weight 0 gets no new clients and keeps
+    /// those it has. Servers that refused a connection a moment ago come last: when everybody did, one of them is better
+    /// than nobody. Returns none when all were tried, or none is there.
     pub fn pick(
         &self,
         exchange: &Exchange<'_>,
@@ -156,17 +177,19 @@ impl RunningBackend {
         if let ([only], None, None) = (&*self.servers, tried.first, &self.sticky)
             && only.weight > 0
         {
-            // There is nothing to choose: no turn is counted.
+            // There is nothing to choose: no turn is counted. Its start is, for the one that joins it.
+            only.live.start_share(moment.now_ms, self.slow_start_ms);
             tried.add(only);
             return Some(only);
         }
         let is_fresh = |index: &usize| !tried.has(&self.servers[*index]);
-        let is_rested = |index: &usize| !self.servers[*index].live.is_resting(moment.now_ms);
+        let is_able =
+            |index: &usize| is_fresh(index) && self.servers[*index].may_take(moment.now_ms);
         let index = self
             .wanted_by_cookie(exchange)
-            .filter(|index| is_fresh(index) && is_rested(index))
-            .or_else(|| self.balanced(moment, |index| is_fresh(index) && is_rested(index)))
-            .or_else(|| self.balanced(moment, is_fresh))?;
+            .filter(is_able)
+            .or_else(|| self.balanced(exchange, moment, is_able))
+            .or_else(|| self.balanced(exchange, moment, is_fresh))?;
         let server = &self.servers[index];
         tried.add(server);
         Some(server)
@@ -179,16 +202,230 @@ impl RunningBackend {
         self.servers.iter().position(|server| *server.cookie_value == *wanted)
     }
 
-    fn balanced(&self, moment: Moment, is_allowed: impl Fn(&usize) -> bool) -> Option<usize> {
-        match self.method {
-            Method::Wrr => self.schedule.from(self.live.next_turn()).find(is_allowed),
-            Method::Drr => {
-                let allowed_weight = |(index, server): (usize, &RunningServer)| {
-                    let weight = if is_allowed(&index) { server.weight } else { 0 };
-                    (weight, server.live.failure_ratio())
+    /// The server that the method chooses among these.
+    fn balanced(
+        &self,
+        exchange: &Exchange<'_>,
+        moment: Moment,
+        is_allowed: impl Fn(&usize) -> bool,
+    ) -> Option<usize> {
+        let next = || self.in_turn(self.live.next_turn(), moment, &is_allowed);
+        let all = || self.candidates(0, moment, &is_allowed);
+        // Ties fall to whoever's turn it is.
+        let from_next = || Some(self.candidates(next()?, moment, &is_allowed));
+        match &self.method {
+            Method::Wrr => next(),
+            Method::Drr => draw(all(), (moment.random)()),
+            Method::LeastConn => fewest(from_next()?, moment.random),
+            Method::P2c => {
+                let drawn = |but: Option<usize>| {
+                    let turn = (moment.random)() as usize;
+                    self.in_turn(turn, moment, |index| Some(*index) != but && is_allowed(index))
                 };
-                draw(self.servers.iter().enumerate().map(allowed_weight), (moment.random)())
+                let active = |index: usize| self.servers[index].live.active() as f64;
+                lighter(drawn, |index| active(index) / self.share(index, moment))
             }
+            Method::Ewma => soonest(from_next()?, moment),
+            Method::Hash(key) => match key_of(key, exchange) {
+                Some(key) => owner(key, all()),
+                // Whoever has no such line or cookie: one server for all of these would have too much to do.
+                None => next(),
+            },
+        }
+    }
+
+    /// The first of these whose turn it is, or comes next. One that starts slowly lets most of its turns go to others, by
+    /// chance, where there are any.
+    fn in_turn(
+        &self,
+        turn: usize,
+        moment: Moment,
+        is_allowed: impl Fn(&usize) -> bool,
+    ) -> Option<usize> {
+        let first = self.schedule.from(turn).find(&is_allowed)?;
+        let takes = |index: &usize| {
+            let share = self.servers[*index].live.start_share(moment.now_ms, self.slow_start_ms);
+            share >= 1.0 || unit((moment.random)()) < share
+        };
+        if takes(&first) {
+            return Some(first);
+        }
+        // From anywhere in the round, so that what it leaves is spread over all by weight.
+        let drawn = |_| self.schedule.from((moment.random)() as usize).find(&is_allowed);
+        (0..DRAWS_MAX).filter_map(drawn).find(takes).or(Some(first))
+    }
+
+    /// These servers in the order of their places, beginning with this one.
+    fn candidates<'s>(
+        &'s self,
+        first: usize,
+        moment: Moment,
+        is_allowed: &'s impl Fn(&usize) -> bool,
+    ) -> impl Iterator<Item = Candidate<'s>> + Clone {
+        let all = (first..self.servers.len()).chain(0..first);
+        let allowed = all.filter(|index| self.servers[*index].weight > 0 && is_allowed(index));
+        allowed.map(move |index| {
+            let server = &self.servers[index];
+            Candidate {
+                index,
+                weight: self.share(index, moment),
+                seed: server.seed,
+                live: &server.live,
+            }
+        })
+    }
+
+    /// The weight of this server, less while it starts slowly.
+    fn share(&self, index: usize, moment: Moment) -> f64 {
+        let server = &self.servers[index];
+        let grown = server.live.start_share(moment.now_ms, self.slow_start_ms);
+        f64::from(server.weight) * grown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Backend, Config, HashKey, Server, Servers};
+    use crate::live::Live;
+    use crate::model::{Origin, ProviderName, Sender};
+    use crate::rules::v1;
+    use crate::table::compile;
+
+    const SLOW_START_MS: u64 = 100_000;
+    const METHODS: [Method; 6] = [
+        Method::Wrr,
+        Method::Drr,
+        Method::LeastConn,
+        Method::P2c,
+        Method::Ewma,
+        Method::Hash(HashKey::ClientIp),
+    ];
+
+    /// A backend of servers with these weights, whose shares grow over [`SLOW_START_MS`].
+    fn backend(method: &Method, weights: &[u32], live: &Live) -> Arc<RunningBackend> {
+        let origin = Origin::new(ProviderName::Docker, "web");
+        let server = |(index, &weight): (u16, &u32)| {
+            let server = Server {
+                scheme: Scheme::Http,
+                addr: ([10, 0, 0, 1], index).into(),
+                host: None,
+                weight,
+                is_weight_said: true,
+                origin: origin.clone(),
+            };
+            (ServerName::from(format!("server-{index}")), server)
+        };
+        let value = Backend {
+            method: method.clone(),
+            sticky: None,
+            slow_start: Duration::from_millis(SLOW_START_MS),
+            servers: (1..).zip(weights).map(server).collect::<Servers>(),
+            wishes: None,
+            origin: origin.clone(),
+        };
+        let id = BackendId::new(ProviderName::Docker, "web");
+        let frontend = Frontend {
+            entrypoints: Vec::new(),
+            rule: v1::parse("Host:a.t").expect("a rule").rule,
+            priority: None,
+            chain: Vec::new(),
+            pass_host_header: true,
+            wishes: None,
+            backend: id.clone(),
+            origin,
+            age_order: None,
+            shadowed_by: None,
+            routes: Vec::new(),
+        };
+        let mut config = Config::default();
+        config.backends.insert(id, Arc::new(value));
+        let id = FrontendId::new(ProviderName::Docker, "web");
+        config.frontends.insert(id, Arc::new(frontend));
+        let entrypoints = crate::table::EntryPoints::default();
+        let table = compile(1, Arc::new(config), Arc::from([]), live, entrypoints);
+        Arc::clone(&table.routes()[0].backend)
+    }
+
+    /// The place of the server that this client's request goes to at this time.
+    fn pick(
+        backend: &RunningBackend,
+        client: u32,
+        now_ms: u64,
+        tried: &mut Tried,
+    ) -> Option<usize> {
+        let mut exchange = Exchange::new("http", "GET", "a.t", "/", &());
+        exchange.sender = Sender { ip: client.to_be_bytes().into(), ..Sender::default() };
+        let moment = Moment { now_ms, random: || fastrand::u64(..) };
+        let server = backend.pick(&exchange, moment, tried)?;
+        backend.servers.iter().position(|other| other.addr == server.addr)
+    }
+
+    /// The shares of many requests of many clients, in hundredths.
+    fn shares(backend: &RunningBackend, now_ms: u64) -> Vec<usize> {
+        let mut counts = vec![0; backend.servers.len()];
+        for client in 0..5_000 {
+            let tried = &mut Tried::default();
+            counts[pick(backend, client, now_ms, tried).expect("somebody")] += 1;
+        }
+        counts.iter().map(|count| (count + 25) / 50).collect()
+    }
+
+    #[test]
+    fn the_share_of_a_new_server_grows() {
+        fastrand::seed(7);
+        for method in &METHODS {
+            let backend = backend(method, &[1, 1, 1], &Live::default());
+            let look = |index: usize, now_ms| {
+                backend.servers[index].live.start_share(now_ms, SLOW_START_MS);
+            };
+            look(0, 1);
+            look(1, 1);
+            look(2, 1_000_000);
+            for (now_ms, expected) in [(1_000_000, 5), (1_050_000, 20), (1_100_000, 33)] {
+                let shares = shares(&backend, now_ms);
+                // Least time has no shares: it sends nothing to who is at a disadvantage as long as others are idle.
+                let expected = match (method, now_ms) {
+                    (Method::Ewma, ..1_100_000) => 0,
+                    _ => expected,
+                };
+                let others = (100 - expected) / 2;
+                for (share, expected) in shares.iter().zip([others, others, expected]) {
+                    assert!(share.abs_diff(expected) <= 3, "{method} {now_ms}: {shares:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_starts_serves_where_nobody_else_does() {
+        for method in &METHODS {
+            let backend = backend(method, &[1, 1, 0], &Live::default());
+            backend.servers[0].live.refused(1_000);
+            assert_eq!(shares(&backend, 1_100), [0, 100, 0], "{method}");
+        }
+    }
+
+    #[test]
+    fn a_request_tries_each_once_and_who_rests_last() {
+        for method in &METHODS {
+            let backend = backend(method, &[1, 1, 1, 0], &Live::default());
+            backend.servers[1].live.refused(1_000);
+            let tried = &mut Tried::default();
+            let tries: Vec<_> =
+                std::iter::from_fn(|| pick(&backend, 1, 1_100, tried)).take(9).collect();
+            assert!(matches!(tries[..], [0, 2, 1] | [2, 0, 1]), "{method}: {tries:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_the_only_weight_gets_everything() {
+        for method in &METHODS {
+            assert_eq!(shares(&backend(method, &[0, 7, 0], &Live::default()), 1), [0, 100, 0]);
+            let none = backend(method, &[0, 0], &Live::default());
+            assert_eq!(pick(&none, 1, 1, &mut Tried::default()), None, "{method}");
         }
     }
 }

@@ -220,8 +220,8 @@ fn the_files_of_the_pages_are_good_ones() {
         count += 1;
     }
     let files = include_str!("../../docs/files.md");
-    let limits = include_str!("../../docs/limits-and-breakers.md");
-    for found in block.captures_iter(files).chain(block.captures_iter(limits)) {
+    let balancing = include_str!("../../docs/balancing.md");
+    for found in block.captures_iter(files).chain(block.captures_iter(balancing)) {
         let tree = herder::document::Language::Toml.parse(&found[1]).expect("TOML");
         let document = herder::model::Document {
             name: "rules.toml".into(),

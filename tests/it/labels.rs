@@ -57,6 +57,18 @@ const FIXTURES: &[(&str, &str, &str)] = &[
         "b/loadBalancer",
         r#"{"method":"wrr"}"#,
     ),
+    (
+        "traefik.backend.loadbalancer.method=hash traefik.backend.loadbalancer.hashKey=request.header.X-User \
+         traefik.backend.loadbalancer.slowStart=30s",
+        "b/loadBalancer",
+        r#"{"method":"hash","hashKey":"request.header.x-user","slowStart":"30s"}"#,
+    ),
+    (
+        "traefik.backend.loadbalancer.stickiness=true traefik.backend.loadbalancer.stickiness.secure=true \
+         traefik.backend.loadbalancer.stickiness.httpOnly=false traefik.backend.loadbalancer.stickiness.sameSite=none",
+        "b/loadBalancer/stickiness",
+        r#"{"secure":true,"httpOnly":false,"sameSite":"none"}"#,
+    ),
     ("traefik.backend.loadbalancer.swarm=true", "b/loadBalancer", r#"{"method":"wrr"}"#),
     (
         "traefik.backend.circuitbreaker.expression=NetworkErrorRatio()>0.5",

@@ -3,6 +3,7 @@
 mod harness;
 
 mod admin;
+mod balance;
 mod browser;
 mod catalog;
 mod check;

@@ -6,6 +6,7 @@
 mod leaves;
 mod servers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use servers::server_hosts;
@@ -13,13 +14,14 @@ pub use servers::server_hosts;
 use leaves::raw;
 
 use super::Reading;
-use super::reader::{cookie_of, is_guard};
+use super::balancing::{self, Balancing, Complaint, Said};
+use super::reader::is_guard;
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
 };
-use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Sticky};
-use crate::document::{Entry, Node, Place, Table, Value};
+use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method};
+use crate::document::{Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
 use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
 use crate::rules::{Rule, v1};
@@ -134,12 +136,13 @@ impl<'d> FileReader<'d> {
     fn backend(&mut self, key: &str, place: Place, table: &Table) {
         let name = format!("backends.{key}");
         let (values, _) = self.values(&name, table, "backend", &["servers", "loadBalancer"]);
-        let (method, sticky) = self.balancer(&name, key, table);
         self.report_misfits(&name, place, table, backend_misfits(&values));
+        let Balancing { method, slow_start, sticky } = self.balancing(&name, key, table);
         let wishes = backend_wishes(&values);
         let servers = self.servers(&name, table);
         let backend = Backend {
             method,
+            slow_start,
             sticky,
             servers,
             wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
@@ -173,56 +176,55 @@ impl<'d> FileReader<'d> {
         }
     }
 
-    fn balancer(&mut self, name: &str, key: &str, table: &Table) -> (Method, Option<Sticky>) {
-        let Some(node) = table.get("loadBalancer") else { return (Method::Wrr, None) };
+    /// How load is shared among the servers of this backend.
+    fn balancing(&mut self, name: &str, key: &str, table: &Table) -> Balancing {
         let name = format!("{name}.loadBalancer");
+        let (mut said, mut places) = (Said::new(), BTreeMap::new());
+        if let Some(node) = table.get("loadBalancer") {
+            self.said_of_balancing(&name, "", node, &mut said, &mut places);
+        }
+        let (balancing, complaints) = balancing::read(&said, key, Method::Wrr, false);
+        for Complaint { key, severity, what, hint } in complaints {
+            let origin = self.origin(places.get(key).copied().unwrap_or_default());
+            let problem = Problem::new(severity, &origin, format!("{name}.{key} {what}"));
+            self.reading.problems.push(problem.hint(hint));
+        }
+        balancing
+    }
+
+    /// What stands in the table `loadBalancer`, or with the prefix `stickiness.` in the one within it.
+    fn said_of_balancing<'t>(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        node: &'t Node,
+        said: &mut Said<'t>,
+        places: &mut BTreeMap<&'static str, Place>,
+    ) {
         let Some(table) = node.as_table() else {
-            self.error(
-                node.place,
-                format!("{name} is {}; it is left out.", node.sort()),
-                "Write a table.",
-            );
-            return (Method::Wrr, None);
+            let what = format!("{name} is {}; it is left out.", node.sort());
+            return self.error(node.place, what, "Write a table.");
         };
-        let known = ["method", "sticky", "stickiness"];
-        for entry in
-            table.entries().filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)))
-        {
-            self.unknown(entry.node.place, &format!("{name}.{}", entry.key), known.into_iter());
-        }
-        let method = match self.text(&name, table, "method") {
-            None => Method::Wrr,
-            Some((_, text)) if text.eq_ignore_ascii_case("wrr") => Method::Wrr,
-            Some((_, text)) if text.eq_ignore_ascii_case("drr") => Method::Drr,
-            Some((place, text)) => {
-                let what = format!("{name}.method \"{text}\" is not served; wrr is used instead.");
-                self.error(place, what, "Write wrr or drr.");
-                Method::Wrr
+        let known =
+            balancing::KEYS.iter().filter_map(|key| Some((*key, key.strip_prefix(prefix)?)));
+        let known: Vec<_> = known.filter(|(_, own)| !own.contains('.')).collect();
+        for entry in table.entries() {
+            let found = known.iter().find(|(_, own)| own.eq_ignore_ascii_case(&entry.key));
+            let Some(&(key, own)) = found else {
+                let names = known.iter().map(|(_, own)| *own);
+                self.unknown(entry.node.place, &format!("{name}.{}", entry.key), names);
+                continue;
+            };
+            places.insert(key, entry.node.place);
+            // `stickiness` is a flag, or a table that says that it is wanted, and how.
+            if key == "stickiness" && entry.node.as_table().is_some() {
+                said.insert(key, "true");
+                let name = format!("{name}.{key}");
+                self.said_of_balancing(&name, "stickiness.", &entry.node, said, places);
+            } else if let Some((_, text)) = self.text(name, table, own) {
+                said.insert(key, text);
             }
-        };
-        let is_deprecated = self.flag(&name, table, "sticky") == Some(true);
-        let stickiness = table.get("stickiness").map(|node| &node.value);
-        let (is_named, asked) = match stickiness {
-            None => (false, None),
-            Some(Value::Table(stickiness)) => {
-                (true, self.text(&format!("{name}.stickiness"), stickiness, "cookieName"))
-            }
-            Some(_) => (self.flag(&name, table, "stickiness") == Some(true), None),
-        };
-        if !is_named && !is_deprecated {
-            return (method, None);
         }
-        let sticky = cookie_of(key, asked.map(|(_, name)| name), is_deprecated, is_named);
-        let sticky = sticky.unwrap_or_else(|(what, ours)| {
-            let place = asked.map(|(place, _)| place).unwrap_or_default();
-            self.error(
-                place,
-                format!("{name}.stickiness.cookieName {what}"),
-                "Use letters, digits, - and _.",
-            );
-            ours
-        });
-        (method, Some(sticky))
     }
 
     fn frontend(&mut self, key: &str, place: Place, table: &Table) -> Option<()> {

@@ -21,6 +21,7 @@ use super::record;
 use super::relay::{Relay, Sink};
 use super::request::{Facts, Hop, Request};
 use super::tally::{By, CLIENT_LEFT, Fault, Tally};
+use super::timer::Timer;
 use super::transfer::{Again, End, Failure, Special, Transfer};
 use super::tunnel;
 use crate::balance::{Moment, sticky};
@@ -611,7 +612,6 @@ async fn run(
     let may_repeat = may_resend || (facts.is_idempotent && is_stored);
     let risk = if may_resend { Risk::Repeatable } else { Risk::Once };
     let cookie = route.backend.sticky().filter(|_| attempt.sets_cookie);
-    let cookie = cookie.map(|sticky| sticky::set_cookie(&sticky.cookie, &server.cookie_value));
     let page = course.page;
     let handling = route.backend.handling().filter(|_| page.is_none());
     let timeouts = handling.map(|handling| handling.timeouts).unwrap_or_default();
@@ -624,7 +624,10 @@ async fn run(
     });
     let (way_in, by) = (Rc::clone(&client.way_in), By::Server(route, server));
     let failed = |status, error| Fault { status, error, server: Some(&server.name) };
+    let cookie = cookie.map(|sticky| sticky::set_cookie(sticky, &server.cookie_value));
     let mut guard = Guard::begin(&server.live);
+    let is_timed = route.backend.is_timed() && attempt.body.is_done();
+    let timer = is_timed.then(|| Timer::start(&server.live, &worker.clock));
     let mut pooled = worker.pool.take(&place, risk, worker.clock.now_ms());
     loop {
         let is_reused = pooled.is_some();
@@ -667,6 +670,7 @@ async fn run(
             out,
         );
         transfer.record = course.record.as_deref_mut();
+        transfer.timer = timer.as_ref();
         let end = poll_fn(|cx| transfer.poll(cx)).await;
         transfer.note_moved();
         match end {

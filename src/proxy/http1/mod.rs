@@ -25,6 +25,7 @@ mod relay;
 mod request;
 mod tally;
 mod target;
+mod timer;
 mod transfer;
 mod tunnel;
 

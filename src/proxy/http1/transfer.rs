@@ -13,6 +13,7 @@ use super::head::{self, From, Scan};
 use super::record;
 use super::relay::Relay;
 use super::request::Facts;
+use super::timer::Timer;
 use crate::model::{Follower, Response};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
@@ -83,6 +84,8 @@ pub(super) struct Transfer<'x> {
     switches: bool,
     /// What is noted of it, where somebody wants to know.
     pub(super) record: Option<&'x mut Record>,
+    /// Told when the answer begins, where somebody wants to know how long that took.
+    pub(super) timer: Option<&'x Timer<'x>>,
 }
 
 /// What is special about an exchange; about most nothing is.
@@ -220,6 +223,7 @@ impl<'x> Transfer<'x> {
             watches: false,
             switches: false,
             record: None,
+            timer: None,
         };
         transfer.client.deadline.set(&worker.clock, transfer.limit_ms());
         transfer
@@ -633,6 +637,9 @@ impl<'x> Transfer<'x> {
     }
 
     fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
+        if let Some(timer) = self.timer {
+            timer.answered(answer.status);
+        }
         let edits = (!self.followers.is_empty())
             .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
         let edits = edits.as_ref();

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use herder::config::{Backend, Config, Frontend, Method, Scheme, Server, Servers, Sticky};
+use herder::config::{
+    Backend, Config, CookieScope, Frontend, Method, Scheme, Server, Servers, Sticky,
+};
 use herder::control::{Phase, State, View};
 use herder::model::{BackendId, FrontendId, Origin, ProviderName};
 use herder::proxy::{Proxy, Running};
@@ -91,6 +94,7 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
         let backend_value = Backend {
             method: Method::Wrr,
             sticky: None,
+            slow_start: Duration::ZERO,
             servers,
             wishes: None,
             origin: origin.clone(),
@@ -107,6 +111,7 @@ pub(crate) fn sticky(mut config: Config) -> Config {
             cookie: "herder".to_owned(),
             is_named_by_us: false,
             is_deprecated: false,
+            scope: CookieScope::default(),
         });
     }
     config
