@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import health
 from machine import Origin, Program, connections_max, get, which
 from peers import Herder, Peer, Running, host
 from steps import STEPS
@@ -340,6 +341,12 @@ def middlewares(peers: list[Peer], settings: Settings) -> Result:
                         say(f"{name}: {seen.errors} errors")
         for name, values in rounds.items():
             result[name]["µs/request"] = values
+def health_10000(peers: list[Peer], settings: Settings) -> Result:
+    """Processor time and memory of 10,000 servers that are checked every 10 s, beside the same without checks."""
+    result: Result = {}
+    for peer in (peer for peer in peers if peer.name == "herder"):
+        result[peer.name] = health.run(peer.path, settings.seconds)
+        say(f"{peer.name:8} {result[peer.name]}")
     return result
 
 
@@ -356,4 +363,5 @@ ALL: dict[str, Callable[[list[Peer], Settings], Result]] = {
     "instructions": instructions,
     "middlewares": middlewares,
     "leak": leak,
+    "health-10000": health_10000,
 }

@@ -54,6 +54,7 @@ fn snapshot(services: u32) -> Snapshot {
             kind: Kind::Containers,
             state: None,
             health_checked: true,
+            health_block: None,
             age_order: Some(i64::from(n)),
         })
     };
@@ -66,6 +67,7 @@ fn defaults() -> Defaults {
         domain: None,
         exposed_by_default: false,
         serve_unchecked: false,
+        run_health_checks: false,
         host_template: HostTemplate::default(),
         network: None,
     }

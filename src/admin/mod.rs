@@ -6,6 +6,7 @@
 mod api;
 mod assets;
 mod events;
+mod health;
 mod metrics;
 mod pages;
 mod ping;
@@ -74,6 +75,7 @@ fn router(app: App) -> Router {
         .route("/api/problems", get(api::problems))
         .route("/api/explain", get(api::explain))
         .route("/api/events", get(events::stream))
+        .route("/api/health", get(health::all))
         .route("/health", get(api::health))
         .route("/ping", get(ping::ping))
         .route("/metrics", get(metrics::metrics))

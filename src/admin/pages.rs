@@ -66,7 +66,7 @@ pub(super) async fn fragment(State(app): State<App>, Query(asked): Query<Asked>)
 }
 
 pub(super) async fn explain(State(app): State<App>, Path(name): Path<String>) -> Response {
-    let found = app.state.view().explain(&name);
+    let found = app.state.view().explain(&name, app.now_ms());
     let status = if found.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     render(status, &ExplainTemplate { name, found })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::App;
+use super::health::{self, EventRow, HealthMark};
 use super::rates::{Rates, frontend_key, lock, server_key};
 use crate::config::Frontend;
 use crate::control::{Phase, Source, View};
@@ -25,6 +26,7 @@ pub(super) struct Page {
     pub(super) frontends: List<FrontendRow>,
     pub(super) backends: List<BackendRow>,
     pub(super) unrouted: List<Unrouted>,
+    pub(super) events: List<EventRow>,
 }
 
 /// A list cut to what a page can bear.
@@ -92,7 +94,7 @@ pub(super) struct ServerRow {
     pub(super) container: String,
     pub(super) url: String,
     pub(super) weight: u32,
-    pub(super) is_resting: bool,
+    pub(super) health: HealthMark,
     pub(super) rate: u64,
     pub(super) requests: u64,
     pub(super) failures: u64,
@@ -107,7 +109,7 @@ pub(super) struct Unrouted {
 }
 
 impl<T> List<T> {
-    fn new(rows: impl Iterator<Item = T>) -> Self {
+    pub(super) fn new(rows: impl Iterator<Item = T>) -> Self {
         let mut kept = Vec::new();
         let mut total = 0;
         for row in rows {
@@ -179,6 +181,9 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             texts.extend(row.servers.iter().flat_map(|s| [&*s.container, &*s.url]));
             wanted.takes(&texts).then_some(row)
         })),
+        events: List::new(
+            health::events(app).filter(|e| wanted.takes(&[&e.backend, &e.url, &e.reason])),
+        ),
         unrouted: List::new(
             unrouted(app, &view)
                 .iter()
@@ -190,7 +195,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
 
 impl App {
     /// A clock for resting servers: only whether they rest at all is shown.
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         let uptime = self.state.started.elapsed().unwrap_or_default();
         u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
     }
@@ -236,7 +241,8 @@ impl<'a> Running<'a> {
                 container: server.origin.service.to_string(),
                 url: server.url(),
                 weight: server.weight,
-                is_resting: live.is_some_and(|live| live.is_resting(self.now_ms)),
+                health: live
+                    .map_or_else(HealthMark::default, |live| HealthMark::of(live, self.now_ms)),
                 requests: live.map_or(0, |live| live.requests()),
                 failures: live.map_or(0, |live| live.failures()),
                 active: live.map_or(0, |live| live.active()),
@@ -321,7 +327,7 @@ fn without_password(endpoint: &str) -> String {
     }
 }
 
-fn ago(age: Duration) -> String {
+pub(super) fn ago(age: Duration) -> String {
     match age.as_secs() {
         0..=1 => "just now".to_owned(),
         seconds @ 2..=119 => format!("{seconds} s ago"),

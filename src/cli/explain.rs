@@ -51,7 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn named(view: &View, name: &str) -> (String, bool) {
-    let found = view.explain(name);
+    let found = view.explain(name, 0);
     if found.is_empty() {
         let known: Vec<String> = view.explain_all().map(|e| e.subject).collect();
         let distance = |known: &&String| strsim::damerau_levenshtein(known, name);

@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use super::{discover, files};
 use crate::admin;
-use crate::control::{Phase, State, View, schedule};
-use crate::proxy::Proxy;
+use crate::control::{Phase, State, View, probe, schedule};
+use crate::proxy::{Proxy, client_tls};
 use crate::settings::Settings;
 
 /// Where everything is, once all ports are bound.
@@ -55,6 +55,7 @@ pub(super) async fn serve(
     let settings = Arc::new(settings);
     let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
     discover::start(&state, &schedule)?;
+    tokio::spawn(probe::run(Arc::clone(&state), client_tls(settings.insecure_skip_verify)));
 
     let running = proxy.start(&state);
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();

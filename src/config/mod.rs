@@ -4,6 +4,7 @@
 //! reading, the configs it went into and the routes made from them.
 
 mod backend;
+mod check;
 mod fragment;
 mod frontend;
 mod wishes;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use backend::{
     Backend, CookieScope, HashKey, Method, SameSite, Scheme, Server, Servers, Sticky, is_token,
 };
+pub use check::{Check, Complaint, Question, Request};
 pub use fragment::Fragment;
 pub use frontend::Frontend;
 pub use wishes::{

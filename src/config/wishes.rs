@@ -483,6 +483,27 @@ pub struct HealthCheck {
     /// Header lines.
     #[serde(skip_serializing_if = "is_default", serialize_with = "without_secrets")]
     pub headers: HeaderLines,
+    /// How long one may take (ours).
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeout: String,
+    /// Passes in a row that bring a server back; 0 was not said (ours).
+    #[serde(skip_serializing_if = "is_default")]
+    pub rise: i64,
+    /// Failures in a row that take a server out; 0 was not said (ours).
+    #[serde(skip_serializing_if = "is_default")]
+    pub fall: i64,
+    /// The statuses of a server that is well: `200-299` (ours).
+    #[serde(skip_serializing_if = "is_default")]
+    pub status: Vec<String>,
+    /// The method; `GET` where empty (Rancher's request line).
+    #[serde(skip_serializing_if = "is_default")]
+    pub method: String,
+    /// Whether it is asked over HTTP/1.0 (Rancher's request line).
+    #[serde(rename = "http10", skip_serializing_if = "is_default")]
+    pub is_http10: bool,
+    /// Whether a connection is enough (Rancher's check without a request line).
+    #[serde(rename = "connect", skip_serializing_if = "is_default")]
+    pub is_connect: bool,
 }
 
 /// How bodies are kept; sizes in bytes.

@@ -1,6 +1,8 @@
 //! The loop: supervise providers, plan, compile, publish.
 
 mod event_loop;
+mod health;
+pub mod probe;
 pub mod schedule;
 mod state;
 mod supervise;

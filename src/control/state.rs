@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::health::Lines;
 use crate::explain::{self, Explanation};
 use crate::live::Live;
 use crate::model::{Instance, ProviderName, Service, Snapshot};
@@ -29,6 +30,7 @@ pub struct State {
     view: ArcSwap<View>,
     changes: watch::Sender<u64>,
     phase: AtomicU8,
+    pub(super) health_lines: Lines,
 }
 
 /// What was true at one moment: the table with its config and problems, and the sources it was made from.
@@ -118,6 +120,7 @@ impl State {
             view: ArcSwap::from_pointee(view),
             changes: watch::Sender::new(0),
             phase: AtomicU8::new(Phase::Starting as u8),
+            health_lines: Lines::default(),
         }
     }
 
@@ -134,13 +137,17 @@ impl State {
     /// Puts a view into force, its table too, and tells those who watch. Only the control loop calls this.
     pub fn publish(&self, mut view: View) {
         view.serial = self.view.load().serial + 1;
-        let serial = view.serial;
         self.published.publish(Arc::clone(&view.table));
         self.view.store(Arc::new(view));
-        self.changes.send_replace(serial);
+        self.changed();
     }
 
-    /// Resolves at each change of the view; the value is its serial.
+    /// Tells those who watch that something changed that is not part of the view: a server's health.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Resolves at each change of the view, and of what is shown beside it; the value counts them.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -176,8 +183,8 @@ impl View {
     }
 
     /// Why this container is, or is not, routed. `name` is a container's name, the beginning of its id (12
-    /// characters at least), a service's name, or `service.stack`.
-    pub fn explain(&self, name: &str) -> Vec<Explanation> {
+    /// characters at least), a service's name, or `service.stack`. `now_ms` is the proxy's monotonic clock.
+    pub fn explain(&self, name: &str, now_ms: u64) -> Vec<Explanation> {
         let is_meant = |service: &Service| {
             let full = service.stack.as_ref().map(|stack| format!("{}.{stack}", service.name));
             service.name == name
@@ -193,6 +200,9 @@ impl View {
         // Whoever names one container does not ask about its replicas.
         if found.iter().any(|explanation| explanation.subject == name) {
             found.retain(|explanation| explanation.subject == name);
+        }
+        for explanation in &mut found {
+            explain::add_health(&self.table, now_ms, explanation);
         }
         found
     }

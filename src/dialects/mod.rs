@@ -2,6 +2,7 @@
 
 mod balancing;
 mod file;
+mod health;
 mod label_table;
 pub mod labels;
 mod rancher_tools;
@@ -91,6 +92,7 @@ mod tests {
             domain: Some("docker.test".to_owned()),
             exposed_by_default: true,
             serve_unchecked: true,
+            run_health_checks: false,
             constraints: Vec::new(),
             host_template: HostTemplate::default(),
             network: None,
@@ -124,6 +126,7 @@ mod tests {
             kind: Kind::Containers,
             state: None,
             health_checked: false,
+            health_block: None,
             age_order: Some(1),
         }
     }

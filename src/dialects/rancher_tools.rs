@@ -60,8 +60,9 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         shadowed_by: None,
         routes: Vec::new(),
     };
-    let wanted = [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];
-    for (suffix, matcher) in wanted {
+    let hosts_and_patterns =
+        [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];
+    for (suffix, matcher) in hosts_and_patterns {
         let Some(matcher) = matcher else { continue };
         let matchers: Vec<Matcher> = [matcher].into_iter().chain(paths.iter().cloned()).collect();
         let rule = Rule::of(matchers);
@@ -69,7 +70,10 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         reader.frontend(id, Frontend { rule, ..template.clone() });
     }
 
+    let mut wishes = backend_wishes;
+    wishes.health_check = reader.health_check(wishes.health_check);
     let wish = Wish {
+        is_checked: wishes.health_check.is_some(),
         scheme: reader.scheme(),
         weight: reader.weight(WEIGHT),
         port: reader.port(Some(PORT)),
@@ -85,8 +89,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         slow_start,
         sticky,
         servers,
-        wishes: Some(Box::new(backend_wishes))
-            .filter(|wishes| **wishes != BackendWishes::default()),
+        wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
         origin: reader.origin.clone(),
     };
     reader.backend(backend, value);

@@ -14,6 +14,8 @@ use crate::model::{
 /// How a dialect fills in what its labels leave open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
+    /// Whether we check its servers ourselves.
+    pub(super) is_checked: bool,
     pub(super) scheme: Scheme,
     pub(super) weight: u32,
     pub(super) port: Port,
@@ -91,7 +93,7 @@ impl Reader<'_> {
         }
         for (place, instance) in self.service.instances.iter().enumerate() {
             let scope = Scope::Instance(place);
-            if !self.may_serve(scope, instance) {
+            if !self.may_serve(scope, instance, wish.is_checked) {
                 continue;
             }
             let origin = Origin::new(self.provider, instance.name.as_str());
@@ -137,7 +139,7 @@ impl Reader<'_> {
         serves
     }
 
-    fn may_serve(&mut self, scope: Scope, instance: &Instance) -> bool {
+    fn may_serve(&mut self, scope: Scope, instance: &Instance, is_checked: bool) -> bool {
         let stop = |trace: &mut crate::model::Trace, what: &str, why: String| {
             trace.step(scope, Outcome::Stop, what, || why);
             false
@@ -165,6 +167,12 @@ impl Reader<'_> {
                 let why =
                     format!("Its health check says \"{word}\"; only healthy ones are served.");
                 stop(self.trace, "health", why)
+            }
+            None if is_checked => {
+                self.trace.step(scope, Outcome::Pass, "health", || {
+                    "The orchestrator does not check it; Herder does.".to_owned()
+                });
+                true
             }
             None if self.service.kind == Kind::External && !self.service.health_checked => {
                 self.trace.step(scope, Outcome::Pass, "health", || {

@@ -73,7 +73,10 @@ fn read_segment(reader: &mut Reader<'_>) {
     let name = format!("frontend-{}", names.frontend);
     reader.frontend(FrontendId::new(reader.provider, name), frontend);
 
+    let mut wishes = backend_wishes(&wanted.backend);
+    wishes.health_check = reader.health_check(wishes.health_check);
     let wish = Wish {
+        is_checked: wishes.health_check.is_some(),
         scheme: reader.scheme(),
         weight: reader.weight(1),
         port: reader.port(None),
@@ -82,7 +85,6 @@ fn read_segment(reader: &mut Reader<'_>) {
             _ => ServerNames::Hashed,
         },
     };
-    let wishes = backend_wishes(&wanted.backend);
     let servers = reader.servers(wish);
     let Balancing { method, slow_start, sticky } = reader.balancing(&names.backend, Method::Wrr);
     let value = Backend {

@@ -433,6 +433,11 @@ pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
             interval: v.text("healthcheck.interval"),
             hostname: v.text("healthcheck.hostname"),
             headers: v.headers("healthcheck.headers"),
+            timeout: v.text("healthcheck.timeout"),
+            rise: v.number("healthcheck.rise"),
+            fall: v.number("healthcheck.fall"),
+            status: v.list("healthcheck.status"),
+            ..HealthCheck::default()
         }),
         buffering: v.has("buffering").then(|| Buffering {
             max_request_body_bytes: v.number("buffering.maxRequestBodyBytes"),

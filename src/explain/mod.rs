@@ -4,10 +4,12 @@
 
 mod asked;
 mod container;
+mod health;
 mod request;
 
 pub use asked::Asked;
 pub use container::{Explanation, service};
+pub use health::add_health;
 pub use request::{RouteTest, request};
 
 pub use crate::model::{Outcome, Step};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::health;
 use crate::explain::Asked;
+use crate::live::Condition;
 use crate::middleware::Flow;
 use crate::model::{Exchange, FrontendId, Problem};
-use crate::table::{Route, Table, plain};
+use crate::table::{Route, RunningServer, Table, plain};
 
 /// More losers than this tell nobody anything.
 const LOSERS_MAX: usize = 20;
@@ -85,10 +87,15 @@ fn verdict(winner: Option<&Arc<Route>>, answer: Option<&str>) -> String {
         return format!("{} takes it: {answer}.", route.id.name);
     }
     let count = route.backend.servers().len();
+    let aside = health::aside(route.backend.servers());
+    let is_down = |s: &RunningServer| s.live.health.condition() == Condition::Down;
     let answer = match count {
+        1.. if route.backend.servers().iter().all(is_down) => {
+            format!("has no healthy server{aside}: the client gets 503")
+        }
         0 => "has no healthy server: the client gets 503".to_owned(),
-        1 => "has one server".to_owned(),
-        _ => format!("has {count} servers"),
+        1 => format!("has one server{aside}"),
+        _ => format!("has {count} servers{aside}"),
     };
     let (id, backend) = (&route.id.name, &route.backend.id().name);
     let chain: Vec<String> = route.chain.iter().map(|step| step.describe()).collect();

@@ -10,6 +10,9 @@ use super::traffic::{Key, Kind, Told, Took, Traffic};
 
 use super::response_time::{Measured, ResponseTime};
 
+use super::ejection::Ejection;
+use super::health::{Condition, Health};
+
 /// How long a server that refused a connection is passed over while others are there, in milliseconds.
 const REST_AFTER_REFUSAL_MS: u64 = 1_000;
 
@@ -35,6 +38,10 @@ pub struct ServerLive {
     serving_since_ms: AtomicU64,
     /// The revision of the last table it was in.
     revision: AtomicU64,
+    /// What its checks found.
+    pub health: Health,
+    /// What requests to it found.
+    pub ejection: Ejection,
 }
 
 impl ServerLive {
@@ -126,9 +133,19 @@ impl ServerLive {
         self.starts_anew();
     }
 
-    /// Whether it refused a connection a moment ago.
+    /// Whether it refused a connection a moment ago, or is ejected.
     pub fn is_resting(&self, now_ms: u64) -> bool {
-        self.resting_until_ms.load(Relaxed) > now_ms
+        self.resting_until_ms.load(Relaxed) > now_ms || self.ejection.is_on(now_ms)
+    }
+
+    /// How it is doing, all in all.
+    pub fn condition(&self, now_ms: u64) -> Condition {
+        match self.health.condition() {
+            Condition::Up | Condition::Unchecked if self.ejection.is_on(now_ms) => {
+                Condition::Ejected
+            }
+            condition => condition,
+        }
     }
 
     /// Requests sent since it appeared.

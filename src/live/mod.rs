@@ -4,8 +4,11 @@
 //! swap, because all of it is kept by identity and handed to each new table. What no table holds is forgotten.
 
 mod counters;
+mod ejection;
 mod failures;
+mod health;
 mod histogram;
+mod journal;
 mod response_time;
 mod traffic;
 
@@ -18,8 +21,11 @@ pub use counters::{
     BackendLive, Count, EntryLive, EntryTold, FrontendLive, RetryBudget, ServerLive, StatusClass,
     Telling, Totals,
 };
+pub use ejection::{Ejected, FAILURES_MAX};
 pub use failures::{Cause, Failed, Failures};
+pub use health::{Change, Condition, Health, Thresholds};
 pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
+pub use journal::{EVENTS_MAX, HealthEvent, Journal};
 pub use response_time::Measured;
 pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
@@ -49,6 +55,8 @@ pub struct Live {
     buckets: Buckets,
     /// What is told about requests, and what of it was lost.
     pub telling: Telling,
+    /// The last changes of health.
+    pub journal: Journal,
 }
 
 impl Live {

@@ -13,5 +13,7 @@ pub use exchange::{Exchange, Head, Sender, comparable_host};
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use problem::{Problem, Severity};
-pub use service::{Address, Document, Health, Instance, Kind, Labels, Service, Snapshot, State};
+pub use service::{
+    Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,
+};
 pub use step::{Outcome, Scope, Step, Trace};

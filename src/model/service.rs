@@ -74,9 +74,28 @@ pub struct Service {
     pub state: Option<String>,
     /// Whether somebody checks the health of its instances.
     pub health_checked: bool,
+    /// How Rancher checks them, where it does.
+    pub health_block: Option<HealthBlock>,
     /// Older is smaller: Docker's creation time in nanoseconds, Rancher's `create_index`. Decides between two
     /// that claim one rule.
     pub age_order: Option<i64>,
+}
+
+/// Rancher's `health_check` block. What it leaves out is 0.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HealthBlock {
+    /// The port that is asked.
+    pub port: u16,
+    /// Between two checks.
+    pub interval_ms: u64,
+    /// For one check.
+    pub timeout_ms: u64,
+    /// Passes in a row that bring an instance back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+    /// `GET "/" "HTTP/1.0"`; a connection is enough where it is empty.
+    pub request_line: String,
 }
 
 /// What sort of service it is. Only Rancher has more than one.

@@ -298,6 +298,7 @@ mod tests {
             domain: Some("local".to_owned()),
             exposed_by_default: true,
             serve_unchecked: true,
+            run_health_checks: false,
             constraints: Vec::new(),
             host_template: crate::settings::HostTemplate::default(),
             network: None,
@@ -323,6 +324,7 @@ mod tests {
             kind: Kind::Containers,
             state: None,
             health_checked: false,
+            health_block: None,
             age_order: Some(age),
         })
     }

@@ -28,6 +28,7 @@ use crate::telemetry::Observers;
 pub use entrypoint::BindError;
 #[cfg(fuzzing)]
 pub use http1::judge;
+pub use tls::client_config as client_tls;
 
 /// The way in.
 pub struct Proxy;

@@ -12,7 +12,7 @@ use crate::middleware::AskTls;
 use crate::providers::roots;
 
 /// Checks servers against the system's authorities (else Mozilla's), or not at all where that was asked for.
-pub(super) fn client_config(is_unchecked: bool) -> Arc<ClientConfig> {
+pub fn client_config(is_unchecked: bool) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -49,6 +49,8 @@ pub struct Settings {
     pub trusted_ips: Vec<IpNet>,
     /// Whether the certificates of servers spoken to over https are left unchecked.
     pub insecure_skip_verify: bool,
+    /// Between two health checks of a server whose label does not say.
+    pub health_interval: Duration,
     /// After a stop signal: how long requests under way may take before they are cut off.
     pub grace: Duration,
     /// How many workers carry requests; one per core unless set.
@@ -138,6 +140,8 @@ pub struct Defaults {
     pub exposed_by_default: bool,
     /// Whether an instance without a health check gets requests (Docker: yes, Rancher: no).
     pub serve_unchecked: bool,
+    /// Whether Rancher's own health checks are run by us too, where no label says.
+    pub run_health_checks: bool,
     /// Only services whose tags fit all of these are routed.
     pub constraints: Vec<Constraint>,
     /// The host of a service.
@@ -173,6 +177,7 @@ impl FileSettings {
             domain: None,
             exposed_by_default: false,
             serve_unchecked: true,
+            run_health_checks: false,
             constraints: Vec::new(),
             host_template: HostTemplate::default(),
             network: None,

@@ -100,7 +100,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("lifeCycle.graceTimeOut", Time("lifeCycle.graceTimeOut")),
     ("lifeCycle.requestAcceptGraceTimeout", Later(NEXT)),
     ("retry.attempts", Flag("retry.attempts")),
-    ("healthcheck.interval", Later("there are no active health checks yet")),
+    ("healthcheck.interval", Time("healthcheck.interval")),
     ("docker.endpoint", Flag("docker.endpoint")),
     ("docker.domain", Flag("docker.domain")),
     ("docker.network", Flag("docker.network")),

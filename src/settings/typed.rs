@@ -12,6 +12,9 @@ use super::{
     Refresh, Settings,
 };
 
+/// Between two health checks where nobody says (Traefik 1.7).
+const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What `run`, `check` and `explain` take.
 ///
 /// A flag goes before a `HERDER_` variable, that before one of the catalog entry, that before the default.
@@ -176,6 +179,9 @@ pub struct Typed {
     /// Whether containers without a health check are routed while they run [default: false]
     #[arg(long = "rancher.serveUnchecked", env = "HERDER_RANCHER_SERVEUNCHECKED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
     pub rancher_serve_unchecked: Option<bool>,
+    /// Whether the health checks that services have in Rancher are run by Herder too [default: false]
+    #[arg(long = "rancher.runHealthChecks", env = "HERDER_RANCHER_RUNHEALTHCHECKS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
+    pub rancher_run_health_checks: Option<bool>,
     /// The metadata service, without version and path [default: `http://rancher-metadata.rancher.internal`]
     #[arg(
         long = "rancher.metadata.url",
@@ -271,6 +277,9 @@ pub struct Typed {
     )]
     pub recent_errors: Option<u8>,
 
+    /// Between two health checks of a server, where its label does not say [default: 30s]
+    #[arg(long = "healthcheck.interval", env = "HERDER_HEALTHCHECK_INTERVAL", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    pub health_interval: Option<Duration>,
     /// How many workers carry requests [default: one per core]
     #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
     pub workers: Option<u16>,
@@ -350,6 +359,7 @@ impl Typed {
             limits,
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
+            health_interval: self.health_interval.unwrap_or(HEALTH_INTERVAL),
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
@@ -439,6 +449,7 @@ impl Typed {
                 domain: filled(self.docker_domain.as_ref()),
                 exposed_by_default: self.docker_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.docker_serve_unchecked.unwrap_or(true),
+                run_health_checks: false,
                 constraints: self.constraints.clone().unwrap_or_default().0,
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: filled(self.docker_network.as_ref()),
@@ -461,6 +472,7 @@ impl Typed {
                 domain: filled(self.rancher_domain.as_ref()),
                 exposed_by_default: self.rancher_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.rancher_serve_unchecked.unwrap_or(false),
+                run_health_checks: self.rancher_run_health_checks.unwrap_or(false),
                 constraints: self.constraints.clone().unwrap_or_default().0,
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: None,

@@ -9,8 +9,8 @@ use super::handling::{Handling, Page};
 use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
 use crate::balance::{Schedule, seed, sticky};
-use crate::config::{Backend, Config, ErrorPage, Frontend, Method};
-use crate::live::Live;
+use crate::config::{Backend, Check, Config, ErrorPage, Frontend, Method};
+use crate::live::{Live, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::settings::{EntryPoint, Settings};
 
@@ -82,6 +82,8 @@ fn running_backend(
     backend: &Backend,
     live: &Live,
 ) -> RunningBackend {
+    let wish = backend.wishes.as_ref().and_then(|wishes| wishes.health_check.as_ref());
+    let check = wish.and_then(|wish| Check::of(wish).0).map(Arc::new);
     let servers = backend.servers.iter().map(|(name, server)| {
         let key = (id.clone(), server.scheme, server.addr);
         // A digest costs more than the rest of a server, so only who needs one has one.
@@ -97,7 +99,7 @@ fn running_backend(
                 None => Box::default(),
             },
             seed,
-            live: live.server(key),
+            live: held(live.server(key), check.is_some()),
         }
     });
     let servers: Box<[RunningServer]> = servers.collect();
@@ -112,6 +114,7 @@ fn running_backend(
         schedule: Schedule::new(&weights),
         live: live.backend(id),
         handling: Handling::of(backend),
+        check,
     }
 }
 
@@ -127,4 +130,10 @@ fn pages(
         Some(Page::new(page, Arc::clone(backend)))
     };
     wishes.filter_map(page).collect()
+}
+
+/// A server's state, which from now on knows whether it is checked.
+fn held(server: Arc<ServerLive>, is_checked: bool) -> Arc<ServerLive> {
+    server.health.hold(is_checked);
+    server
 }

@@ -7,7 +7,7 @@ use super::handling::{Handling, Page};
 use crate::balance::{
     Candidate, Moment, Schedule, draw, fewest, key_of, lighter, owner, soonest, sticky, unit,
 };
-use crate::config::{Frontend, Method, Scheme, Sticky};
+use crate::config::{Check, Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
 use crate::middleware::Handler;
 use crate::model::{BackendId, Exchange, FrontendId, ServerName};
@@ -63,6 +63,8 @@ pub struct RunningBackend {
     pub(super) schedule: Schedule,
     pub(super) live: Arc<BackendLive>,
     pub(super) handling: Option<Box<Handling>>,
+    /// How its servers are asked whether they are well.
+    pub(super) check: Option<Arc<Check>>,
 }
 
 /// A server as it runs.
@@ -90,6 +92,19 @@ impl RunningServer {
     /// Whether it is as able to take a request as it should be. Who is not comes last, whatever the method.
     fn may_take(&self, now_ms: u64) -> bool {
         !self.live.is_resting(now_ms)
+    }
+
+    /// Whether it may take requests now: it has no check, or passes it.
+    pub fn may_serve(&self) -> bool {
+        self.live.health.may_serve()
+    }
+
+    /// `http://10.42.0.7:8080`.
+    pub fn url(&self) -> String {
+        match &self.host {
+            None => format!("{}://{}", self.scheme.as_str(), self.addr),
+            Some(host) => format!("{}://{host}:{}", self.scheme.as_str(), self.addr.port()),
+        }
     }
 }
 
@@ -163,11 +178,22 @@ impl RunningBackend {
         self.method.is_timed()
     }
 
+    /// How its servers are asked whether they are well, where they are.
+    pub fn check(&self) -> Option<&Arc<Check>> {
+        self.check.as_ref()
+    }
+
+    /// Whether a server that serves would still be there without this one: the last one is never ejected.
+    pub fn may_spare(&self, server: &RunningServer, now_ms: u64) -> bool {
+        let mut others = self.servers.iter().filter(|other| !std::ptr::eq(*other, server));
+        others.any(|other| other.weight > 0 && other.may_serve() && other.may_take(now_ms))
+    }
+
     /// The next server for this request, noted in `tried` so that asking again gives another one.
     ///
     /// The server of the sticky cookie comes first, whatever its weight: one of weight 0 gets no new clients and keeps
     /// those it has. Servers that refused a connection a moment ago come last: when everybody did, one of them is better
-    /// than nobody. Returns none when all were tried, or none is there.
+    /// than nobody. Servers whose checks say no get nothing. Returns none when all were tried, or none is there.
     pub fn pick(
         &self,
         exchange: &Exchange<'_>,
@@ -176,13 +202,17 @@ impl RunningBackend {
     ) -> Option<&RunningServer> {
         if let ([only], None, None) = (&*self.servers, tried.first, &self.sticky)
             && only.weight > 0
+            && only.may_serve()
         {
             // There is nothing to choose: no turn is counted. Its start is, for the one that joins it.
             only.live.start_share(moment.now_ms, self.slow_start_ms);
             tried.add(only);
             return Some(only);
         }
-        let is_fresh = |index: &usize| !tried.has(&self.servers[*index]);
+        let is_fresh = |index: &usize| {
+            let server = &self.servers[*index];
+            server.may_serve() && !tried.has(server)
+        };
         let is_able =
             |index: &usize| is_fresh(index) && self.servers[*index].may_take(moment.now_ms);
         let index = self

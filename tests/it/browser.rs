@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
+use herder::demo::web_test::WebTest;
 use serde_json::{Value, json};
 
 use crate::harness::herder::Herder;
@@ -164,5 +165,55 @@ async fn without_script_the_page_reads_the_same() {
     })
     .await;
     client.find(Locator::Css(".steps")).await.expect("its steps are there");
+    client.close().await.expect("closed");
+}
+
+/// A server that is killed turns red on the page that is open, within its check and the second that the page waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_turns_red_within_its_check() {
+    let site = |name: &str| {
+        let site = WebTest::bind("127.0.0.1:0".parse().expect("an address"), name).expect("bound");
+        let (kill, killed) = tokio::sync::oneshot::channel::<()>();
+        let addr = site.local_addr();
+        let task = tokio::spawn(site.run(async move { _ = killed.await }));
+        (addr, kill, task)
+    };
+    let (stays, _kept, _) = site("stays");
+    let (goes, kill, task) = site("goes");
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    let text = format!(
+        "[backends.b.healthCheck]\npath = \"/health\"\ninterval = \"1s\"\n[backends.b.servers.stays]\n\
+         url = \"http://{stays}\"\n[backends.b.servers.goes]\nurl = \"http://{goes}\"\n\
+         [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:a.local\"\n"
+    );
+    std::fs::write(&rules, text).expect("written");
+    let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
+    let driver = Driver::start();
+    let client = driver.open(1440, 900, true).await;
+    client.goto(&format!("http://{}/", herder.admin)).await.expect("loaded");
+    let count = async |class: &str| {
+        let script = format!("return document.querySelectorAll('tr.server .mark.{class}').length");
+        eval(&client, &script).await.as_u64()
+    };
+    eventually("both are up", || async { count("ok").await == Some(2) }).await;
+    eval(&client, "window.marker = 'not reloaded'").await;
+    kill.send(()).expect("it runs");
+    task.abort();
+    let start = std::time::Instant::now();
+    eventually("it turns red", || async { count("bad").await == Some(1) }).await;
+    // The interval and its tenth, the page's second, and as much again for a busy machine.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(count("ok").await, Some(1));
+    let color = "return getComputedStyle(document.querySelector('tr.server .mark.bad')).color";
+    let good = "return getComputedStyle(document.querySelector('tr.server .mark.ok')).color";
+    assert_ne!(eval(&client, color).await, eval(&client, good).await);
+    let event =
+        eval(&client, "return document.querySelector('#events .event.bad').textContent").await;
+    let is_told =
+        event.as_str().is_some_and(|t| t.contains("connection refused") && t.contains("was up"));
+    assert!(is_told, "{event}");
+    assert_eq!(eval(&client, "return window.marker").await, "not reloaded");
+    screenshot(&client, "killed").await;
     client.close().await.expect("closed");
 }

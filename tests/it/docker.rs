@@ -29,6 +29,7 @@ fn settings(endpoint: &str) -> DockerSettings {
             domain: None,
             exposed_by_default: true,
             serve_unchecked: true,
+            run_health_checks: false,
             host_template: HostTemplate::default(),
             network: None,
         },

@@ -63,8 +63,10 @@ async fn the_articles_rules_serve() {
          \x20   rule = \"PathPrefixStrip:/trend\"\n"
     );
     let herder = Herder::start(&["run", &flag("filename", &dir.write("rules.toml", &text))]);
-    eventually("it serves", || async {
-        herder.get("any.local", "/trend/x?a=b").await.status == 200
+    eventually("both have passed their check", || async {
+        let health = herder.admin("/api/health").await.json();
+        let servers = health["servers"].as_array().cloned().unwrap_or_default();
+        servers.iter().filter(|server| server["condition"] == "up").count() == 2
     })
     .await;
     let answer = herder.get("any.local", "/trend/x?a=b").await;

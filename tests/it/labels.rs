@@ -9,7 +9,8 @@ use herder::admin::providers;
 use herder::config::Config;
 use herder::dialects::labels::LABELS;
 use herder::model::{
-    Address, Health, Instance, Kind, Labels, Problem, ProviderName, Service, Snapshot, State,
+    Address, Health, HealthBlock, Instance, Kind, Labels, Problem, ProviderName, Service, Snapshot,
+    State,
 };
 use herder::plan::{Input, plan};
 use herder::settings::{Defaults, HostTemplate};
@@ -77,6 +78,15 @@ const FIXTURES: &[(&str, &str, &str)] = &[
     ),
     ("traefik.backend.healthcheck.path=/h", "b/healthCheck", r#"{"path":"/h"}"#),
     ("traefik.backend.healthcheck.port=90", "b/healthCheck", ""),
+    (
+        "traefik.backend.healthcheck.path=/h traefik.backend.healthcheck.timeout=2s \
+         traefik.backend.healthcheck.rise=2 traefik.backend.healthcheck.fall=3 \
+         traefik.backend.healthcheck.status=200-299,304",
+        "b/healthCheck",
+        r#"{"path":"/h","timeout":"2s","rise":2,"fall":3,"status":["200-299","304"]}"#,
+    ),
+    // Nothing here comes from Rancher with a check of its own.
+    ("traefik.backend.healthcheck.rancher=true", "b/healthCheck", ""),
     (
         "traefik.backend.healthcheck.path=/h traefik.backend.healthcheck.port=90 \
          traefik.backend.healthcheck.interval=5s traefik.backend.healthcheck.scheme=http \
@@ -308,6 +318,7 @@ fn service(labels: Labels) -> Service {
         kind: Kind::Containers,
         state: None,
         health_checked: true,
+        health_block: None,
         age_order: Some(1),
     }
 }
@@ -317,6 +328,7 @@ fn planned(provider: ProviderName, services: Vec<Service>) -> (Value, Vec<Proble
         domain: Some("local".to_owned()),
         exposed_by_default: true,
         serve_unchecked: true,
+        run_health_checks: false,
         constraints: Vec::new(),
         host_template: HostTemplate::default(),
         network: None,
@@ -469,5 +481,76 @@ fn one_bad_label_costs_only_itself() {
         };
         assert_eq!((0..1_000).filter(|&n| n != 500).filter(is_good).count(), 999, "{bad}");
         assert_eq!(problems.len(), 1, "{bad}: {problems:?}");
+    }
+}
+
+/// A setting of a check that cannot be used costs itself, and its owner is told.
+#[test]
+fn what_is_wrong_with_a_check_is_told() {
+    let path = "traefik.backend.healthcheck.path=/h";
+    for (text, shown, told) in [
+        (path.to_owned(), true, None),
+        (
+            format!("{path} traefik.backend.healthcheck.interval=soon"),
+            true,
+            Some("healthcheck.interval"),
+        ),
+        (format!("{path} traefik.backend.healthcheck.interval=1ms"), true, Some("too short")),
+        (format!("{path} traefik.backend.healthcheck.port=70000"), true, Some("is not a port")),
+        (
+            format!("{path} traefik.backend.healthcheck.scheme=ftp"),
+            true,
+            Some("\"ftp\" is not served"),
+        ),
+        (format!("{path} traefik.backend.healthcheck.fall=1000"), true, Some("no count")),
+        (format!("{path} traefik.backend.healthcheck.status=all"), true, Some("no status")),
+        (
+            format!("{path} traefik.backend.healthcheck.rancher=maybe"),
+            true,
+            Some("neither true nor false"),
+        ),
+        ("traefik.backend.healthcheck.interval=5s".to_owned(), false, Some("nothing is checked")),
+    ] {
+        let (api, problems) = planned(ProviderName::Docker, vec![service(labels(&text))]);
+        let backend = only(&api, "backends").map(|(_, backend)| backend).expect("a backend");
+        assert_eq!(backend.get("healthCheck").is_some(), shown, "{text}");
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        match told {
+            None => assert_eq!(messages, [""; 0], "{text}"),
+            Some(told) => {
+                assert!(matches!(messages[..], [one] if one.contains(told)), "{text}: {messages:?}")
+            }
+        }
+    }
+}
+
+/// Rancher's block is run by us only where a label, or the setting, asks for it; a path of a label goes before it.
+#[test]
+fn ranchers_own_check_is_taken_where_that_is_asked_for() {
+    let block = HealthBlock {
+        port: 81,
+        interval_ms: 2_000,
+        rise: 2,
+        request_line: "GET \"/up\" \"HTTP/1.0\"".to_owned(),
+        ..HealthBlock::default()
+    };
+    let own =
+        r#"{"path":"/up","port":81,"interval":"2000ms","rise":2,"method":"GET","http10":true}"#;
+    for (text, expected) in [
+        ("a=b", ""),
+        ("traefik.backend.healthcheck.rancher=true", own),
+        (
+            "traefik.backend.healthcheck.rancher=true traefik.backend.healthcheck.path=/h",
+            r#"{"path":"/h"}"#,
+        ),
+    ] {
+        let mut service = service(labels(text));
+        service.health_block = Some(block.clone());
+        let (api, problems) = planned(ProviderName::Rancher, vec![service]);
+        assert_eq!(problems, [], "{text}");
+        let backend = only(&api, "backends").map(|(_, backend)| backend).expect("a backend");
+        let expected =
+            (!expected.is_empty()).then(|| serde_json::from_str(expected).expect("JSON"));
+        assert_eq!(backend.get("healthCheck").cloned(), expected, "{text}");
     }
 }

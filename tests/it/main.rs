@@ -15,6 +15,7 @@ mod end_to_end;
 mod files;
 mod framing;
 mod headers;
+mod health;
 mod http1;
 mod labels;
 mod layers;

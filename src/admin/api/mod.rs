@@ -55,7 +55,8 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
             }
         }
         (None, Some(name)) => {
-            let found: Vec<Value> = view.explain(&name).iter().map(explanation).collect();
+            let found: Vec<Value> =
+                view.explain(&name, app.now_ms()).iter().map(explanation).collect();
             let status = if found.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
             (status, Json(found)).into_response()
         }

@@ -170,6 +170,7 @@ fn compose(name: &str, project: &str, services: &Table, defaults: &Defaults) -> 
             kind: Kind::Containers,
             state: None,
             health_checked: false,
+            health_block: None,
             age_order: None,
         };
         let off = &mut Trace::off();

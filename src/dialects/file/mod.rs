@@ -15,12 +15,13 @@ use leaves::raw;
 
 use super::Reading;
 use super::balancing::{self, Balancing, Complaint, Said};
+use super::health::complaint_of;
 use super::reader::is_guard;
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
 };
-use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method};
+use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
 use crate::document::{Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
 use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
@@ -139,6 +140,13 @@ impl<'d> FileReader<'d> {
         self.report_misfits(&name, place, table, backend_misfits(&values));
         let Balancing { method, slow_start, sticky } = self.balancing(&name, key, table);
         let wishes = backend_wishes(&values);
+        if let Some(wish) = &wishes.health_check {
+            for complaint in Check::of(wish).1 {
+                let key = format!("{name}.healthcheck.{}", complaint.setting);
+                let problem = complaint_of(&self.origin(place), &key, &complaint);
+                self.reading.problems.push(problem);
+            }
+        }
         let servers = self.servers(&name, table);
         let backend = Backend {
             method,

@@ -560,6 +560,7 @@ mod tests {
                 domain: None,
                 exposed_by_default: true,
                 serve_unchecked: true,
+                run_health_checks: false,
                 host_template: HostTemplate::default(),
                 network: None,
             },

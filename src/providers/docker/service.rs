@@ -35,6 +35,7 @@ pub(super) fn service(
         stack,
         labels: facts.labels.clone(),
         health_checked: facts.health.is_some(),
+        health_block: None,
         instances: vec![instance],
         kind: Kind::Containers,
         state: None,

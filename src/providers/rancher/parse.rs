@@ -9,8 +9,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::{
-    Address, Health, Instance, Kind, Labels, Origin, Problem, ProviderName, Service, Snapshot,
-    State,
+    Address, Health, HealthBlock, Instance, Kind, Labels, Origin, Problem, ProviderName, Service,
+    Snapshot, State,
 };
 
 /// Services in one answer, and containers of one service; more is not Rancher but nonsense, and costs memory.
@@ -159,6 +159,7 @@ fn service(
             read.filter_map(|read| container(read, own, &origin, problems)).collect()
         }
     };
+    let health_block = raw.health_check.as_ref().and_then(health_block);
     let health_checked = raw.health_check.is_some_and(|check| !check.is_null())
         || instances.iter().any(|instance| instance.health.is_some());
     Ok(Service {
@@ -170,6 +171,7 @@ fn service(
         kind,
         state: filled(raw.state),
         health_checked,
+        health_block,
         age_order: raw.create_index.as_ref().and_then(number),
     })
 }
@@ -251,6 +253,26 @@ fn state(word: Option<&str>) -> State {
         Some("stopping") => State::Stopping,
         Some(other) => State::Down(other.to_owned()),
     }
+}
+
+/// The service's check; numbers that make no sense count as left out.
+fn health_block(value: &Value) -> Option<HealthBlock> {
+    let map = value.as_object()?;
+    let number = |key: &str| map.get(key).and_then(number).unwrap_or(0);
+    let count = |key: &str| u32::try_from(number(key)).unwrap_or(0);
+    let time_ms = |key: &str| u64::try_from(number(key)).unwrap_or(0);
+    Some(HealthBlock {
+        port: u16::try_from(number("port")).unwrap_or(0),
+        interval_ms: time_ms("interval"),
+        timeout_ms: time_ms("response_timeout"),
+        rise: count("healthy_threshold"),
+        fall: count("unhealthy_threshold"),
+        request_line: map
+            .get("request_line")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+    })
 }
 
 fn health(word: Option<&str>) -> Option<Health> {
@@ -343,7 +365,7 @@ mod tests {
         let snapshot = read(&json!([{
             "name": "web-test", "stack_name": "proxy-test", "uuid": "u1", "kind": "service",
             "state": "active", "labels": {"traefik.enable": "true", "n": 5}, "create_index": "7",
-            "health_check": {"port": 8080},
+            "health_check": {"port": 8080, "interval": "2000", "healthy_threshold": 2, "request_line": null},
             "containers": [
                 {"name": "a", "state": "running", "health_state": "healthy", "primary_ip": "10.42.0.1",
                  "ports": ["0.0.0.0:8080:80/tcp", "53:53/udp"]},
@@ -354,6 +376,9 @@ mod tests {
         let service = &snapshot.services[0];
         assert_eq!(snapshot.problems, []);
         assert_eq!((service.health_checked, service.age_order), (true, Some(7)));
+        let block =
+            HealthBlock { port: 8080, interval_ms: 2_000, rise: 2, ..HealthBlock::default() };
+        assert_eq!(service.health_block, Some(block));
         assert_eq!(service.labels.get("n").map(String::as_str), Some("5"));
         let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
         assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));

@@ -16,6 +16,7 @@ use super::collect::{Collected, NotRead, Wanted, collect};
 use super::connection::Client;
 use super::framing::Length;
 use super::head::{self, Span, Version};
+use super::luck;
 use super::own::{self, Own, OwnLines};
 use super::record;
 use super::relay::{Relay, Sink};
@@ -321,6 +322,10 @@ async fn forward(
         let run = run(worker, client, &mut attempt, out, course).await;
         let error = run.as_ref().err().map(|failed| &failed.error);
         record::tried(&mut course.record, &attempt.body, error);
+        if course.page.is_none() {
+            let ended = run.as_ref().map(|(_, status)| *status).map_err(|failed| &failed.error);
+            luck::note(worker, attempt.route, attempt.server, ended);
+        }
         let Failed { error, may_go_on, is_unsent } = match run {
             Ok((after, status)) => {
                 let used = attempt.used;

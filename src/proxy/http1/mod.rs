@@ -19,6 +19,7 @@ mod head;
 #[cfg_attr(not(fuzzing), allow(dead_code, unreachable_pub))]
 pub mod judge;
 mod lines;
+mod luck;
 mod own;
 mod record;
 mod relay;

@@ -1,0 +1,105 @@
+//! Servers that fail real requests one after another are left alone for a while. Lock-free: every worker writes here.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Requests that must fail in a row.
+pub const FAILURES_MAX: u32 = 5;
+
+/// The first time; each further one without an answer in between is twice as long.
+const FIRST_MS: u64 = 1_000;
+const LONGEST_MS: u64 = 30_000;
+
+/// One server's failures in a row, and until when it is left alone.
+#[derive(Debug, Default)]
+pub struct Ejection {
+    failures: AtomicU32,
+    /// How often it was ejected since it last answered.
+    times: AtomicU32,
+    until_ms: AtomicU64,
+}
+
+/// A server was ejected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ejected {
+    /// After so many failures in a row.
+    pub failures: u32,
+    /// For so long.
+    pub for_ms: u64,
+}
+
+impl Ejection {
+    /// A request failed: the connection was refused or broke, or no answer came in time. `may_spare` is asked last: it says
+    /// whether enough others are left.
+    pub fn failed(&self, now_ms: u64, may_spare: impl FnOnce() -> bool) -> Option<Ejected> {
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        let until_ms = self.until_ms.load(Relaxed);
+        // What was under way when it was ejected says nothing new.
+        if failures < FAILURES_MAX || until_ms > now_ms || !may_spare() {
+            return None;
+        }
+        let times = self.times.load(Relaxed);
+        let for_ms = (FIRST_MS << times.min(16)).min(LONGEST_MS);
+        // Of several workers one ejects it.
+        self.until_ms.compare_exchange(until_ms, now_ms + for_ms, Relaxed, Relaxed).ok()?;
+        self.times.store(times + 1, Relaxed);
+        Some(Ejected { failures, for_ms })
+    }
+
+    /// It answered. Tells whether it is back from an ejection.
+    pub fn answered(&self) -> bool {
+        // Reads only, where all is well: this is on every request's way.
+        if self.failures.load(Relaxed) == 0 {
+            return false;
+        }
+        self.failures.store(0, Relaxed);
+        self.until_ms.store(0, Relaxed);
+        self.times.swap(0, Relaxed) > 0
+    }
+
+    /// Whether it is left alone now.
+    pub fn is_on(&self, now_ms: u64) -> bool {
+        self.until_ms.load(Relaxed) > now_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(ejection: &Ejection, now_ms: u64, times: u32) -> Option<Ejected> {
+        (0..times).filter_map(|_| ejection.failed(now_ms, || true)).last()
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_for_longer_each_time() {
+        let ejection = Ejection::default();
+        assert_eq!(fail(&ejection, 100, FAILURES_MAX - 1), None);
+        assert_eq!(fail(&ejection, 100, 1), Some(Ejected { failures: 5, for_ms: 1_000 }));
+        assert!(ejection.is_on(1_099) && !ejection.is_on(1_100));
+        // A crowd that was under way does not make it longer.
+        assert_eq!(fail(&ejection, 1_099, 100), None);
+        let times: Vec<u64> = [2_000, 10_000, 20_000, 40_000, 80_000, 160_000]
+            .into_iter()
+            .filter_map(|now_ms| Some(fail(&ejection, now_ms, 1)?.for_ms))
+            .collect();
+        assert_eq!(times, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        assert!(ejection.answered() && !ejection.answered());
+        assert_eq!(fail(&ejection, 300_000, FAILURES_MAX - 1), None);
+    }
+
+    #[test]
+    fn an_answer_in_between_begins_anew() {
+        let ejection = Ejection::default();
+        for _ in 0..10 {
+            assert_eq!(fail(&ejection, 1, FAILURES_MAX - 1), None);
+            assert!(!ejection.answered());
+        }
+    }
+
+    #[test]
+    fn nobody_is_ejected_who_cannot_be_spared() {
+        let ejection = Ejection::default();
+        assert_eq!((0..20).find_map(|_| ejection.failed(1, || false)), None);
+        assert!(!ejection.is_on(1));
+    }
+}
