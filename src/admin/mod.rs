@@ -6,6 +6,7 @@
 mod api;
 mod assets;
 mod events;
+mod guard;
 mod health;
 mod metrics;
 mod pages;
@@ -29,6 +30,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::control::State;
+use guard::Guard;
 use rates::Rates;
 use view::Unrouted;
 
@@ -56,8 +58,8 @@ impl App {
     }
 }
 
-fn router(app: App) -> Router {
-    Router::new()
+fn router(app: App, guarded_by: Option<Guard>) -> Router {
+    let router = Router::new()
         .route("/", get(pages::page))
         .route("/dashboard", get(|| async { Redirect::permanent("/") }))
         .route("/dashboard/", get(|| async { Redirect::permanent("/") }))
@@ -80,8 +82,16 @@ fn router(app: App) -> Router {
         .route("/ping", get(ping::ping))
         .route("/metrics", get(metrics::metrics))
         .fallback(nothing_here)
-        .with_state(app)
-        .layer(from_fn(guard))
+        .with_state(app);
+    // The lines that every answer carries are put on last, and so stand on a refusal too.
+    let router = match guarded_by {
+        None => router,
+        Some(by) => router.layer(from_fn(move |request: Request, next: Next| {
+            let by = by.clone();
+            async move { by.pass(request, next).await }
+        })),
+    };
+    router.layer(from_fn(guard))
 }
 
 /// For people in words, for programs as the rest of the API.

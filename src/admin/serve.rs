@@ -14,8 +14,12 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::warn;
 
+use axum::Router;
+
+use super::guard::Guard;
 use super::{App, rates, router};
 use crate::control::State;
+use crate::middleware::Handler;
 use crate::settings::Listen;
 
 /// Connections open at once; further ones wait in the kernel's queue.
@@ -77,8 +81,14 @@ impl Bound {
         self.addr
     }
 
-    /// Serves until `shutdown` resolves. Streams that are open then are closed.
-    pub async fn serve(self, state: Arc<State>, shutdown: impl Future<Output = ()> + Send) {
+    /// Serves until `shutdown` resolves. Streams that are open then are closed. Where there is a step that asks for a name,
+    /// nobody gets past it but to `/ping`.
+    pub async fn serve(
+        self,
+        state: Arc<State>,
+        guard: Option<Arc<dyn Handler>>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
         let listener = match TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -89,15 +99,15 @@ impl Bound {
         let app = App::new(state);
         let sampler = tokio::spawn(rates::sample(Arc::clone(&app.state), Arc::clone(&app.rates)));
         tokio::select! {
-            () = accept(&listener, app) => {}
+            () = accept(&listener, router(app, guard.map(Guard::new))) => {}
             () = shutdown => {}
         }
         sampler.abort();
     }
 }
 
-async fn accept(listener: &TcpListener, app: App) {
-    let service = TowerToHyperService::new(router(app));
+async fn accept(listener: &TcpListener, router: Router) {
+    let service = TowerToHyperService::new(router);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;

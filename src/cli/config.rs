@@ -92,11 +92,11 @@ fn rows() -> anyhow::Result<Vec<Row>> {
     Ok(command.filter_map(row).collect())
 }
 
-/// Entry points without the users in them.
+/// Entry points without the users in them, however the key before them is misspelled.
 fn without_users(text: &str) -> String {
-    let part = |part: &str| match part.to_ascii_lowercase().split_once("users:") {
-        Some((key, _)) => format!("{}users:***", part.get(..key.len()).unwrap_or_default()),
-        None => part.to_owned(),
+    let part = |part: &str| match part.split_once(':') {
+        Some((key, _)) if key.to_ascii_lowercase().starts_with("auth") => format!("{key}:***"),
+        _ => part.to_owned(),
     };
     text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }

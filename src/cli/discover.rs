@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::schedule::Schedule;
-use crate::control::{Control, State, supervise};
+use crate::control::{Control, State, secrets, supervise};
 use crate::model::ProviderName;
 use crate::providers::docker::Docker;
 use crate::providers::file::{self, Files};
@@ -19,6 +19,10 @@ pub(super) fn start(state: &Arc<State>, schedule: &Schedule) -> anyhow::Result<(
     let (events, queue) = Control::queue();
     let control = Control::new(Arc::clone(state), providers(settings));
     tokio::spawn(control.run(queue));
+    // Those of entry points and of the admin side are known already: nobody shall stand before a closed door.
+    let mut watch = secrets::Watch::default();
+    watch.look(&state.live);
+    tokio::spawn(secrets::watch(Arc::clone(state), watch, events.clone()));
     if let Some(files) = &settings.file {
         tokio::spawn(supervise(Files::new(files), events.clone(), schedule.refreshes()));
     }

@@ -14,6 +14,7 @@ use crate::admin;
 use crate::control::{Phase, State, View, probe, schedule};
 use crate::proxy::{Proxy, client_tls};
 use crate::settings::Settings;
+use crate::table::{admin_complaints, auth_step, entry_chain, entry_complaints};
 
 /// Where everything is, once all ports are bound.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,10 @@ pub(super) async fn serve(
     for (entrypoint, addr) in proxy.local_addrs() {
         info!(entrypoint, %addr, "open");
     }
-    for line in settings.left_out() {
+    let complaints = settings.open_entrypoints().flat_map(entry_complaints);
+    let complaints =
+        complaints.chain(settings.admin_auth.iter().flat_map(|auth| admin_complaints(auth)));
+    for line in settings.left_out().into_iter().chain(complaints) {
         warn!("{line}");
     }
     info!(
@@ -54,6 +58,12 @@ pub(super) async fn serve(
 
     let settings = Arc::new(settings);
     let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
+    // Held until the workers hold them, so that the files they need are read before anybody asks.
+    let guards: Vec<_> = settings
+        .open_entrypoints()
+        .map(|entrypoint| entry_chain(entrypoint, &state.settings.entrypoints, &state.live))
+        .collect();
+    let admin_guard = settings.admin_auth.as_ref().map(|auth| auth_step(auth, &state.live));
     discover::start(&state, &schedule)?;
     tokio::spawn(probe::run(Arc::clone(&state), client_tls(settings.insecure_skip_verify)));
 
@@ -64,11 +74,12 @@ pub(super) async fn serve(
             // A sender that is dropped stops it as well.
             let _ = admin_stopped.await;
         };
-        tokio::spawn(bound.serve(Arc::clone(&state), stopped))
+        tokio::spawn(bound.serve(Arc::clone(&state), admin_guard, stopped))
     });
     on_bound(addresses);
 
     signals.next().await;
+    drop(guards);
     state.enter(Phase::Draining);
     info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
     let cut = tokio::select! {

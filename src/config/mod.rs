@@ -7,6 +7,7 @@ mod backend;
 mod check;
 mod fragment;
 mod frontend;
+pub mod guards;
 mod wishes;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::{Phase, ProviderStatus, Source, State, View};
+use super::{Phase, ProviderStatus, Source, State, View, secrets};
 use crate::config::Config;
 use crate::model::{Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
@@ -24,6 +24,11 @@ pub enum Event {
         /// What it said.
         snapshot: Snapshot,
         /// When it was known that there is news.
+        since: Instant,
+    },
+    /// A file that steps need says something new, or cannot be read any more.
+    Files {
+        /// When that was seen.
         since: Instant,
     },
     /// A provider could not be asked.
@@ -49,6 +54,7 @@ pub struct Control {
     sources: BTreeMap<ProviderName, Source>,
     revision: u64,
     planner: Planner,
+    files: secrets::Watch,
 }
 
 impl Control {
@@ -64,7 +70,7 @@ impl Control {
         let sources = providers.into_iter().map(source).collect();
         let names = state.settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
         let planner = Planner::new(names.collect());
-        Self { state, sources, revision: 0, planner }
+        Self { state, sources, revision: 0, planner, files: secrets::Watch::default() }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -120,6 +126,7 @@ impl Control {
                 source.snapshot = Some(Arc::new(snapshot));
                 Some(since)
             }
+            Event::Files { since } => Some(since),
             Event::Lost { provider, error, retry_in } => {
                 let source = self.sources.get_mut(&provider)?;
                 source.status.failures += 1;
@@ -143,7 +150,11 @@ impl Control {
             Some(Input { provider, snapshot, defaults: &source.defaults })
         });
         let inputs: Vec<Input<'_>> = inputs.collect();
-        let (config, problems) = self.planner.plan(&inputs, &before.table.config);
+        let (config, mut problems) = self.planner.plan(&inputs, &before.table.config);
+        // Held until the table holds them.
+        let _files = secrets::prepare(&config, &self.state.live, &mut self.files);
+        problems.extend(secrets::problems(&config, &self.state.live));
+        problems.sort();
         let is_same = config == *before.table.config && *problems == *before.table.problems;
         if is_same {
             self.publish_status();

@@ -4,6 +4,7 @@ mod event_loop;
 mod health;
 pub mod probe;
 pub mod schedule;
+pub mod secrets;
 mod state;
 mod supervise;
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::health::Lines;
 use crate::explain::{self, Explanation};
 use crate::live::Live;
+use crate::middleware::auth::Key;
 use crate::model::{Instance, ProviderName, Service, Snapshot};
 use crate::settings::{Defaults, Settings};
 use crate::table::{Published, Table};
@@ -110,7 +111,7 @@ pub enum Phase {
 impl State {
     /// The state of a process that starts now, before any provider answered.
     pub fn new(settings: Arc<Settings>, view: View) -> Self {
-        let live = Arc::new(Live::new(settings.metrics.buckets.clone()));
+        let live = Arc::new(Live::new(settings.metrics.buckets.clone(), key()));
         Self {
             settings,
             published: Published::default(),
@@ -206,6 +207,14 @@ impl View {
         }
         found
     }
+}
+
+/// A key that nobody can guess, for as long as the process lives.
+fn key() -> Key {
+    let mut bytes = [0; 32];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).expect("the system has random numbers");
+    Key::new(bytes)
 }
 
 /// A short id is what `docker ps` prints.

@@ -12,8 +12,6 @@ pub enum Support {
     Served,
     /// It is known, checked and shown, and not acted on yet.
     Later,
-    /// It is known, checked and shown, not acted on yet, and keeps strangers out: what carries it is closed.
-    Protects,
 }
 
 /// How a label's value is written.
@@ -205,10 +203,10 @@ mod tests {
     fn knows_its_labels() {
         for (key, support) in [
             ("traefik.port", Support::Served),
-            ("traefik.frontend.auth.basic", Support::Protects),
-            ("traefik.frontend.auth.basic.users", Support::Protects),
             ("traefik.frontend.errors.any.status", Support::Served),
             ("traefik.frontend.headers.STSSeconds", Support::Served),
+            ("traefik.frontend.auth.basic", Support::Served),
+            ("traefik.frontend.auth.basic.users", Support::Served),
         ] {
             assert!(matches!(known(key), Known::Label(l) if l.support == support), "{key}");
         }

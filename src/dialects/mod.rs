@@ -270,15 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn what_protects_and_is_not_there_yet_stays_shut() {
+    fn what_protects_and_cannot_be_read_stays_shut() {
         for (key, value, problem) in [
-            ("traefik.frontend.auth.basic", "a:b", "not acted on yet"),
             ("traefik.frontend.auth.basic", "", "protects"),
+            ("traefik.frontend.auth.basic", ",", "protects"),
+            ("traefik.frontend.auth.basic.usersFile", "", "is empty"),
+            ("traefik.frontend.auth.basic.removeHeader", "true", "knows no user"),
+            ("traefik.frontend.auth.headerField", "X-User", "keeps nobody out"),
+            ("traefik.frontend.auth.forward.address", "auth.test", "no URL"),
+            ("traefik.frontend.whiteList.useXForwardedFor", "true", "keeps nobody out"),
             ("traefik.frontend.auth.basic.user", "a:b", "stays closed"),
             ("traefik.frontend.auth.forward.adress", "http://a", "stays closed"),
             ("traefik.frontend.whiteList.sourceRanges", "10.0.0.0/8", "stays closed"),
             ("traefik.frontend.whitelist.sourceRange", "10.0.0.0/8", "stays closed"),
-            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8", "protects"),
             ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/33", "cannot be read"),
         ] {
             let service = service("web", Some("shop"), &[(key, value)]);
@@ -286,6 +290,29 @@ mod tests {
             let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
             let chain = &reading.fragment.frontends[0].1.chain;
             assert!(matches!(chain.as_slice(), [Middleware::Closed(_)]), "{key}: {chain:?}");
+        }
+        let user = "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
+        for (key, value) in [
+            ("traefik.frontend.auth.basic", user),
+            ("traefik.frontend.auth.basic.users", user),
+            ("traefik.frontend.auth.basic.usersFile", "/run/secrets/users"),
+            ("traefik.frontend.auth.forward.address", "http://auth.test/"),
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8,1.2.3.4"),
+            ("traefik.frontend.whitelistSourceRange", "10.0.0.0/8"),
+        ] {
+            for other in [None, Some(("traefik.path.prefix", "/"))] {
+                let labels: Vec<_> =
+                    [("traefik.enable", "true"), (key, value)].into_iter().chain(other).collect();
+                let service = service("web", Some("shop"), &labels);
+                let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+                let frontend = &reading.fragment.frontends[0].1;
+                let is_asked = frontend
+                    .wishes
+                    .as_ref()
+                    .is_some_and(|w| w.auth.is_some() || w.white_list.is_some());
+                assert!(frontend.chain.is_empty() && is_asked, "{key} {other:?}");
+                assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+            }
         }
         check(&[("traefik.prot", "80")], WEB, "not a label we know");
         check(&[("traefik.http.routers.x.rule", "y")], WEB, "Traefik 2 or 3");

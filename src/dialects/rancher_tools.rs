@@ -35,7 +35,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     let name = full_name(reader.service).replacen('.', "__", 1);
     let backend = BackendId::new(reader.provider, name.as_str());
     let (paths, mut chain) = paths(&mut reader);
-    if let Some(label) = wanted.protection {
+    let mut wishes = frontend_wishes(&wanted.frontend);
+    if let Some(label) = reader.closing_label(&wanted, &wishes) {
         chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }
     let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());
@@ -45,7 +46,6 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         .or_else(|| reader.number("traefik.frontend.priority", 1, i64::MAX))
         .unwrap_or(PRIORITY);
     let backend_wishes = backend_wishes(&wanted.backend);
-    let mut wishes = frontend_wishes(&wanted.frontend);
     wishes.rate_limit = rate_limit(&mut reader).or(wishes.rate_limit);
     let template = Frontend {
         entrypoints: reader.entrypoints(),

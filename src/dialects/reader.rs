@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::balancing::{self, Balancing, Complaint, Said};
 use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits};
-use crate::config::{Backend, Fragment, Frontend, Method, Scheme};
+use crate::config::guards::{self, complaints};
+use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known};
 use crate::model::{
@@ -33,8 +34,10 @@ pub(super) struct Reader<'a> {
 pub(super) struct Wanted {
     pub(super) frontend: Values,
     pub(super) backend: Values,
-    /// The first label that protects: nobody may come in before it is acted on.
+    /// The first label that was to protect and cannot be read: nobody may come in.
     pub(super) protection: Option<String>,
+    /// The labels that protect and can be read.
+    pub(super) guards: Vec<String>,
 }
 
 /// What `traefik.enable` says.
@@ -340,31 +343,39 @@ impl<'a> Reader<'a> {
         for (key, value) in labels {
             let (segment, tail) = tail(key);
             let is_mine = segment.is_none_or(|segment| Some(segment) == self.segment);
-            if is_mine && guards(tail) {
-                // One that nobody knows was to keep strangers out all the same.
-                wanted.protection.get_or_insert_with(|| key.clone());
-            }
+            let is_guard = is_mine && guards(tail);
             let (path, label) = match known(key) {
-                Known::Label(label) if self.written(key) == *key => {
-                    (key.strip_prefix("traefik."), label)
-                }
+                // One of the segment's own stands in its place.
+                Known::Label(_) if self.written(key) != *key => continue,
+                Known::Label(label) => (key.strip_prefix("traefik."), label),
                 Known::Segment(segment, label) if Some(segment) == self.segment => {
                     (labels::segment(key).map(|(_, rest)| rest), label)
+                }
+                _ if is_guard => {
+                    // One that nobody knows was to keep strangers out all the same.
+                    wanted.protection.get_or_insert_with(|| key.clone());
+                    continue;
                 }
                 _ => continue,
             };
             if !label.is_wish() {
                 continue;
             }
-            let value = || Raw::Text(value.trim().to_owned());
+            if is_guard {
+                wanted.guards.push(key.clone());
+            }
+            let raw = || Raw::Text(value.trim().to_owned());
             // What does not fit was reported with the other labels.
-            let _ = match path
+            let added = match path
                 .map(|path| (path.strip_prefix("frontend."), path.strip_prefix("backend.")))
             {
-                Some((Some(path), _)) => wanted.frontend.add(path, label, value()),
-                Some((_, Some(path))) => wanted.backend.add(path, label, value()),
+                Some((Some(path), _)) => wanted.frontend.add(path, label, raw()),
+                Some((_, Some(path))) => wanted.backend.add(path, label, raw()),
                 _ => Ok(()),
             };
+            if is_guard && (added.is_err() || value.trim().is_empty()) {
+                wanted.protection.get_or_insert_with(|| key.clone());
+            }
         }
         for (path, misfit) in frontend_misfits(&wanted.frontend) {
             self.report_misfit(&format!("traefik.frontend.{path}"), &misfit);
@@ -385,6 +396,53 @@ impl<'a> Reader<'a> {
         if !self.problems.contains(&problem) {
             self.problem(problem);
         }
+    }
+
+    /// The label because of which nobody may come in, if there is one: a guard that cannot be read, or that nothing can be
+    /// done with. What is wrong with guards that were read is reported.
+    pub(super) fn closing_label(
+        &mut self,
+        wanted: &Wanted,
+        wishes: &FrontendWishes,
+    ) -> Option<String> {
+        let mut closing = wanted.protection.clone();
+        let key_of = |complaint: &guards::Complaint| {
+            let key = self.written(&format!("traefik.frontend.{}", complaint.key));
+            let is_old = !wanted.guards.contains(&key);
+            // The older words for the same.
+            let old = wanted.guards.iter().find(|key| {
+                let (_, tail) = tail(key);
+                matches!(tail, "frontend.auth.basic" | "frontend.whitelistSourceRange")
+            });
+            old.filter(|_| is_old).cloned().unwrap_or(key)
+        };
+        let mut problems = Vec::new();
+        for complaint in complaints(wishes) {
+            let key = key_of(&complaint);
+            let follows = if complaint.closes { " Its frontend stays closed." } else { "" };
+            let what = format!("{key} {}.{follows}", complaint.what);
+            problems
+                .push(Problem::error(&self.origin.label(key.as_str()), what).hint(complaint.hint));
+            if complaint.closes {
+                closing.get_or_insert(key);
+            }
+        }
+        for key in &wanted.guards {
+            if closing.is_some() {
+                break;
+            }
+            let is_auth = tail(key).1.starts_with("frontend.auth.");
+            let is_asked =
+                if is_auth { wishes.auth.is_some() } else { wishes.white_list.is_some() };
+            if !is_asked {
+                let what = format!("{key} alone keeps nobody out. Its frontend stays closed.");
+                let hint = "Say who may pass: users, an address to ask, or a sourceRange.";
+                problems.push(Problem::error(&self.origin.label(key.as_str()), what).hint(hint));
+                closing.get_or_insert_with(|| key.clone());
+            }
+        }
+        problems.into_iter().for_each(|problem| self.problem(problem));
+        closing
     }
 
     pub(super) fn frontend(&mut self, id: FrontendId, frontend: Frontend) {
@@ -441,16 +499,18 @@ const OTHER_KEYS: &[&str] = &[
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
     let is_served = label.support == Support::Served;
-    if is_served && !label.is_wish() {
+    let is_protection = guards(tail(key).1);
+    if is_served && !is_protection && !label.is_wish() {
         // Its reader says what is wrong with it.
         return None;
     }
-    let is_protection = label.support == Support::Protects;
     let value = value.trim();
     if value.is_empty() && !is_protection {
         return None;
     }
     let misfit = Values::default().add("", label, Raw::Text(value.to_owned())).err();
+    let empty = || Misfit { why: "is empty".to_owned(), hint: "Write a value." };
+    let misfit = misfit.or_else(|| value.is_empty().then(empty));
     let problem = match (misfit, is_protection) {
         (Some(misfit), false) => {
             Problem::error(origin, format!("{key}: {}; it is left out.", misfit.why))
@@ -463,12 +523,8 @@ fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Op
             );
             Problem::error(origin, what).hint(misfit.hint)
         }
-        (None, true) => {
-            let what = format!("{key} protects ({}), and is not acted on yet.", label.meaning);
-            let hint = "Its frontend stays closed and answers 503 until it is: leave it with its old proxy so long.";
-            Problem::error(origin, what).hint(hint)
-        }
         (None, false) if is_served => return None,
+        (None, true) => return None,
         (None, false) => Problem::warning(
             origin,
             format!("{key} is known ({}), and not acted on yet.", label.meaning),

@@ -41,18 +41,18 @@ fn read_segment(reader: &mut Reader<'_>) {
         return;
     };
     let wanted = reader.wanted();
-    if let Some(label) = &wanted.protection {
+    let mut wishes = frontend_wishes(&wanted.frontend);
+    if let Some(label) = reader.closing_label(&wanted, &wishes) {
         reader.step(Outcome::Stop, "protection", || {
-            format!("{label} asks for protection that is not there yet, so nobody comes in.")
+            format!("{label} asks for protection that cannot be given, so nobody comes in.")
         });
-        chain.insert(0, Middleware::Closed(Closed { reason: label.clone() }));
+        chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }
     let names = names(reader, &rule);
     let backend = BackendId::new(reader.provider, format!("backend-{}", names.backend));
     let priority = reader
         .number("traefik.frontend.priority", i64::MIN, i64::MAX)
         .or_else(|| reader.number("traefik.priority", i64::MIN, i64::MAX));
-    let mut wishes = frontend_wishes(&wanted.frontend);
     for page in wishes.errors.values_mut() {
         // As 1.7's templates have it: a label knows a backend by the name that another label gave it.
         page.backend = format!("backend-{}", page.backend);

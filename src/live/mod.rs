@@ -30,6 +30,7 @@ pub use response_time::Measured;
 pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
 use crate::config::Scheme;
+use crate::middleware::auth::{self, TextFile};
 use crate::middleware::{Keep, Kept};
 use crate::model::{BackendId, FrontendId};
 use crate::settings::Buckets;
@@ -38,13 +39,16 @@ use crate::settings::Buckets;
 pub type ServerKey = (BackendId, Scheme, SocketAddr);
 
 /// Everything measured, by identity.
-#[derive(Default)]
 pub struct Live {
     servers: Mutex<HashMap<ServerKey, Weak<ServerLive>>>,
     backends: Mutex<HashMap<BackendId, Weak<BackendLive>>>,
     frontends: Mutex<HashMap<FrontendId, Weak<FrontendLive>>>,
     /// What the steps of the chains keep, by what it is and whose.
     steps: Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>,
+    /// The files that steps need, by path.
+    files: Mutex<HashMap<String, Weak<TextFile>>>,
+    /// What the steps seal by.
+    key: auth::Key,
     /// The whole proxy's counters.
     pub totals: Totals,
     /// The last requests that went wrong.
@@ -59,10 +63,31 @@ pub struct Live {
     pub journal: Journal,
 }
 
+impl Default for Live {
+    /// With a key that everybody can guess: for tests, and for `explain`, which lets nobody in.
+    fn default() -> Self {
+        Self::new(Buckets::default(), auth::Key::new([0; 32]))
+    }
+}
+
 impl Live {
-    /// Nothing measured yet; times are told in these buckets.
-    pub fn new(buckets: Buckets) -> Self {
-        Self { buckets, ..Self::default() }
+    /// The state of a process that begins: nothing measured yet, times are told in these buckets, and what the steps seal is
+    /// sealed by a key that nobody can guess.
+    pub fn new(buckets: Buckets, key: auth::Key) -> Self {
+        Self {
+            servers: Mutex::default(),
+            backends: Mutex::default(),
+            frontends: Mutex::default(),
+            steps: Mutex::default(),
+            files: Mutex::default(),
+            key,
+            totals: Totals::default(),
+            journal: Journal::default(),
+            failures: Failures::default(),
+            propagation: Histogram::default(),
+            buckets,
+            telling: Telling::default(),
+        }
     }
 
     /// A time, with its places in all that counts times.
@@ -73,6 +98,27 @@ impl Live {
     /// The buckets that times are told in.
     pub fn buckets(&self) -> &Buckets {
         &self.buckets
+    }
+
+    /// The key of this process.
+    pub fn key(&self) -> &auth::Key {
+        &self.key
+    }
+
+    /// A file that a step needs: the one it had, or one that is still to be read.
+    pub fn file(&self, path: &str) -> Arc<TextFile> {
+        let mut files = lock(&self.files);
+        if let Some(file) = files.get(path).and_then(Weak::upgrade) {
+            return file;
+        }
+        let fresh = Arc::new(TextFile::new(path));
+        files.insert(path.to_owned(), Arc::downgrade(&fresh));
+        fresh
+    }
+
+    /// All files that anybody needs.
+    pub fn files(&self) -> Vec<Arc<TextFile>> {
+        lock(&self.files).values().filter_map(Weak::upgrade).collect()
     }
 
     /// The state of this server: the one it had, or a fresh one.
@@ -96,6 +142,7 @@ impl Live {
         lock(&self.backends).retain(|_, state| state.strong_count() > 0);
         lock(&self.frontends).retain(|_, state| state.strong_count() > 0);
         lock(&self.steps).retain(|_, state| state.strong_count() > 0);
+        lock(&self.files).retain(|_, file| file.strong_count() > 0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lets nobody in: stands where protection was asked for that is not there yet, or cannot be read.
+//! Lets nobody in: stands where protection was asked for that cannot be read, or is not there.
 
 use crate::middleware::{Answer, Flow, Handler};
 use crate::model::Exchange;

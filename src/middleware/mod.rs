@@ -1,6 +1,8 @@
 //! Steps on a request's way, each one file: what a user may set, what it does, its tests. No I/O.
 
 mod add_prefix;
+mod allow_list;
+pub mod auth;
 mod circuit_breaker;
 mod closed;
 mod compress;
@@ -22,6 +24,7 @@ mod trailing_slash;
 mod window;
 
 pub use add_prefix::AddPrefix;
+pub use allow_list::AllowList;
 pub use circuit_breaker::CircuitBreaker;
 pub use closed::Closed;
 pub use compress::Compress;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use percent_encoding::{percent_decode, percent_decode_str};
 
 use super::{Changes, Follower};
@@ -62,6 +63,8 @@ pub struct Exchange<'h> {
     pub authority: &'h str,
     /// Who sent it.
     pub sender: Sender,
+    /// The proxies before us that are believed, for [`told_ip`](Self::told_ip).
+    pub trusted: &'h [IpNet],
     /// The header lines as sent.
     pub head: &'h dyn Head,
     /// What the chain made of it, its path aside. Most requests need none, and no memory.
@@ -104,6 +107,7 @@ impl<'h> Exchange<'h> {
             query,
             authority: "",
             sender: Sender::default(),
+            trusted: &[],
             head,
             changes: None,
             decoded,
@@ -158,14 +162,32 @@ impl<'h> Exchange<'h> {
         self.changes().and_then(|changes| changes.query.as_deref()).unwrap_or(self.query)
     }
 
-    /// The address of the client: the one that a trusted proxy before us tells (the last of `X-Forwarded-For` that is not
-    /// ours to doubt), else that of the connection.
+    /// The address of the client: see [`told_ip`](Self::told_ip); that of the connection where a proxy told what cannot be
+    /// read.
     pub fn client_ip(&self) -> IpAddr {
+        self.told_ip().unwrap_or(self.sender.ip)
+    }
+
+    /// The address of the client: that of the connection, and where that is a trusted proxy's the one it tells, which is the
+    /// last of all `X-Forwarded-For` lines that is not itself a trusted proxy's. What stands before that one is the client's
+    /// own word. None where it cannot be read.
+    pub fn told_ip(&self) -> Option<IpAddr> {
         if !self.sender.is_trusted {
-            return self.sender.ip;
+            return Some(self.sender.ip);
         }
-        let told = self.line("x-forwarded-for").and_then(|line| line.rsplit(',').next());
-        told.and_then(|ip| ip.trim().parse().ok()).unwrap_or(self.sender.ip)
+        let mut lines = Vec::new();
+        self.head.has_line("x-forwarded-for", &mut |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            false
+        });
+        let mut told = self.sender.ip;
+        for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            told = ip_of(entry.trim())?;
+            if !self.trusted.iter().any(|network| network.contains(&told)) {
+                break;
+            }
+        }
+        Some(told)
     }
 
     /// Whether the client speaks https: with us, or with a trusted proxy before us that says so.
@@ -204,6 +226,13 @@ impl<'h> Exchange<'h> {
         let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
         self.replace_path(path);
     }
+}
+
+/// An entry of `X-Forwarded-For`: an address, with a port behind it where a proxy adds one.
+fn ip_of(entry: &str) -> Option<IpAddr> {
+    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
+    let with_port = || entry.parse::<std::net::SocketAddr>().map(|addr| addr.ip());
+    bare.parse().or_else(|_| with_port()).ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// A path with its `%61` read as `a`, where it has any.

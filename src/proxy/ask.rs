@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use reqwest::Client;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -31,14 +31,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who may work, shared by all workers.
 pub(super) struct Desk {
     /// A permit for each piece of work that is done at once.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
 impl Desk {
     /// As many at once as there are workers.
     pub(super) fn new(workers: usize) -> Self {
-        Self { turns: Semaphore::new(workers.max(1)), waiting: AtomicUsize::new(0) }
+        Self { turns: Arc::new(Semaphore::new(workers.max(1))), waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -62,7 +62,15 @@ impl Asker {
         }
         // Given back even where the client leaves in the meantime.
         let _waiting = Waiting(&self.desk.waiting);
-        let Ok(_turn) = self.desk.turns.acquire().await else { return Reply::TooBusy };
+        let Ok(turn) = Arc::clone(&self.desk.turns).acquire_owned().await else {
+            return Reply::TooBusy;
+        };
+        // The turn ends with the work, also where nobody waits for it any more.
+        let work = move || {
+            let said = work();
+            drop(turn);
+            said
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(said) => Reply::Worked(said),
             Err(_) => Reply::TooBusy,
@@ -82,12 +90,14 @@ impl Asker {
     }
 
     async fn answer(&self, ask: &Ask) -> Result<Asked, String> {
-        let mut request = self.client(&ask.tls)?.get(&*ask.url);
+        let mut lines = HeaderMap::with_capacity(ask.lines.len());
         for (name, value) in &ask.lines {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "a line has no name")?;
             let value = HeaderValue::from_bytes(value).map_err(|_| "a line cannot be sent")?;
-            request = request.header(name, value);
+            lines.append(name, value);
         }
+        // All at once: the URL's own name and password do not stand beside the request's.
+        let request = self.client(&ask.tls)?.get(&*ask.url).headers(lines);
         let mut response = request.send().await.map_err(|error| explain(&error))?;
         let lines = response.headers().iter();
         let lines =

@@ -24,6 +24,11 @@ impl Forwarder {
         self.lines.get(SERVER.len()..).unwrap_or_default()
     }
 
+    /// Clients whose own `X-Forwarded-*` lines are believed.
+    pub(super) fn trusted(&self) -> &[IpNet] {
+        &self.trusted
+    }
+
     /// Whether a client may say itself who it is.
     pub(super) fn trusts(&self, client: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&client))

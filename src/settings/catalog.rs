@@ -13,6 +13,12 @@ const SERVED: &[(&str, &str, Translate)] = &[
     }),
     ("TRAEFIK_ADMIN_ENABLE", "admin", |value| (value == "false").then(|| "off".to_owned())),
     ("TRAEFIK_ADMIN_PORT", "admin", as_it_is),
+    ("TRAEFIK_ADMIN_AUTH_USERS", "admin.users", |value| {
+        // A question of several lines.
+        let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
+        Some(lines.collect::<Vec<_>>().join(","))
+    }),
+    ("TRAEFIK_ADMIN_AUTH_METHOD", "admin.auth", as_it_is),
     ("CONF_INTERVAL", "refresh", as_it_is),
     ("TRAEFIK_RANCHER_ENABLE", "rancher", as_it_is),
     ("TRAEFIK_RANCHER_DOMAIN", "rancher.domain", as_it_is),
@@ -41,11 +47,6 @@ fn unless_zero(value: &str) -> Option<String> {
 const LATER: &[(&str, &str, &str)] = &[
     ("TRAEFIK_HTTPS_ENABLE", "false", "HTTPS is not served yet"),
     ("TRAEFIK_ADMIN_SSL", "false", "HTTPS is not served yet"),
-    (
-        "TRAEFIK_ADMIN_AUTH_USERS",
-        "",
-        "the admin side has no authentication yet; bind it to an address of trust",
-    ),
     ("TRAEFIK_ACME_ENABLE", "false", "certificates are not asked for yet"),
     ("TRAEFIK_HTTPS_COMPRESSION", "true", "HTTPS is not served yet"),
     ("TRAEFIK_HTTPS_MIN_TLS", "VersionTLS12", "HTTPS is not served yet"),
@@ -66,7 +67,6 @@ const LATER: &[(&str, &str, &str)] = &[
 #[cfg(test)]
 const BESIDE: &[&str] = &[
     "TRAEFIK_HTTPS_PORT",
-    "TRAEFIK_ADMIN_AUTH_METHOD",
     "TRAEFIK_ACME_EMAIL",
     "TRAEFIK_ACME_CHALLENGE",
     "TRAEFIK_ACME_CHALLENGE_HTTP_ENTRYPOINT",
@@ -161,6 +161,13 @@ mod tests {
         assert_eq!(flags(&found), ["--admin=off"]);
         let found = read(&[("TRAEFIK_TIMEOUT_IDLE", "0"), ("TRAEFIK_TIMEOUT_DIAL", "30")]);
         assert_eq!(flags(&found), ["--forwardingTimeouts.dialTimeout=30"]);
+    }
+
+    #[test]
+    fn the_page_s_users_are_lines() {
+        let found = read(&[("TRAEFIK_ADMIN_AUTH_USERS", "a:{SHA}x\n b:{SHA}y\n\n")]);
+        assert_eq!(flags(&found), ["--admin.users=a:{SHA}x,b:{SHA}y"]);
+        assert_eq!(flags(&read(&[("TRAEFIK_ADMIN_AUTH_USERS", "")])), Vec::<String>::new());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::Listen;
 use super::typed::network;
+use super::{EntryAuth, Listen};
 
 /// Where requests come in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +22,10 @@ pub struct EntryPoint {
     pub redirect: Option<EntryRedirect>,
     /// Whether its answers are compressed.
     pub compress: bool,
+    /// Who is asked for a name before anything else.
+    pub auth: Option<Box<EntryAuth>>,
+    /// From where requests may come.
+    pub sources: Option<Sources>,
     /// Why it is not opened: it asks for what is not there yet, and would let in whom it should not.
     pub shut: Option<&'static str>,
     /// What else it asks for that is not acted on yet.
@@ -41,6 +45,15 @@ pub struct EntryRedirect {
     pub permanent: bool,
 }
 
+/// From where requests may come.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sources {
+    /// Addresses and networks.
+    pub ranges: Vec<String>,
+    /// Whether what a trusted proxy tells counts.
+    pub use_x_forwarded_for: bool,
+}
+
 /// Whose own `X-Forwarded-*` lines are believed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Trust {
@@ -57,7 +70,15 @@ impl EntryPoint {
     pub fn plain(name: &str, listen: Listen) -> Self {
         let (name, trust) = (name.to_owned(), Trust::Usual);
         let (is_tls, redirect, compress) = (false, None, false);
-        Self { name, listen, trust, is_tls, redirect, compress, shut: None, later: Vec::new() }
+        let (auth, sources, shut, later) = (None, None, None, Vec::new());
+        Self { name, listen, trust, is_tls, redirect, compress, auth, sources, shut, later }
+    }
+}
+
+impl EntryPoint {
+    /// Whether not everybody who gets there gets in.
+    pub fn is_guarded(&self) -> bool {
+        self.shut.is_some() || self.auth.is_some() || self.sources.is_some()
     }
 }
 
@@ -70,6 +91,7 @@ impl std::str::FromStr for EntryPoint {
         let (mut name, mut listen, mut trust) = (None, None, Trust::Usual);
         let (mut is_tls, mut redirect, mut compress) = (false, None::<EntryRedirect>, false);
         let (mut shut, mut later) = (None, Vec::new());
+        let (mut auth, mut sources) = (EntryAuth::default(), None::<Sources>);
         for part in text.split_whitespace() {
             let (key, value) = part.split_once(':').unwrap_or((part, "true"));
             let lower = key.to_ascii_lowercase();
@@ -89,12 +111,22 @@ impl std::str::FromStr for EntryPoint {
                     is_tls = true;
                     shut = shut.or(Some("it asks for TLS, which is not served yet"))
                 }
-                ["auth", ..] => {
-                    shut = shut.or(Some("it asks for authentication, which is not there yet"))
+                ["auth", below @ ..] => {
+                    if !auth.set(below, value) {
+                        shut = shut
+                            .or(Some("it asks for authentication in a way that cannot be read"));
+                    }
                 }
-                ["whitelist", ..] | ["whitelistsourcerange"] => {
-                    shut = shut
-                        .or(Some("it asks for an allow list of addresses, which is not there yet"));
+                ["whitelist", "sourcerange"] | ["whitelistsourcerange"] => {
+                    let ranges: Vec<String> = value.split(',').map(str::to_owned).collect();
+                    ranges.iter().try_for_each(|range| network(range).map(|_| ()))?;
+                    sources.get_or_insert_default().ranges = ranges;
+                }
+                ["whitelist", "usexforwardedfor"] if matches!(value, "true" | "false") => {
+                    sources.get_or_insert_default().use_x_forwarded_for = value == "true";
+                }
+                ["whitelist", ..] => {
+                    shut = shut.or(Some("it asks for an allow list in a way that cannot be read"));
                 }
                 ["proxyprotocol", ..] => {
                     shut = shut.or(Some("it asks for the PROXY protocol, which is not there yet"));
@@ -134,7 +166,8 @@ impl std::str::FromStr for EntryPoint {
                  Redirect.Regex and Redirect.Replacement"
             ));
         }
-        Ok(Self { name, listen, trust, is_tls, redirect, compress, shut, later })
+        let auth = Some(Box::new(auth)).filter(|auth| **auth != EntryAuth::default());
+        Ok(Self { name, listen, trust, is_tls, redirect, compress, auth, sources, shut, later })
     }
 }
 
@@ -186,13 +219,40 @@ mod tests {
             "TLS",
             "TLS:a.crt,a.key",
             "TLS.MinVersion:VersionTLS12",
-            "Auth.Basic.Users:a:b",
-            "WhiteList.SourceRange:10.0.0.0/8",
+            "Auth.Basic.User:a:b",
+            "Auth",
+            "Auth.Basic",
+            "Auth.Basic.RemoveHeader:perhaps",
+            "Auth.Forward.TLS",
+            "WhiteList",
+            "WhiteList.SourceRanges:10.0.0.0/8",
+            "WhiteList.UseXForwardedFor:perhaps",
             "ProxyProtocol.TrustedIPs:10.0.0.1",
         ] {
             let read: EntryPoint = format!("Name:https Address::443 {asks}").parse().expect(asks);
             assert!(read.shut.is_some(), "{asks}");
         }
+    }
+
+    #[test]
+    fn guards_are_read() {
+        let text = "Name:http Address::80 Auth.Basic.Users:a:{SHA}x,b:$apr1$y auth.basic.usersfile:/u \
+                    Auth.HeaderField:X-User WhiteList.SourceRange:10.0.0.0/8,1.2.3.4 WhiteList.UseXForwardedFor:true";
+        let read: EntryPoint = text.parse().expect("a good one");
+        assert_eq!(read.shut, None);
+        let auth = read.auth.expect("some");
+        let basic = auth.basic.expect("some");
+        assert_eq!(basic.users, ["a:{SHA}x", "b:$apr1$y"]);
+        assert_eq!((basic.users_file.as_str(), auth.header_field.as_str()), ("/u", "X-User"));
+        let sources = read.sources.expect("some");
+        assert_eq!((sources.ranges.len(), sources.use_x_forwarded_for), (2, true));
+        let text = "Name:http Address::80 Auth.Forward.Address:http://a:81/x Auth.Forward.TLS.CA:/ca.pem \
+                    Auth.Forward.AuthResponseHeaders:X-A,X-B Auth.Forward.TrustForwardHeader:true";
+        let read: EntryPoint = text.parse().expect("a good one");
+        let forward = read.auth.and_then(|auth| auth.forward).expect("some");
+        assert_eq!((forward.address.as_str(), forward.ca.as_str()), ("http://a:81/x", "/ca.pem"));
+        assert!(forward.has_tls && forward.trust_forward_header);
+        assert_eq!(forward.auth_response_headers, ["X-A", "X-B"]);
     }
 
     #[test]
@@ -209,6 +269,7 @@ mod tests {
             ("Name:http Address::80 Redirect.Permanent:true", "leads nowhere"),
             ("Name:http Address::80 Redirect.Entrypiont:https", "Entrypiont"),
             ("Name:http Address::80 Compress:maybe", "maybe"),
+            ("Name:http Address::80 WhiteList.SourceRange:10.0.0.0/33", "10.0.0.0/33"),
         ] {
             let why = text.parse::<EntryPoint>().expect_err(text);
             assert!(why.contains(word), "{why}");

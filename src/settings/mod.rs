@@ -3,6 +3,7 @@
 mod buckets;
 pub mod catalog;
 mod constraint;
+mod entry_auth;
 mod entrypoint;
 mod host_template;
 mod listen;
@@ -17,14 +18,15 @@ use ipnet::IpNet;
 
 pub use buckets::{BUCKETS_MAX, Buckets};
 pub use constraint::Constraint;
-pub use entrypoint::{EntryPoint, EntryRedirect, Trust};
+pub use entry_auth::{EntryAuth, EntryForward, EntryUsers};
+pub use entrypoint::{EntryPoint, EntryRedirect, Sources, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-pub use typed::{Admin, Typed, duration};
+pub use typed::{Admin, AdminMethod, Typed, duration};
 
 /// Everything fixed at start.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Settings {
     pub default_entrypoints: Vec<String>,
     /// Where the admin page and the API are; none switches them off.
     pub admin: Option<Listen>,
+    /// Who may see them: everybody who gets there, where nothing is said.
+    pub admin_auth: Option<Box<EntryAuth>>,
     /// How often everything is asked anew, at the latest.
     pub refresh: Refresh,
     /// Settings of the file provider, where it is used.

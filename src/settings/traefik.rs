@@ -223,15 +223,15 @@ pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
 }
 
 impl Found {
-    /// Switches the page off where Traefik's own entry point is guarded by what is not there yet.
+    /// Switches the page off where Traefik's own entry point is guarded: the page has users of its own.
     pub fn shut_admin_beside<'e>(&mut self, mut entrypoints: impl Iterator<Item = &'e EntryPoint>) {
         let is_guarded =
-            |e: &&EntryPoint| e.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) && e.shut.is_some();
+            |e: &&EntryPoint| e.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) && e.is_guarded();
         if let Some(guarded) = entrypoints.find(is_guarded) {
             self.given.retain(|given| given.flag != "admin");
             let (flag, value, origin) =
                 ("admin".to_owned(), "off".to_owned(), "--entryPoints".to_owned());
-            self.notes.push(format!("The page is switched off: its entry point {guarded} asks for what is not there yet."));
+            self.notes.push(format!("The page is switched off: its entry point {guarded} has guards that a page's flags do not take; write --admin and --admin.users."));
             self.given.push(Given { flag, value, origin, guards: true });
         }
     }
@@ -287,7 +287,28 @@ impl Reader<'_> {
         let (flag, value) = ("admin".to_owned(), "off".to_owned());
         let origin = self.origin(path, place);
         self.found.given.push(Given { flag, value, origin, guards: true });
-        self.note(path, place, "the admin side has no authentication yet, and is switched off");
+        self.note(path, place, "the admin side has no such guard, and is switched off");
+    }
+
+    /// Gives the page the users of an entry point. Tells whether these are all its guards.
+    fn guard_admin(&mut self, entrypoint: &EntryPoint, path: &str, place: Place) -> bool {
+        let Some(auth) = entrypoint.auth.as_deref() else { return false };
+        let (method, users) = match (&auth.basic, &auth.digest, &auth.forward) {
+            (Some(users), None, None) => ("basic", users),
+            (None, Some(users), None) => ("digest", users),
+            _ => return false,
+        };
+        if entrypoint.shut.is_some() || entrypoint.sources.is_some() {
+            return false;
+        }
+        let origin = self.origin(path, place);
+        self.give("admin.auth", method, origin.clone());
+        // Even where there are none: then nobody gets in.
+        self.give("admin.users", users.users.join(","), origin.clone());
+        if !users.users_file.is_empty() {
+            self.give("admin.usersFile", users.users_file.clone(), origin);
+        }
+        true
     }
 
     fn note(&mut self, path: &str, place: Place, why: &str) {
@@ -299,7 +320,12 @@ impl Reader<'_> {
     fn entry(&mut self, path: &str, entry: &Entry) {
         let (node, place) = (&entry.node, entry.node.place);
         if ADMIN_AUTH.iter().any(|key| key.eq_ignore_ascii_case(path)) {
-            self.shut_admin(path, place);
+            let mut parts = vec!["Name:x Address::1".to_owned()];
+            parts_of("auth", node, &mut parts);
+            match parts.join(" ").parse::<EntryPoint>() {
+                Ok(entrypoint) if self.guard_admin(&entrypoint, path, place) => {}
+                _ => self.shut_admin(path, place),
+            }
             return;
         }
         match (fate(path), &node.value) {
@@ -441,7 +467,9 @@ impl Reader<'_> {
         let default = default.unwrap_or_else(|| HTTP_ENTRYPOINT.to_owned());
         let is_default = default.split(',').any(|name| name.trim().eq_ignore_ascii_case(named));
         let address = match &found {
-            Some((_, entrypoint)) if entrypoint.shut.is_some() => {
+            Some((_, entrypoint))
+                if entrypoint.is_guarded() && !self.guard_admin(entrypoint, path, place) =>
+            {
                 return self.shut_admin(path, place);
             }
             Some(_) if is_default => {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryPoint, FileSettings, FileSource,
-    HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings, RancherApi, RancherSettings,
-    Refresh, Settings,
+    Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryAuth, EntryPoint, EntryUsers,
+    FileSettings, FileSource, HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings,
+    RancherApi, RancherSettings, Refresh, Settings,
 };
 
 /// Between two health checks where nobody says (Traefik 1.7).
@@ -47,6 +47,32 @@ pub struct Typed {
     /// Where the admin page, the API and /ping are; `off` for nowhere [default: :8000]
     #[arg(long, env = "HERDER_ADMIN", value_name = "ADDRESS", help_heading = "Ports")]
     pub admin: Option<Admin>,
+    /// Who may see the admin side, NAME:HASH as htpasswd writes it, a comma-separated list; /ping stays open [default: everybody]
+    #[arg(
+        long = "admin.users",
+        env = "HERDER_ADMIN_USERS",
+        value_name = "USERS",
+        value_delimiter = ',',
+        hide_env_values = true,
+        help_heading = "Ports"
+    )]
+    pub admin_users: Option<Vec<String>>,
+    /// The same in a file, which is read again when it changes [default: none]
+    #[arg(
+        long = "admin.usersFile",
+        env = "HERDER_ADMIN_USERSFILE",
+        value_name = "FILE",
+        help_heading = "Ports"
+    )]
+    pub admin_users_file: Option<String>,
+    /// How they are asked: `basic`, or `digest` with lines NAME:traefik:HASH [default: basic]
+    #[arg(
+        long = "admin.auth",
+        env = "HERDER_ADMIN_AUTH",
+        value_name = "METHOD",
+        help_heading = "Ports"
+    )]
+    pub admin_auth: Option<AdminMethod>,
     /// Everything is asked anew after this time at the latest: `60s`, `5m`, or a cron expression with seconds, in UTC [default: 60s]
     #[arg(long, env = "HERDER_REFRESH", value_name = "TIME", help_heading = "Discovery")]
     pub refresh: Option<Refresh>,
@@ -317,6 +343,28 @@ impl std::str::FromStr for Admin {
     }
 }
 
+/// How the users of the admin side are asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AdminMethod {
+    /// RFC 7617.
+    #[default]
+    Basic,
+    /// RFC 7616.
+    Digest,
+}
+
+impl std::str::FromStr for AdminMethod {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "basic" => Ok(Self::Basic),
+            "digest" => Ok(Self::Digest),
+            _ => Err(format!("\"{text}\" is neither basic nor digest")),
+        }
+    }
+}
+
 impl Typed {
     /// Which providers were named: none means that those which answer are used.
     pub fn names_a_provider(&self) -> bool {
@@ -352,6 +400,7 @@ impl Typed {
                 Admin::At(listen) => Some(listen),
                 Admin::Off => None,
             },
+            admin_auth: self.meant_admin_auth(),
             refresh: self.refresh.clone().unwrap_or_default(),
             file: self.file_settings()?,
             docker: (self.docker != Some(false)).then(|| self.docker_settings()).transpose()?,
@@ -365,6 +414,23 @@ impl Typed {
             metrics: self.meant_metrics(),
             observe: super::Observe::default(),
         })
+    }
+
+    /// Who may see the admin side. Whoever says that there are users wants it closed to others, even where none can be read.
+    fn meant_admin_auth(&self) -> Option<Box<EntryAuth>> {
+        let file = self.admin_users_file.clone().filter(|file| !file.is_empty());
+        if self.admin_users.is_none() && file.is_none() {
+            return None;
+        }
+        let users = EntryUsers {
+            users: self.admin_users.clone().unwrap_or_default(),
+            users_file: file.unwrap_or_default(),
+            remove_header: false,
+        };
+        Some(Box::new(match self.admin_auth.unwrap_or_default() {
+            AdminMethod::Basic => EntryAuth { basic: Some(users), ..EntryAuth::default() },
+            AdminMethod::Digest => EntryAuth { digest: Some(users), ..EntryAuth::default() },
+        }))
     }
 
     /// The entry points that were named, with the address of `--http` for the one of that name.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::headers;
-use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes};
+use super::{guards, headers};
+use crate::config::guards::{Complaint, auth_complaints};
+use crate::config::{AllowList, Backend, BackendWishes, Frontend, FrontendWishes};
 use crate::live::Live;
 use crate::middleware::{
     CircuitBreaker, Compress, Extractor, Handler, InFlight, Maintenance, Middleware, Rate,
@@ -15,7 +16,7 @@ use crate::middleware::{
 };
 use crate::model::FrontendId;
 use crate::rules::BreakerExpression;
-use crate::settings::{EntryPoint, duration};
+use crate::settings::{EntryAuth, EntryPoint, duration};
 
 /// What there is to make a chain of.
 pub(super) struct Parts<'a> {
@@ -37,10 +38,12 @@ pub(super) fn chain(parts: &Parts<'_>) -> Box<[Arc<dyn Handler>]> {
     let headers = parts.frontend_wishes().and_then(|wishes| wishes.headers.as_ref());
     let by_wish = [
         compress(parts),
+        allow_list(parts),
         redirect(parts),
         headers.and_then(headers::custom),
         headers.and_then(headers::secure),
         headers.and_then(headers::cors),
+        auth(parts),
         circuit_breaker(parts),
         in_flight(parts),
         rate_limit(parts),
@@ -73,6 +76,14 @@ fn maintenance(parts: &Parts<'_>) -> Step {
 fn compress(parts: &Parts<'_>) -> Step {
     let is_wanted = parts.frontend_wishes()?.compress;
     is_wanted.then(|| Arc::new(Compress::new(parts.live)) as _)
+}
+
+fn allow_list(parts: &Parts<'_>) -> Step {
+    parts.frontend_wishes()?.white_list.as_ref().map(guards::allow_list)
+}
+
+fn auth(parts: &Parts<'_>) -> Step {
+    Some(guards::auth(parts.frontend_wishes()?.auth.as_ref()?, parts.live))
 }
 
 fn redirect(parts: &Parts<'_>) -> Step {
@@ -108,9 +119,45 @@ pub fn entry_chain(
     all: &[EntryPoint],
     live: &Live,
 ) -> Box<[Arc<dyn Handler>]> {
+    let allowed = entrypoint.sources.as_ref().map(|sources| {
+        let source_range = sources.ranges.clone();
+        guards::allow_list(&AllowList {
+            source_range,
+            use_x_forwarded_for: sources.use_x_forwarded_for,
+        })
+    });
+    let auth = entrypoint.auth.as_ref().map(|auth| guards::auth(&guards::of_entry(auth), live));
     let steps = [
-        entrypoint.redirect.as_ref().and_then(|wish| headers::entry_redirect(wish, all)),
         entrypoint.compress.then(|| Arc::new(Compress::new(live)) as Arc<dyn Handler>),
+        allowed,
+        // Before a name is asked for: it is not to travel in clear.
+        entrypoint.redirect.as_ref().and_then(|wish| headers::entry_redirect(wish, all)),
+        auth,
     ];
     steps.into_iter().flatten().collect()
+}
+
+/// The step that asks for a name where `auth` says so: for the admin side, which has no chain.
+pub fn auth_step(auth: &EntryAuth, live: &Live) -> Arc<dyn Handler> {
+    guards::auth(&guards::of_entry(auth), live)
+}
+
+/// What is wrong with the authentication of the admin side, a sentence for each: what it cannot do lets nobody in.
+pub fn admin_complaints(auth: &EntryAuth) -> Vec<String> {
+    auth_sentences(auth, "the admin side")
+}
+
+/// What is wrong with the guards of an entry point, a sentence for each: what they cannot do lets nobody in.
+pub fn entry_complaints(entrypoint: &EntryPoint) -> Vec<String> {
+    let whose = format!("the entry point {entrypoint}");
+    entrypoint.auth.iter().flat_map(|auth| auth_sentences(auth, &whose)).collect()
+}
+
+fn auth_sentences(auth: &EntryAuth, whose: &str) -> Vec<String> {
+    let sentence = |complaint: Complaint| {
+        let follows = if complaint.closes { " Everybody gets 503 there." } else { "" };
+        let Complaint { key, what, hint, .. } = complaint;
+        format!("{key} of {whose} {what}.{follows} {hint}")
+    };
+    auth_complaints(&guards::of_entry(auth)).into_iter().map(sentence).collect()
 }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod compile;
+mod guards;
 mod handling;
 mod headers;
 mod index;
@@ -11,7 +12,7 @@ mod running;
 
 use std::sync::Arc;
 
-pub use chain::entry_chain;
+pub use chain::{admin_complaints, auth_step, entry_chain, entry_complaints};
 pub use compile::{EntryPoints, compile};
 pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};

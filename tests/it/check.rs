@@ -105,7 +105,7 @@ fn a_folder_is_looked_at_as_a_whole() {
     }
     write(
         "shut.toml",
-        "[entryPoints.http]\naddress = \":80\"\nwhitelistSourceRange = [\"10.0.0.0/8\"]\n",
+        "[entryPoints.http]\naddress = \":80\"\n[entryPoints.http.proxyProtocol]\ntrustedIPs = [\"10.0.0.0/8\"]\n",
     );
     let output = check(folder.path(), &["shut.toml"]);
     assert!(stdout(&output).contains("no entry point can be opened"), "{}", stdout(&output));

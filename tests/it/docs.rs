@@ -181,7 +181,6 @@ fn the_labels_are_those_of_the_code() {
         let acted_on = match label.support {
             Support::Served => "yes",
             Support::Later => "checked, shown",
-            Support::Protects => "checked; closed",
         };
         let row =
             format!("| `{}` | {} | {} | {acted_on} |", label.key, label.default, label.meaning);

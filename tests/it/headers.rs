@@ -58,6 +58,7 @@ fn service(server: Option<SocketAddr>, wanted: Labels<'_>) -> Service {
         kind: Kind::Containers,
         state: None,
         health_checked: false,
+        health_block: None,
         age_order: Some(1),
     }
 }
@@ -67,6 +68,7 @@ fn planned(snapshot: &Snapshot, provider: ProviderName) -> (Config, Vec<Problem>
         domain: Some("test".to_owned()),
         exposed_by_default: true,
         serve_unchecked: true,
+        run_health_checks: false,
         constraints: Vec::new(),
         host_template: HostTemplate::default(),
         network: None,

@@ -35,6 +35,7 @@ fn defaults() -> Defaults {
         domain: Some("t".to_owned()),
         exposed_by_default: true,
         serve_unchecked: true,
+        run_health_checks: false,
         constraints: Vec::new(),
         host_template: HostTemplate::default(),
         network: None,
@@ -70,6 +71,7 @@ fn service(labels: Pairs<'_>, server: SocketAddr) -> Service {
         kind: Kind::Containers,
         state: None,
         health_checked: false,
+        health_block: None,
         age_order: Some(1),
     }
 }

@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod access;
 mod admin;
 mod balance;
 mod browser;

@@ -255,36 +255,46 @@ fn a_wrong_setting_ends_the_start_with_its_place() {
     assert!(stderr(&output).contains("gone.toml"), "{}", stderr(&output));
 }
 
-/// Whoever may see the page is asked for a name: as long as nobody asks, nobody sees it.
+/// Whoever may see the page is asked for a name; where another guard was to stand before it, nobody sees it.
 #[test]
-fn a_guarded_page_is_switched_off() {
+fn a_guarded_page_has_users_or_is_switched_off() {
     let dir = tempfile::tempdir().expect("a directory");
     let admin = |text: &str, flags: &[&str]| {
         fs::write(dir.path().join("traefik.toml"), text).expect("written");
         let output = herder(dir.path(), &[&["config", "--json"], flags].concat(), &[]);
         assert!(!stdout(&output).contains("a:b"), "{}", stdout(&output));
         let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-        said["settings"]["admin"]["value"].as_str().expect("a value").to_owned()
+        let value =
+            |key: &str| said["settings"][key]["value"].as_str().expect("a value").to_owned();
+        format!("{} {} {}", value("admin"), value("admin.auth"), value("admin.users"))
     };
     let own = "[api]\n[entryPoints.http]\naddress = \":80\"\n[entryPoints.traefik]\naddress = \":8081\"\n";
+    let basic = "[entryPoints.traefik.auth.basic]\nusers = [\"a:b\"]\n";
+    assert_eq!(admin(&format!("{own}{basic}"), &[]), ":8081 basic ***");
+    let digest = "[entryPoints.traefik.auth.digest]\nusersFile = \"/u\"\n";
+    assert_eq!(admin(&format!("{own}{digest}"), &[]), ":8081 digest ***");
+    const OFF: &str = "off basic everybody";
     for guard in [
-        "[entryPoints.traefik.auth.basic]\nusers = [\"a:b\"]\n",
+        "[entryPoints.traefik.auth.forward]\naddress = \"http://a/\"\n",
+        "[entryPoints.traefik.auth.basic]\nuser = [\"a:b\"]\n",
+        "[entryPoints.traefik.auth.basic]\n",
         "[entryPoints.traefik.whiteList]\nsourceRange = [\"10.0.0.0/8\"]\n",
         "[entryPoints.traefik.tls]\n",
     ] {
-        assert_eq!(admin(&format!("{own}{guard}"), &[]), "off", "{guard}");
+        assert_eq!(admin(&format!("{own}{guard}"), &[]), OFF, "{guard}");
     }
-    assert_eq!(admin(own, &[]), ":8081");
+    assert_eq!(admin(own, &[]), ":8081 basic everybody");
     let web = "[web]\naddress = \":8082\"\n[web.auth.basic]\nusers = [\"a:b\"]\n";
-    assert_eq!(admin(web, &[]), "off");
-    assert_eq!(admin(web, &["--web"]), "off");
-    assert_eq!(admin(web, &["--admin=:1"]), ":1", "who says so himself");
+    assert_eq!(admin(web, &[]), ":8082 basic ***");
+    assert_eq!(admin(web, &["--web"]), ":8080 basic ***");
+    assert_eq!(admin(web, &["--admin=:1"]), ":1 basic ***", "the users stay");
+    assert_eq!(admin(&web.replace("basic", "forward"), &["--web"]), OFF);
     let flags = [
         "--api",
         "--entryPoints=Name:http Address::80",
         "--entryPoints=Name:traefik Address::8081 Auth.Basic.Users:a:b",
     ];
-    assert_eq!(admin("", &flags), "off");
+    assert_eq!(admin("", &flags), OFF);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::FileReader;
 use crate::dialects::labels::{Kind, LABELS, Label, Support};
+use crate::dialects::reader::is_guard;
 use crate::dialects::values::{Raw, Values};
 use crate::document::{Entry, Node, Place, Table, Value};
 use crate::model::Problem;
@@ -34,6 +35,7 @@ impl FileReader<'_> {
             _ => path,
         };
         let found = LABELS.iter().find_map(|label| Some((label, leaves.canonical(label, &path)?)));
+        let is_guard = leaves.family == "frontend" && path.first().is_some_and(|key| is_guard(key));
         match (found, &node.value) {
             (Some((label, canonical)), Value::Table(table)) if label.kind != Kind::Headers => {
                 // `loadBalancer.stickiness` is a label and a table.
@@ -52,17 +54,24 @@ impl FileReader<'_> {
             }
             (Some((label, canonical)), _) => match raw(node) {
                 Some(raw) => self.misfit(leaves, shown, node.place, label, &canonical, raw),
+                None if is_guard => {
+                    let what = format!("{shown} holds lists or tables. Its frontend stays closed.");
+                    self.error(node.place, what, "Write plain values.");
+                    leaves.close(shown);
+                }
                 None => self.error(
                     node.place,
-                    match label.support {
-                        Support::Protects => {
-                            format!("{shown} holds lists or tables. Its frontend stays closed.")
-                        }
-                        _ => format!("{shown} holds lists or tables; it is left out."),
-                    },
+                    format!("{shown} holds lists or tables; it is left out."),
                     "Write plain values.",
                 ),
             },
+            (None, _) if is_guard && !leaves.is_table_with_keys(&path, node) => {
+                let what = format!(
+                    "{shown} was to protect, and says nothing that can be acted on; its frontend stays closed."
+                );
+                self.error(node.place, what, "Mend it.");
+                leaves.close(shown);
+            }
             (None, Value::Table(table)) if leaves.has_below(&path) => {
                 self.below(leaves, shown, &path, table)
             }
@@ -94,12 +103,18 @@ impl FileReader<'_> {
         canonical: &str,
         raw: Raw,
     ) {
-        if label.support == Support::Protects {
-            leaves.protection.get_or_insert_with(|| shown.to_owned());
-        }
+        let is_guard =
+            leaves.family == "frontend" && canonical.split('.').next().is_some_and(is_guard);
+        let is_empty = matches!(&raw, Raw::Text(text) if text.trim().is_empty());
         let added = leaves.values.add(canonical, label, raw);
         let problem = match (added, label.support) {
-            (Err(misfit), Support::Protects) => {
+            (Ok(()), _) if is_guard && is_empty => {
+                leaves.close(shown);
+                let what = format!("{shown} protects, and is empty. Its frontend stays closed.");
+                Problem::error(&self.origin(place), what).hint("Write a value.")
+            }
+            (Err(misfit), _) if is_guard => {
+                leaves.close(shown);
                 let what = format!(
                     "{shown} protects, and cannot be read: {}. Its frontend stays closed.",
                     misfit.why
@@ -111,12 +126,6 @@ impl FileReader<'_> {
                 format!("{shown}: {}; it is left out.", misfit.why),
             )
             .hint(misfit.hint),
-            (Ok(()), Support::Protects) => {
-                let what =
-                    format!("{shown} protects ({}), and is not acted on yet.", label.meaning);
-                let hint = "Its frontend stays closed and answers 503 until it is: leave it with its old proxy so long.";
-                Problem::error(&self.origin(place), what).hint(hint)
-            }
             (Ok(()), Support::Later) => {
                 let what = format!("{shown} is known ({}), and not acted on yet.", label.meaning);
                 Problem::warning(&self.origin(place), what)
@@ -148,6 +157,16 @@ impl Leaves<'_> {
             };
             parts.iter().zip(path).map(part).collect::<Vec<_>>().join(".")
         })
+    }
+
+    /// Nobody may come in: this was to keep strangers out, and cannot be read.
+    fn close(&mut self, shown: &str) {
+        self.protection.get_or_insert_with(|| shown.to_owned());
+    }
+
+    /// Whether there is a table with keys where labels go on below.
+    fn is_table_with_keys(&self, path: &[String], node: &Node) -> bool {
+        node.as_table().is_some_and(|table| !table.is_empty()) && self.has_below(path)
     }
 
     /// Whether a label's path goes on below this one.

@@ -21,6 +21,7 @@ use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
 };
+use crate::config::guards::complaints;
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
 use crate::document::{Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
@@ -248,19 +249,8 @@ impl<'d> FileReader<'d> {
             );
             return None;
         };
-        // Whatever stands there: what was to protect must not be open because it cannot be read.
-        let guard = table.entries().find(|entry| is_guard(&entry.key));
-        let protection = match (protection, guard) {
-            (None, Some(guard)) => {
-                let key = format!("{name}.{}", guard.key);
-                let what = format!(
-                    "{key} was to protect, and says nothing that can be acted on; its frontend stays closed."
-                );
-                self.error(guard.node.place, what, "Mend it.");
-                Some(key)
-            }
-            (protection, _) => protection,
-        };
+        let wishes = frontend_wishes(&values);
+        let protection = protection.or_else(|| self.closing_key(&name, place, table, &wishes));
         if let Some(reason) = protection {
             chain.insert(0, Middleware::Closed(Closed { reason }));
         }
@@ -276,7 +266,6 @@ impl<'d> FileReader<'d> {
             number
         });
         self.report_misfits(&name, place, table, frontend_misfits(&values));
-        let wishes = frontend_wishes(&values);
         let entrypoints = self.entrypoints(&name, table)?;
         let frontend = Frontend {
             entrypoints,
@@ -297,6 +286,43 @@ impl<'d> FileReader<'d> {
             .frontends
             .push((FrontendId::new(ProviderName::File, key), Arc::new(frontend)));
         Some(())
+    }
+
+    /// The guard because of which nobody may come in, if there is one: nothing can be done with it. What is wrong with
+    /// guards is reported.
+    fn closing_key(
+        &mut self,
+        name: &str,
+        place: Place,
+        table: &Table,
+        wishes: &FrontendWishes,
+    ) -> Option<String> {
+        let mut closing = None;
+        for complaint in complaints(wishes) {
+            let key = format!("{name}.{}", complaint.key);
+            let follows = if complaint.closes { " Its frontend stays closed." } else { "" };
+            self.error(place, format!("{key} {}.{follows}", complaint.what), complaint.hint);
+            if complaint.closes {
+                closing.get_or_insert(key);
+            }
+        }
+        // Whatever stands there: what was to protect must not be open because it says too little.
+        let says_nothing = |entry: &&Entry| {
+            let key = entry.key.to_ascii_lowercase();
+            let is_auth = ["auth", "basicauth"].contains(&key.as_str());
+            let is_asked =
+                if is_auth { wishes.auth.is_some() } else { wishes.white_list.is_some() };
+            is_guard(&key) && !is_asked
+        };
+        let guard = table.entries().find(says_nothing).filter(|_| closing.is_none());
+        if let Some(guard) = guard {
+            let key = format!("{name}.{}", guard.key);
+            let what = format!("{key} alone keeps nobody out. Its frontend stays closed.");
+            let hint = "Say who may pass: users, an address to ask, or a sourceRange.";
+            self.error(guard.node.place, what, hint);
+            closing = Some(key);
+        }
+        closing
     }
 
     /// The entry points that are named; nothing where they cannot be read: the default ones may be open to more people.

@@ -396,7 +396,13 @@ impl Done {
 /// Finds out what a step wants to know.
 async fn reply_to(worker: &Worker, need: Need) -> Reply {
     match need {
-        Need::Ask(ask) => Reply::Asked(worker.asker.ask(*ask).await),
+        Need::Ask(ask) => {
+            let said = worker.asker.ask(*ask).await;
+            if let Err(why) = &said {
+                tracing::warn!(why, "a server that decides about requests did not answer");
+            }
+            Reply::Asked(said)
+        }
         Need::Work(work) => worker.asker.work(work).await,
     }
 }
@@ -468,6 +474,7 @@ fn begin<'t>(
     let of_host = Exchange::of_host;
     let mut exchange = of_host(&way_in.name, method, host, (target.path(), query), &request);
     exchange.authority = target.authority;
+    exchange.trusted = way_in.forwarder.trusted();
     exchange.sender = Sender {
         ip: peer.ip(),
         port: peer.port(),

@@ -1,0 +1,213 @@
+//! Users out of a label and a file. The file may change at any time: it is read above, and looked at here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::REALM;
+use super::htpasswd::{BadLine, Hash, is_entry, parse_users};
+use super::text_file::{FileText, TextFile};
+
+/// A way of writing users, a line for each.
+pub trait Users: Sized + Send + Sync + 'static {
+    /// Those of a label, then those of a file: of two lines for one user the label's counts, as in Traefik 1.7.
+    fn read(lines: &[String], file: &str) -> (Self, Vec<BadLine>);
+
+    /// Whether nobody is among them.
+    fn is_empty(&self) -> bool;
+}
+
+/// Users by name, for basic authentication.
+#[derive(Debug, Default)]
+pub struct PasswordUsers {
+    by_name: HashMap<Box<str>, Hash>,
+    /// One that is as much work as any of them: unknown users are checked against it.
+    costliest: Option<Hash>,
+}
+
+impl PasswordUsers {
+    /// The hash for a name, and whether it is the user's own rather than a stand-in.
+    pub(super) fn hash_of(&self, name: &str) -> Option<(&Hash, bool)> {
+        let own = self.by_name.get(name).map(|hash| (hash, true));
+        own.or_else(|| self.costliest.as_ref().map(|hash| (hash, false)))
+    }
+}
+
+impl Users for PasswordUsers {
+    fn read(lines: &[String], file: &str) -> (Self, Vec<BadLine>) {
+        let (of_file, mut bad) = parse_users(file.lines());
+        let (of_label, more) = parse_users(lines.iter().map(String::as_str));
+        bad.extend(more);
+        let by_name: HashMap<_, _> = of_file.into_iter().chain(of_label).collect();
+        let costliest = by_name.values().max_by_key(|hash| hash.cost()).cloned();
+        (Self { by_name, costliest }, bad)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+/// How a digest is made (RFC 7616, section 3.2).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Algorithm {
+    Sha256,
+    Md5,
+}
+
+/// Users by name and algorithm, for digest authentication: `NAME:REALM:HASH`, as `htdigest` writes them. The hash is that of
+/// `NAME:REALM:PASSWORD`: an MD5 of 32 digits, or a SHA-256 of 64.
+#[derive(Debug, Default)]
+pub struct DigestUsers(HashMap<(Box<str>, Algorithm), Box<str>>);
+
+impl DigestUsers {
+    pub(super) fn hash_of(&self, name: &str, algorithm: Algorithm) -> Option<&str> {
+        self.0.get(&(name.into(), algorithm)).map(|hash| &**hash)
+    }
+
+    /// Whether any user can be asked this way.
+    pub(super) fn has(&self, algorithm: Algorithm) -> bool {
+        self.0.keys().any(|(_, own)| *own == algorithm)
+    }
+
+    fn add<'l>(&mut self, lines: impl Iterator<Item = &'l str>, bad: &mut Vec<BadLine>) {
+        const HINT: &str = "Write what `htdigest FILE traefik NAME` puts in its file.";
+        for (number, line) in (1..).zip(lines).filter(|(_, line)| is_entry(line)) {
+            let mut wrong = |why: String| bad.push(BadLine { number, why, hint: HINT });
+            let parts: Vec<&str> = line.trim().split(':').collect();
+            let [name, realm, hash] = parts.as_slice() else {
+                wrong("is not NAME:REALM:HASH".to_owned());
+                continue;
+            };
+            let algorithm = match hash.len() {
+                32 => Algorithm::Md5,
+                64 => Algorithm::Sha256,
+                _ => {
+                    wrong(
+                        "has a hash that is neither an MD5 nor a SHA-256 in hexadecimal".to_owned(),
+                    );
+                    continue;
+                }
+            };
+            if name.is_empty() || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                wrong("has a hash that is not hexadecimal, or no name".to_owned());
+            } else if *realm != REALM {
+                wrong(format!("has another realm than {REALM}, so nobody can use it"));
+            } else {
+                self.0.insert(((*name).into(), algorithm), hash.to_ascii_lowercase().into());
+            }
+        }
+    }
+}
+
+impl Users for DigestUsers {
+    fn read(lines: &[String], file: &str) -> (Self, Vec<BadLine>) {
+        let (mut users, mut bad) = (Self::default(), Vec::new());
+        users.add(file.lines(), &mut bad);
+        users.add(lines.iter().map(String::as_str), &mut bad);
+        (users, bad)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The users there are now.
+pub(super) struct UserBook<U> {
+    lines: Vec<String>,
+    file: Option<Arc<TextFile>>,
+    /// What was made of the file's last words.
+    read: ArcSwapOption<(Option<Arc<FileText>>, Arc<U>)>,
+}
+
+impl<U: Users> UserBook<U> {
+    pub(super) fn new(lines: Vec<String>, file: Option<Arc<TextFile>>) -> Self {
+        Self { lines, file, read: ArcSwapOption::empty() }
+    }
+
+    /// The users there are now; none where their file cannot be read, or nobody is among them: then nobody comes in, and
+    /// it is not for want of a password.
+    pub(super) fn users(&self) -> Option<Arc<U>> {
+        let text = self.file.as_ref().map(|file| file.text());
+        let read = self.read.load();
+        if let Some((of, users)) = read.as_deref()
+            && same(of.as_ref(), text.as_ref())
+        {
+            return Some(Arc::clone(users)).filter(|users| !users.is_empty());
+        }
+        let file = match text.as_deref() {
+            None => "",
+            Some(Ok(text)) => text,
+            Some(Err(_)) => return None,
+        };
+        let users = Arc::new(U::read(&self.lines, file).0);
+        self.read.store(Some(Arc::new((text, Arc::clone(&users)))));
+        Some(users).filter(|users| !users.is_empty())
+    }
+}
+
+fn same(a: Option<&Arc<FileText>>, b: Option<&Arc<FileText>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
+impl<U> std::fmt::Debug for UserBook<U> {
+    /// Without anybody's hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserBook").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: &str = "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
+
+    #[test]
+    fn a_file_that_changes_changes_the_users() {
+        let file = Arc::new(TextFile::new("/u"));
+        let book = UserBook::<PasswordUsers>::new(Vec::new(), Some(Arc::clone(&file)));
+        assert!(book.users().is_none(), "unread");
+        file.put(Ok(ANN.into()));
+        let first = book.users().expect("one");
+        assert!(matches!(first.hash_of("ann"), Some((_, true))));
+        assert!(matches!(first.hash_of("bob"), Some((_, false))));
+        assert!(Arc::ptr_eq(&first, &book.users().expect("the same")));
+        file.put(Ok("# nobody".into()));
+        assert!(book.users().is_none());
+        file.put(Ok(ANN.into()));
+        assert!(book.users().is_some());
+        file.put(Err("gone".to_owned()));
+        assert!(book.users().is_none());
+    }
+
+    #[test]
+    fn the_label_goes_before_the_file() {
+        let own = "ann:$apr1$salt$Xxd1irWT9ycqoYxGFn4cb.".to_owned();
+        let (users, bad) = PasswordUsers::read(&[own], ANN);
+        assert!(bad.is_empty());
+        assert_eq!(users.hash_of("ann").map(|(hash, _)| hash.cost()), Some(1));
+    }
+
+    #[test]
+    fn digest_users_have_a_realm_and_a_hash() {
+        let lines = [
+            "a:traefik:0123456789abcdef0123456789ABCDEF",
+            "b:other:0123456789abcdef0123456789abcdef",
+            "c:traefik:x",
+            "d",
+        ];
+        let lines: Vec<String> = lines.map(str::to_owned).into();
+        let (users, bad) = DigestUsers::read(&lines, "");
+        assert_eq!(users.hash_of("a", Algorithm::Md5), Some("0123456789abcdef0123456789abcdef"));
+        assert_eq!(users.hash_of("a", Algorithm::Sha256), None);
+        assert_eq!(bad.iter().map(|bad| bad.number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert!(users.has(Algorithm::Md5) && !users.has(Algorithm::Sha256));
+    }
+}
