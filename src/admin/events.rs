@@ -73,6 +73,7 @@ impl Stream {
             "rate": rates.total(),
             "errors": rates.errors(),
             "connections": self.app.state.live.totals.open_connections(),
+            "lost": self.app.state.live.telling.lost(),
             "history": rates.history(),
             "rates": rates.busy(RATES_MAX),
         });

@@ -37,6 +37,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 fn registry(app: &App) -> Registry {
     let mut registry = Registry::with_prefix("herder");
     totals(app, &mut registry);
+    telling(app, &mut registry);
     routes(app, &mut registry);
     providers(app, &mut registry);
     registry
@@ -57,6 +58,22 @@ fn totals(app: &App, registry: &mut Registry) {
     gauge(registry, "frontends", "Frontends known", count(table.config.frontends.len()));
     gauge(registry, "backends", "Backends known", count(table.config.backends.len()));
     gauge(registry, "problems", "Problems shown", count(table.problems.len()));
+}
+
+/// What was told about requests, and what of it was lost; the names are there even where nothing is told.
+fn telling(app: &App, registry: &mut Registry) {
+    let telling = &app.state.live.telling;
+    for (name, help, count) in [
+        ("access_log_lines", "Lines of the access log that were written", &telling.lines),
+        ("access_log_dropped", "Lines of the access log that were lost", &telling.lines_dropped),
+        ("access_log_failures", "Failures to write the access log", &telling.log_failures),
+        ("trace_spans", "Spans that a collector took", &telling.spans),
+        ("trace_spans_dropped", "Spans that were lost", &telling.spans_dropped),
+    ] {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(count.count());
+        registry.register(name, help, counter);
+    }
 }
 
 fn routes(app: &App, registry: &mut Registry) {

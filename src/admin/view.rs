@@ -42,6 +42,8 @@ pub(super) struct Summary {
     pub(super) rate: u64,
     pub(super) errors: u64,
     pub(super) connections: u64,
+    /// Lines of the access log, and spans of traces, that were lost.
+    pub(super) lost: u64,
 }
 
 pub(super) struct ProblemRow {
@@ -154,6 +156,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             rate: rates.total(),
             errors: rates.errors(),
             connections: app.state.live.totals.open_connections(),
+            lost: app.state.live.telling.lost(),
         },
         problems: List::new(
             view.table

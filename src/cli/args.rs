@@ -313,6 +313,17 @@ mod tests {
             ],
         );
         check("--entryPoints=Name:http", "--entryPoints=Name:http", &[]);
+        check(
+            "--accessLog.fields.names.ClientUsername=drop --accesslog.filepath=x",
+            "--accessLog.filePath=x",
+            &[
+                "accessLog.fields.names=ClientUsername=drop --accessLog.fields.names",
+                "accessLog=true --accessLog",
+            ],
+        );
+        let otlp = "--tracing.jaeger is left out: traces are told as OTLP over HTTP, which Jaeger, Zipkin's and \
+                    Datadog's collectors take: set tracing.otlp.endpoint.";
+        check("--tracing --tracing.jaeger.samplingType=const", "", &[otlp]);
         check("-- --logLevel=DEBUG", "-- --logLevel=DEBUG", &[]);
     }
 }

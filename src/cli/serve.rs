@@ -78,13 +78,16 @@ pub(super) async fn serve(
     });
     on_bound(addresses);
 
-    signals.next().await;
+    while signals.next().await == Told::Reopen {
+        info!("opening log files anew");
+        running.reopen_logs();
+    }
     drop(guards);
     state.enter(Phase::Draining);
     info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
     let cut = tokio::select! {
         cut = running.drain(settings.grace) => Some(cut),
-        () = signals.next() => None,
+        () = signals.stop() => None,
     };
     match cut {
         Some(0) => info!("stopped"),
@@ -103,25 +106,42 @@ pub(super) async fn serve(
 /// The admin side has nothing to finish that is worth a longer wait.
 const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// SIGTERM and SIGINT, as one stream.
+/// What a signal says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Told {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGUSR1, as in Traefik 1.7: log files were moved.
+    Reopen,
+}
+
+/// The signals that are listened to, as one stream.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    reopen: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for stop signals");
+        let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            reopen: listen(SignalKind::user_defined1())?,
         })
     }
 
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.reopen.recv() => Told::Reopen,
         }
+    }
+
+    /// Waits for a stop.
+    pub(super) async fn stop(&mut self) {
+        while self.next().await != Told::Stop {}
     }
 }

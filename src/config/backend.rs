@@ -75,6 +75,14 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+
+    /// The port that need not be said.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// How the next server is chosen. `wrr` and `drr` are Traefik 1.7's, the others our own.

@@ -506,6 +506,13 @@ pub struct Telling {
     pub spans_dropped: Count,
 }
 
+impl Telling {
+    /// What was lost of either.
+    pub fn lost(&self) -> u64 {
+        self.lines_dropped.count() + self.spans_dropped.count()
+    }
+}
+
 /// A number that grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);

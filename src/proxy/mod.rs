@@ -115,6 +115,9 @@ impl Bound {
     }
 }
 
+/// At the end: how long the lines of the last requests may take on their way to a file, and their traces to a collector.
+const TELL_GRACE: Duration = Duration::from_secs(2);
+
 impl Running {
     /// Takes nothing new and waits for what is under way, `grace` at most. Returns how many were cut off.
     pub async fn drain(mut self, grace: Duration) -> usize {
@@ -123,7 +126,18 @@ impl Running {
         while let Some(more) = self.ended.recv().await {
             cut += more;
         }
+        if let Some(observers) = self.observers.take() {
+            // It waits for threads, which a task must not.
+            let _ = tokio::task::spawn_blocking(move || observers.stop(TELL_GRACE)).await;
+        }
         cut
+    }
+
+    /// Opens the access log anew: its file was moved.
+    pub fn reopen_logs(&self) {
+        if let Some(observers) = &self.observers {
+            observers.reopen();
+        }
     }
 
     /// Ends everything at once.

@@ -10,6 +10,7 @@ mod listen;
 mod observe;
 pub mod traefik;
 mod typed;
+mod typed_observe;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use observe::{
     Tracing, WAITING_LINES,
 };
 pub use typed::{Admin, AdminMethod, Typed, duration};
+pub use typed_observe::TypedObserve;
 
 /// Everything fixed at start.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -115,6 +117,10 @@ impl Settings {
         }
         for name in self.default_entrypoints.iter().filter(|name| !is_known(name)) {
             lines.push(format!("defaultEntryPoints names \"{name}\", which is no entry point."));
+        }
+        let log = self.observe.access_log.iter();
+        for why in log.flat_map(|log| &log.fields.unknown) {
+            lines.push(format!("accessLog.fields.names: {why}"));
         }
         lines
     }

@@ -117,12 +117,14 @@ pub struct Fields {
     pub lines: Mode,
     /// What is said of a header line; names in lower case.
     pub line_names: BTreeMap<String, Mode>,
+    /// What was said of fields that there are none of, a sentence for each.
+    pub unknown: Vec<String>,
 }
 
 impl Default for Fields {
     fn default() -> Self {
         let (names, line_names) = (BTreeMap::new(), BTreeMap::new());
-        Self { keeps: true, names, lines: Mode::Keep, line_names }
+        Self { keeps: true, names, lines: Mode::Keep, line_names, unknown: Vec::new() }
     }
 }
 

@@ -35,6 +35,8 @@ enum Fate {
     Flag(&'static str),
     /// It is a time for this flag; 0, which is no limit there, leaves the default.
     Time(&'static str),
+    /// It is a table of names, for the flag of this name: `a=b c=d`.
+    Names(&'static str),
     /// It is the level of the log.
     Level,
     /// `debug = true`.
@@ -47,11 +49,11 @@ enum Fate {
     Nothing,
 }
 
-use Fate::{Always, DebugMode, Flag, Later, Level, Nothing, Time};
+use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, Time};
 
 const NEXT: &str = "it is not acted on yet";
 const METRICS: &str = "metrics are at /metrics of the admin side, for Prometheus";
-const ACCESS_LOG: &str = "there is no access log yet";
+const TRACES: &str = "traces are told as OTLP over HTTP, which Jaeger, Zipkin's and Datadog's collectors take: set tracing.otlp.endpoint";
 const TLS: &str = "HTTPS is not served yet";
 const PROVIDER: &str = "that provider is not there; there are docker, rancher and file";
 const TEMPLATE: &str = "templates of providers are not used here; the rules are built in";
@@ -75,10 +77,11 @@ const KEYS: &[(&str, Fate)] = &[
     ("constraints", Flag("constraints")),
     ("hostResolver.*", Later(NEXT)),
     ("traefikLogsFile", Later("logs go to standard error")),
-    ("accessLogsFile", Later(ACCESS_LOG)),
+    ("accessLogsFile", Flag("accessLog.filePath")),
     ("traefikLog.filePath", Later("logs go to standard error")),
     ("traefikLog.format", Flag("log.format")),
-    ("accessLog.*", Later(ACCESS_LOG)),
+    ("accessLog.fields.names.*", Names("accessLog.fields.names")),
+    ("accessLog.fields.headers.names.*", Names("accessLog.fields.headers.names")),
     ("web.address", Flag("admin")),
     ("web.readOnly", Always),
     ("web.statistics.*", Later(NEXT)),
@@ -145,7 +148,11 @@ const KEYS: &[(&str, Fate)] = &[
     ("file.trace", Later("raise log.level instead")),
     ("acme.*", Later("certificates are not asked for yet")),
     ("tls.*", Later(TLS)),
-    ("tracing.*", Later("there is no tracing yet")),
+    ("tracing.backend", Later(TRACES)),
+    ("tracing.spanNameLimit", Later("spans are named after the method, which is short")),
+    ("tracing.jaeger.*", Later(TRACES)),
+    ("tracing.zipkin.*", Later(TRACES)),
+    ("tracing.datadog.*", Later(TRACES)),
     ("cluster.*", Later("there is no cluster mode")),
     ("storeConfig.*", Later("there is no cluster mode")),
     ("boltdb.*", Later(PROVIDER)),
@@ -175,8 +182,17 @@ const ADMIN_ADDRESS: &str = ":8080";
 
 /// Whether a flag of this name, in any case, is one of Traefik's that is not one of ours.
 pub fn is_key(name: &str) -> bool {
-    let tables =
-        ["web", "api", "ping", "file", "docker.tls", "rancher.metadata", "rancher.api", "retry"];
+    let tables = [
+        "web",
+        "api",
+        "ping",
+        "file",
+        "docker.tls",
+        "rancher.metadata",
+        "rancher.api",
+        "retry",
+        "tracing",
+    ];
     let is_guard =
         |key: &&str| name.get(..key.len()).is_some_and(|start| start.eq_ignore_ascii_case(key));
     tables.iter().any(|table| table.eq_ignore_ascii_case(name))
@@ -187,7 +203,7 @@ pub fn is_key(name: &str) -> bool {
 /// The flag of ours whose value a flag of Traefik's takes.
 pub fn flag_of(name: &str) -> Option<&'static str> {
     match fate(name)? {
-        Flag(flag) | Time(flag) => Some(flag),
+        Flag(flag) | Names(flag) | Time(flag) => Some(flag),
         Level => Some("log.level"),
         Always | DebugMode | Later(_) | Nothing => None,
     }
@@ -330,6 +346,18 @@ impl Reader<'_> {
         }
         match (fate(path), &node.value) {
             (Some(Later(why)), _) => self.note(path, place, why),
+            (Some(Names(flag)), Value::Table(table)) => {
+                let names = table.entries();
+                let names =
+                    names.map(|entry| Some(format!("{}={}", entry.key, entry.node.as_text()?)));
+                match names.collect::<Option<Vec<_>>>() {
+                    Some(names) => {
+                        let origin = self.origin(path, place);
+                        self.give(flag, names.join(" "), origin);
+                    }
+                    None => self.note(path, place, "it holds more than plain values"),
+                }
+            }
             (Some(fate), Value::Scalar(_) | Value::List(_)) => self.leaf(path, fate, node),
             (None, Value::Table(table)) if self.has_below(path) => {
                 for entry in table.entries() {
@@ -390,7 +418,7 @@ impl Reader<'_> {
         };
         let origin = self.origin(path, place);
         match fate {
-            Flag(flag) => self.give(flag, text, origin),
+            Flag(flag) | Names(flag) => self.give(flag, text, origin),
             Time(flag) if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) != "0" => {
                 self.give(flag, text, origin);
             }
@@ -497,7 +525,7 @@ impl Reader<'_> {
 
     /// A table switches its provider on.
     fn providers(&mut self) {
-        for name in ["docker", "rancher"] {
+        for name in ["docker", "rancher", "accessLog"] {
             if let Some(node) = self.tree.get(name).filter(|node| node.as_table().is_some()) {
                 let origin = self.origin(name, node.place);
                 self.give(name, "true", origin);

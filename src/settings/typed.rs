@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::{
     Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryAuth, EntryPoint, EntryUsers,
     FileSettings, FileSource, HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings,
-    RancherApi, RancherSettings, Refresh, Settings,
+    RancherApi, RancherSettings, Refresh, Settings, TypedObserve,
 };
 
 /// Between two health checks where nobody says (Traefik 1.7).
@@ -309,6 +309,9 @@ pub struct Typed {
     /// How many workers carry requests [default: one per core]
     #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
     pub workers: Option<u16>,
+    /// What is told about each request.
+    #[command(flatten)]
+    pub observe: TypedObserve,
 }
 
 /// Constraints with commas between them.
@@ -412,7 +415,7 @@ impl Typed {
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
-            observe: super::Observe::default(),
+            observe: self.observe.meant(),
         })
     }
 

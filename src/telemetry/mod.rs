@@ -1,6 +1,8 @@
 //! What is told about what happens: logs of our own to standard error, the access log, the ids and traces of requests.
 
+mod access_log;
 mod observer;
+mod outbox;
 mod record;
 mod trace;
 

@@ -2,15 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
+use tracing::warn;
+
+use super::access_log::{AccessLog, Entry};
 use super::record::{Asked, Record, Wants};
+use super::trace::Tracer;
 use crate::live::Live;
 use crate::settings::Observe;
 
 /// Who wants to know about requests.
 pub struct Observers {
     wants: Arc<Wants>,
+    access_log: Option<AccessLog>,
+    tracer: Option<Tracer>,
+    /// Requests that have ended.
+    count: AtomicU64,
 }
 
 /// How a request ended.
@@ -28,7 +37,6 @@ pub struct End<'a> {
 impl Observers {
     /// Starts what was asked for; none where nothing was.
     pub fn start(settings: &Observe, live: &Arc<Live>) -> Option<Arc<Self>> {
-        let _ = live;
         let Observe { access_log, request_id, tracing } = settings;
         if access_log.is_none() && request_id.is_none() && tracing.is_none() {
             return None;
@@ -36,9 +44,12 @@ impl Observers {
         let wants = Wants {
             request_id: request_id.clone(),
             traces: tracing.as_ref().map(|tracing| tracing.ratio),
-            lines: false,
+            lines: access_log.as_ref().is_some_and(AccessLog::wants_lines),
         };
-        Some(Arc::new(Self { wants: Arc::new(wants) }))
+        let access_log = access_log.clone().map(|log| AccessLog::start(log, Arc::clone(live)));
+        let tracer = tracing.clone().map(|tracing| Tracer::start(tracing, Arc::clone(live)));
+        let (wants, count) = (Arc::new(wants), AtomicU64::new(0));
+        Some(Arc::new(Self { wants, access_log, tracer, count }))
     }
 
     /// A request begins.
@@ -47,15 +58,35 @@ impl Observers {
     }
 
     /// A request has ended.
-    pub fn end(&self, record: Record, end: &End<'_>) {
-        let _ = (record, end);
+    pub fn end(&self, record: &Record, end: &End<'_>) {
+        let count = self.count.fetch_add(1, Relaxed) + 1;
+        let entry = Entry { record, end, took: record.age(), count };
+        if let Some(log) = &self.access_log {
+            log.log(&entry);
+        }
+        if let Some(tracer) = &self.tracer {
+            tracer.tell(&entry);
+        }
     }
 
     /// Opens files anew: they were moved.
-    pub fn reopen(&self) {}
+    pub fn reopen(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
+    }
 
-    /// Waits until all that was said is told, for so long at most.
+    /// Tells what is left to tell, and waits for it, for so long at most.
     pub fn stop(&self, grace: Duration) {
-        let _ = grace;
+        let by = Instant::now() + grace;
+        if let Some(tracer) = &self.tracer {
+            tracer.stop(by);
+        }
+        if self.access_log.as_ref().is_some_and(|log| !log.stop(by)) {
+            warn!("the access log was not written to its end");
+        }
+        if self.tracer.as_ref().is_some_and(|tracer| !tracer.wait(by)) {
+            warn!("not all traces were told");
+        }
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Try {
     pub(super) scheme: Scheme,
     /// Its address, or its name, with its port.
     pub(super) authority: String,
+    /// The path that it was asked for, with its query, where a trace tells it.
+    pub(super) path: String,
     pub(super) began: Duration,
     pub(super) took: Option<Duration>,
     pub(super) span: Option<SpanId>,
@@ -69,8 +71,6 @@ pub(super) struct Try {
 #[derive(Default)]
 pub(super) struct Answered {
     pub(super) status: u16,
-    /// Whether a server gave it.
-    pub(super) is_servers: bool,
     /// Bytes of its body that went to the client.
     pub(super) bytes: u64,
     /// Its lines as the server sent them, where they are wanted.
@@ -125,6 +125,10 @@ impl Record {
         }
     }
 
+    fn is_sampled(&self) -> bool {
+        self.tracked.is_some_and(|tracked| tracked.here.is_sampled)
+    }
+
     /// It is this frontend's.
     pub fn routed(&mut self, route: &Route) {
         if self.frontend.as_ref() != Some(&route.id) {
@@ -152,6 +156,11 @@ impl Record {
             self.tries_left_out += 1;
         }
         let port = server.addr.port();
+        let path = match (self.is_sampled(), exchange.query()) {
+            (false, _) => String::new(),
+            (true, "") => exchange.path.to_string(),
+            (true, query) => format!("{}?{query}", exchange.path),
+        };
         self.tries.push(Try {
             server: server.name.clone(),
             scheme: server.scheme,
@@ -159,6 +168,7 @@ impl Record {
                 None => server.addr.to_string(),
                 Some(host) => format!("{host}:{port}"),
             },
+            path,
             began: self.age(),
             took: None,
             span,
@@ -177,7 +187,7 @@ impl Record {
         removed: &[LineName],
     ) {
         let (status, is_servers) = (response.status, response.is_servers);
-        let mut answer = Answered { status, is_servers, ..Answered::default() };
+        let mut answer = Answered { status, ..Answered::default() };
         if self.wants.lines {
             let is_removed =
                 |name: &str| removed.iter().any(|removed| removed.eq_ignore_ascii_case(name));
@@ -266,6 +276,14 @@ pub struct Asked<'h> {
     pub authority: &'h str,
     /// Its header lines.
     pub head: &'h dyn Head,
+}
+
+#[cfg(test)]
+impl Record {
+    /// Nothing noted yet.
+    pub(super) fn of_test() -> Self {
+        Self::new(Arc::new(Wants { request_id: None, traces: None, lines: true }))
+    }
 }
 
 #[cfg(test)]

@@ -208,8 +208,10 @@ fn the_files_of_the_pages_are_good_ones() {
     let dir = tempfile::tempdir().expect("a directory");
     let settings = include_str!("../../docs/settings.md");
     let migration = include_str!("../../docs/migration.md");
+    let observability = include_str!("../../docs/observability.md");
     let mut count = 0;
-    for found in block.captures_iter(settings).chain(block.captures_iter(migration)) {
+    let pages = [settings, migration, observability];
+    for found in pages.iter().flat_map(|page| block.captures_iter(page)) {
         let path = dir.path().join("traefik.toml");
         std::fs::write(&path, &found[1]).expect("written");
         let output =

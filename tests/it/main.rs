@@ -3,6 +3,7 @@
 mod harness;
 
 mod access;
+mod access_log;
 mod admin;
 mod balance;
 mod browser;
@@ -31,3 +32,4 @@ mod resilience;
 mod settings;
 mod streams;
 mod swap;
+mod tracing;

@@ -69,7 +69,7 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
 
 /// The shape of Traefik 1.7's `/health`, as far as it is measured: response times are not.
 pub(super) async fn health(State(app): State<App>) -> Json<Value> {
-    let totals = &app.state.live.totals;
+    let (totals, telling) = (&app.state.live.totals, &app.state.live.telling);
     let now = SystemTime::now();
     let uptime = now.duration_since(app.state.started).unwrap_or_default();
     let unixtime = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -84,6 +84,12 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
         "total_status_code_count": by_class,
         "total_count": totals.requests(),
         "count": totals.open_connections(),
+        "access_log": {
+            "lines": telling.lines.count(),
+            "dropped": telling.lines_dropped.count(),
+            "failures": telling.log_failures.count(),
+        },
+        "traces": {"spans": telling.spans.count(), "dropped": telling.spans_dropped.count()},
     }))
 }
 

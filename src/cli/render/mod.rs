@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     loop {
         tokio::select! {
             changed = changes.changed() => changed.context("nobody discovers any more")?,
-            () = signals.next() => break,
+            () = signals.stop() => break,
         }
         let view = state.view();
         // Before every provider has answered, the file would lose what the others know.

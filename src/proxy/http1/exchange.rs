@@ -173,7 +173,7 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
         let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
         changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
     }
-    if let Some(record) = course.record {
+    if let Some(record) = &course.record {
         let user = course.changes.as_ref().and_then(|changes| changes.user.as_deref());
         record::end(worker, client, span, record, (done.status, user));
     }

@@ -73,12 +73,11 @@ pub(super) fn failed(record: &mut Option<Box<Record>>, error: &dyn std::fmt::Dis
 }
 
 /// It has ended, well or not. Its head is read again: it still lies where it came.
-#[allow(clippy::boxed_local)] // it comes in a box
 pub(super) fn end(
     worker: &Worker,
     client: &Client,
     span: Span,
-    record: Box<Record>,
+    record: &Record,
     (status, user): (Option<u16>, Option<&str>),
 ) {
     let Some(observers) = &worker.observers else { return };
@@ -97,7 +96,7 @@ pub(super) fn end(
         head: request,
     });
     let end = End { asked: asked.as_ref(), peer: client.peer(), status, user };
-    observers.end(*record, &end);
+    observers.end(record, &end);
 }
 
 /// What came can be no request.
@@ -107,5 +106,5 @@ pub(super) fn bad(worker: &Worker, client: &Client, own: &Own<'_>) {
     refused(&mut record, own);
     let Some(record) = record else { return };
     let end = End { asked: None, peer: client.peer(), status: Some(status(own.error)), user: None };
-    observers.end(*record, &end);
+    observers.end(&record, &end);
 }

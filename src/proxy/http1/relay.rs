@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_counted_without_their_framing() {
+        let mut out = Vec::new();
+        let mut chunked = Relay::new(Length::Chunked, Sink::Chunked);
+        chunked.feed(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", &mut out).expect("chunks");
+        assert_eq!(chunked.moved(), (5, 5));
+        let mut known = Relay::new(Length::Known(10), Sink::Plain);
+        assert_eq!((known.pass(4), known.feed(b"efgh", &mut out)), (Some(4), Ok(4)));
+        assert_eq!(known.moved(), (8, 8));
+        let mut open = Relay::new(Length::ToClose, Sink::Chunked);
+        open.feed(b"abc", &mut out).expect("anything");
+        assert_eq!(open.moved(), (3, 3));
+        let mut encoded =
+            Relay::new(Length::Known(4_000), Sink::Chunked).encoded(Some(Encoding::Gzip));
+        encoded.feed(&[b'a'; 4_000], &mut out).expect("anything");
+        let (came, went) = encoded.moved();
+        assert!(came == 4_000 && 0 < went && went < 400, "{came} {went}");
+    }
+
+    #[test]
     fn each_framing_becomes_each_other() {
         check(Length::None, Sink::Chunked, "next", 0, "");
         check(Length::Known(3), Sink::Plain, "abcdef", 3, "abc");

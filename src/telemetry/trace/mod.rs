@@ -1,11 +1,86 @@
 //! Traces: a span for each request and one for each try at a server, told to a collector.
 
+//!
+//! OTLP over HTTP in JSON, by hand: a request of five fields does not pay for the crates that bring protobuf along, and
+//! their queue does not tell what it lost.
+
 mod context;
+mod export;
+mod otlp;
+mod span;
+
+use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) use context::{Parent, SpanId, TraceId};
+use export::Exporter;
+use span::Span;
 
+use super::access_log::Entry;
+use super::outbox::Outbox;
+use crate::live::Live;
 use crate::model::Exchange;
-use crate::settings::Ratio;
+use crate::settings::{Ratio, Tracing};
+
+/// Spans that may wait to be sent. One takes about a kilobyte.
+const WAITING_MAX: usize = 8_192;
+
+/// Requests whose spans are sent at once rather than waited with for more.
+const ENOUGH: usize = 512;
+
+/// Tells traces to a collector.
+pub(super) struct Tracer {
+    spans: Arc<Outbox<Vec<Span>>>,
+    live: Arc<Live>,
+}
+
+impl Tracer {
+    /// Starts the thread that tells.
+    pub(super) fn start(settings: Tracing, live: Arc<Live>) -> Self {
+        let spans = Arc::new(Outbox::new(WAITING_MAX, ENOUGH));
+        let exporter = Exporter {
+            settings,
+            spans: Arc::clone(&spans),
+            live: Arc::clone(&live),
+            is_failing: false,
+        };
+        let thread = std::thread::Builder::new().name("traces".to_owned());
+        thread.spawn(move || exporter.run()).expect("the system has a thread for the traces");
+        Self { spans, live }
+    }
+
+    /// A request has ended; its spans are told where it is sampled.
+    pub(super) fn tell(&self, entry: &Entry<'_>) {
+        let Some(tracked) = entry.record.tracked.filter(|tracked| tracked.here.is_sampled) else {
+            return;
+        };
+        for span in span::of(entry, &tracked) {
+            let is_put = self.spans.put(|waiting| {
+                waiting.push(span);
+                true
+            });
+            if !is_put {
+                self.live.telling.spans_dropped.add(1);
+            }
+        }
+    }
+
+    /// Has it tell what waits, until then at most.
+    pub(super) fn stop(&self, by: Instant) {
+        self.spans.stop(by);
+    }
+
+    /// Waits until it has stopped, until then at most. Tells whether it has.
+    pub(super) fn wait(&self, until: Instant) -> bool {
+        self.spans.wait(until)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.spans.stop(Instant::now());
+    }
+}
 
 /// A request's place in a trace, while it is under way.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,359 @@
+//! The access log, over real sockets and into real files, pipes and full disks.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use herder::settings::{AccessLog, LineFormat, Settings};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::herder::Herder;
+use crate::harness::proxy::{Serving, settings};
+use crate::harness::raw::{Origin, exchange, head, read};
+use crate::harness::{PATIENCE, eventually};
+
+const OK: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-From: origin\r\nSet-Cookie: a=b\r\n\r\nok";
+
+fn logging(path: &Path, format: LineFormat) -> Settings {
+    let path = Some(path.to_owned());
+    let mut settings = settings();
+    settings.observe.access_log = Some(AccessLog { path, format, ..AccessLog::default() });
+    settings
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+}
+
+async fn get(addr: SocketAddr, host: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    exchange(addr, request.as_bytes()).await
+}
+
+/// The lines of a log, once there are so many.
+async fn lines(path: &Path, count: usize) -> Vec<String> {
+    let read = || fs::read_to_string(path).unwrap_or_default();
+    let is_there = || async { read().lines().count() >= count && read().ends_with('\n') };
+    eventually("the lines are written", is_there).await;
+    read().lines().map(str::to_owned).collect()
+}
+
+async fn objects(path: &Path, count: usize) -> Vec<Value> {
+    let lines = lines(path, count).await;
+    lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_traefiks_common_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log/access.log");
+    let origin = Origin::start(OK, false).await;
+    let servers = [origin.addr];
+    let serving = Serving::start(logging(&path, LineFormat::Common), &[("Host:a.test", &servers)]);
+    let request = "GET /x?y=z HTTP/1.1\r\nHost: a.test\r\nUser-Agent: me \"too\"\r\nConnection: close\r\n\r\n";
+    exchange(serving.addr, request.as_bytes()).await;
+    get(serving.addr, "b.test", "/").await;
+    let lines = lines(&path, 2).await;
+    let shape = format!(
+        r#"^127\.0\.0\.1 - - \[\d\d/\w{{3}}/\d{{4}}:\d\d:\d\d:\d\d \+0000\] "GET /x\?y=z HTTP/1\.1" 200 2 "-" "me \\"too\\"" 1 "0" "http://{}" \d+ms$"#,
+        origin.addr
+    );
+    assert!(regex::Regex::new(&shape).expect("a pattern").is_match(&lines[0]), "{}", lines[0]);
+    assert!(
+        lines[1].contains(r#""GET / HTTP/1.1" 404 19 "-" "-" 2 "backend not found" - "#),
+        "{}",
+        lines[1]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_has_a_line_however_it_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    let origin = Origin::start(OK, false).await;
+    let short = Origin::start(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", true).await;
+    let (dead, good, cut) = ([nobody()], [origin.addr], [short.addr]);
+    let both = [nobody(), origin.addr];
+    let mut settings = logging(&path, LineFormat::Json);
+    settings.limits.head_bytes_max = 2_000;
+    let routes: &[(&str, &[SocketAddr])] = &[
+        ("Host:good.test", &good),
+        ("Host:dead.test", &dead),
+        ("Host:both.test", &both),
+        ("Host:cut.test", &cut),
+        ("Host:empty.test", &[]),
+    ];
+    let serving = Serving::start(settings, routes);
+    let addr = serving.addr;
+    let post = "POST /p HTTP/1.1\r\nHost: good.test:80\r\nAuthorization: Basic eA==\r\n\
+                Content-Length: 5\r\nConnection: close\r\n\r\nhello";
+    exchange(addr, post.as_bytes()).await;
+    get(addr, "unknown.test", "/").await;
+    get(addr, "empty.test", "/").await;
+    get(addr, "dead.test", "/").await;
+    get(addr, "cut.test", "/").await;
+    exchange(addr, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    let large = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(3_000));
+    exchange(addr, large.as_bytes()).await;
+    let seen = objects(&path, 7).await;
+    let of = |status: u16, host: &str| {
+        let is_it = |line: &&Value| {
+            line["DownstreamStatus"] == status && line["RequestHost"].as_str().unwrap_or("") == host
+        };
+        seen.iter().find(is_it).unwrap_or_else(|| panic!("no {status} of {host} in {seen:#?}"))
+    };
+    let good = of(200, "good.test");
+    for (name, expected) in [
+        ("RequestMethod", json!("POST")),
+        ("RequestContentSize", json!(5)),
+        ("OriginStatus", json!(200)),
+        ("OriginContentSize", json!(2)),
+        ("DownstreamContentSize", json!(2)),
+        ("BackendURL", json!(format!("http://{}", origin.addr))),
+        ("BackendName", json!("backend-0")),
+        ("RequestPort", json!("80")),
+        ("RetryAttempts", json!(0)),
+        ("request_Authorization", json!("REDACTED")),
+        ("origin_X-From", json!("origin")),
+        ("downstream_X-From", json!("origin")),
+        ("downstream_Set-Cookie", json!("REDACTED")),
+    ] {
+        assert_eq!(good[name], expected, "{name} of {good:#}");
+    }
+    let (took, origin_took) = (good["Duration"].as_u64(), good["OriginDuration"].as_u64());
+    assert!(origin_took > Some(0) && took >= origin_took, "{good:#}");
+    assert_eq!(of(404, "unknown.test")["Error"], "no frontend takes it");
+    assert_eq!(of(503, "empty.test")["Error"], "no healthy server");
+    assert_eq!(of(503, "empty.test")["FrontendName"], "4");
+    let dead = of(502, "dead.test");
+    assert!(dead["Error"].as_str().expect("why").starts_with("server unreachable"), "{dead:#}");
+    assert_eq!(dead["OriginStatus"], 0);
+    assert_eq!(of(200, "cut.test")["Error"], "bad answer: its body ended early");
+    assert_eq!(of(400, "")["Error"], "bad request: there are several Host lines");
+    assert_eq!(of(431, "")["Error"], "the request's head is too large");
+    // One of the two refuses, and comes last for a moment after it did.
+    get(addr, "both.test", "/").await;
+    get(addr, "both.test", "/").await;
+    let seen = objects(&path, 9).await;
+    let both: Vec<_> = seen.iter().filter(|line| line["RequestHost"] == "both.test").collect();
+    let retries: u64 = both.iter().filter_map(|line| line["RetryAttempts"].as_u64()).sum();
+    assert_eq!(retries, 1, "{both:#?}");
+    assert!(both.iter().all(|line| line["OriginStatus"] == 200 && line.get("Error").is_none()));
+    let counts: std::collections::BTreeSet<_> =
+        seen.iter().filter_map(|line| line["RequestCount"].as_u64()).collect();
+    assert_eq!(counts, (1..=9).collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_an_answer_is_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let servers = [silent.local_addr().expect("an address")];
+    let serving = Serving::start(logging(&path, LineFormat::Json), &[("Host:a.test", &servers)]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+    let (mut taken, _) = silent.accept().await.expect("a request");
+    head(&mut taken).await;
+    drop(client);
+    let line = &objects(&path, 1).await[0];
+    assert_eq!((&line["DownstreamStatus"], &line["OriginStatus"]), (&json!(499), &json!(0)));
+    assert_eq!(line["Error"], "the client left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_one_line_at_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    // It speaks the other protocol until the client goes.
+    let switching = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let origin = Origin::start(switching, false).await;
+    let servers = [origin.addr];
+    let serving = Serving::start(logging(&path, LineFormat::Json), &[("Host:a.test", &servers)]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let request = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).await.expect("sent");
+    let answer = head(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(!path.exists() || fs::read(&path).expect("a file").is_empty(), "it has not ended");
+    drop(client);
+    let line = &objects(&path, 1).await[0];
+    assert_eq!((&line["DownstreamStatus"], &line["OriginStatus"]), (&json!(101), &json!(101)));
+    assert_eq!(line["RequestPath"], "/ws");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_and_fields_say_what_is_logged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    let origin = Origin::start(OK, false).await;
+    let mut settings = logging(&path, LineFormat::Json);
+    let log = settings.observe.access_log.as_mut().expect("wanted");
+    log.filters.statuses = vec!["400-499".parse().expect("a range")];
+    log.fields.keeps = false;
+    log.fields.names.insert("DownstreamStatus".parse().expect("a field"), true);
+    log.fields.lines = "drop".parse().expect("a mode");
+    let servers = [origin.addr];
+    let serving = Serving::start(settings, &[("Host:a.test", &servers)]);
+    get(serving.addr, "a.test", "/").await;
+    get(serving.addr, "b.test", "/").await;
+    serving.running.drain(PATIENCE).await;
+    let lines = objects(&path, 1).await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    let keys: Vec<_> = lines[0].as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["DownstreamStatus", "level", "msg", "time"]);
+}
+
+/// Sends requests on one connection, and reads each answer to its end.
+async fn ask_often(addr: SocketAddr, times: usize) {
+    let mut client = TcpStream::connect(addr).await.expect("connected");
+    for number in 0..times {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+        let answer = tokio::time::timeout(PATIENCE, head(&mut client)).await.expect("in time");
+        assert!(answer.starts_with("HTTP/1.1 204 "), "{number}: {answer}");
+    }
+}
+
+const EMPTY: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_costs_lines_and_no_request() {
+    let origin = Origin::start(EMPTY, false).await;
+    let mut settings = logging(Path::new("/dev/full"), LineFormat::Common);
+    settings.observe.access_log.as_mut().expect("wanted").waiting_max = 20;
+    let servers = [origin.addr];
+    let serving = Serving::start(settings, &[("Host:a.test", &servers)]);
+    ask_often(serving.addr, 200).await;
+    let live = std::sync::Arc::clone(&serving.state.live);
+    // One batch is tried again and again, another one waits, the rest is lost.
+    eventually("lines are dropped", || async { live.telling.lines_dropped.count() >= 160 }).await;
+    eventually("the failure is told", || async { live.telling.log_failures.count() > 0 }).await;
+    ask_often(serving.addr, 10).await;
+    serving.running.drain(Duration::from_secs(5)).await;
+    assert_eq!((live.telling.lines.count(), live.telling.lines_dropped.count()), (0, 210));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_nobody_reads_costs_lines_and_no_request() {
+    const REQUESTS: u64 = 600;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+    let origin = Origin::start(EMPTY, false).await;
+    let mut settings = logging(&path, LineFormat::Json);
+    settings.observe.access_log.as_mut().expect("wanted").waiting_max = 50;
+    let servers = [origin.addr];
+    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("a flag");
+    let mut open = fs::OpenOptions::new();
+    let mut pipe = open.read(true).custom_flags(nonblock).open(&path).expect("a reader");
+    let serving = Serving::start(settings, &[("Host:a.test", &servers)]);
+    // A pipe holds 64 KiB: some 60 lines.
+    ask_often(serving.addr, REQUESTS as usize).await;
+    let telling = &serving.state.live.telling;
+    assert!(telling.lines_dropped.count() > 0, "{telling:?}");
+    assert_eq!(telling.log_failures.count(), 0, "a stall is no failure");
+    // The reader goes on, and finds whole lines.
+    let mut text = Vec::new();
+    for _ in 0..500 {
+        let _ = pipe.read_to_end(&mut text);
+        let is_over = telling.lines.count() + telling.lines_dropped.count() == REQUESTS;
+        if is_over
+            && text.iter().filter(|byte| **byte == b'\n').count() as u64 == telling.lines.count()
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(telling.lines.count() + telling.lines_dropped.count(), REQUESTS, "{telling:?}");
+    let text = String::from_utf8(text).expect("text");
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a whole line");
+        assert_eq!(line["DownstreamStatus"], 204);
+    }
+    assert_eq!(text.lines().count() as u64, telling.lines.count());
+    // What comes from now on is written again.
+    let before = telling.lines.count();
+    ask_often(serving.addr, 1).await;
+    eventually("it is written", || async { telling.lines.count() == before + 1 }).await;
+}
+
+const RULES: &str = r#"
+[backends.one.servers.one]
+url = "http://SERVER"
+[frontends.one]
+backend = "one"
+[frontends.one.routes.any]
+rule = "PathPrefix:/"
+"#;
+
+/// The whole program: the file is moved, a signal has it opened anew, and a stop writes what waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_moved_is_opened_anew_at_a_signal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let origin = Origin::start(OK, false).await;
+    let rules = dir.path().join("rules.toml");
+    fs::write(&rules, RULES.replace("SERVER", &origin.addr.to_string())).expect("written");
+    let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
+    let (rules, log) = (flag("file.filename", &rules), flag("accessLog.filePath", &path));
+    let mut herder = Herder::start(&["run", &rules, &log, "--requestId"]);
+    eventually("it serves", || async { herder.get("a", "/").await.status == 200 }).await;
+    fs::rename(&path, &moved).expect("moved");
+    let answer = herder.get("a", "/before").await;
+    assert!(answer.headers.contains_key("x-request-id"), "{:?}", answer.headers);
+    let has = |path: &Path, word: &str| fs::read_to_string(path).unwrap_or_default().contains(word);
+    eventually("the old file goes on", || async { has(&moved, "/before") }).await;
+    assert!(!path.exists());
+    herder.signal("USR1");
+    eventually("the new file is there", || async { path.exists() }).await;
+    for number in 0..20 {
+        herder.get("a", &format!("/after-{number}")).await;
+    }
+    let metrics = herder.admin("/metrics").await.body;
+    assert!(metrics.contains("herder_access_log_dropped_total 0"), "{metrics}");
+    let health = herder.admin("/health").await.json();
+    assert_eq!(health["access_log"]["dropped"], 0, "{health}");
+    herder.signal("TERM");
+    assert!(herder.wait().success());
+    let text = fs::read_to_string(&path).expect("the new file");
+    assert!((0..20).all(|number| text.contains(&format!("/after-{number} "))), "{text}");
+    assert!(!has(&moved, "/after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_told_to_all_and_believed_from_the_trusted_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nx-request-id: mine-1\r\n\r\n";
+    for is_trusted in [false, true] {
+        let path = dir.path().join(format!("access-{is_trusted}.log"));
+        let origin = Origin::start(OK, false).await;
+        let mut settings = logging(&path, LineFormat::Json);
+        settings.observe.request_id = Some("X-Request-Id".parse().expect("a name"));
+        if is_trusted {
+            settings.trusted_ips = vec!["127.0.0.0/8".parse().expect("a network")];
+        }
+        let servers = [origin.addr];
+        let serving = Serving::start(settings, &[("Host:a.test", &servers)]);
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        client.write_all(request).await.expect("sent");
+        let answer = read(&mut client).await;
+        let id = objects(&path, 1).await[0]["RequestId"].as_str().expect("an id").to_owned();
+        assert_eq!(id == "mine-1", is_trusted, "{id}");
+        assert!(answer.contains(&format!("\r\nX-Request-Id: {id}\r\n")), "{answer}");
+        let sent = origin.text();
+        assert!(sent.contains(&format!("X-Request-Id: {id}\r\n")), "{sent}");
+        assert_eq!(sent.to_lowercase().matches("x-request-id").count(), 1, "{sent}");
+        // Our own answers have one, too.
+        let unknown = get(serving.addr, "b.test", "/").await;
+        assert!(unknown.contains("\r\nX-Request-Id: "), "{unknown}");
+    }
+}
