@@ -25,7 +25,7 @@ function morph(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if (old.nodeType !== Node.ELEMENT_NODE || old.id === "spark") return;
+  if (old.nodeType !== Node.ELEMENT_NODE) return;
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   const want = [...fresh.childNodes];
@@ -56,22 +56,92 @@ async function refresh() {
       fresh.setAttribute("aria-live", "off");
       fresh.innerHTML = await answer.text();
       morph(live, fresh);
-      if (last) show(last);
     }
   } catch { /* the event stream says so */ }
   setTimeout(() => { busy = false; if (again) refresh(); }, 250);
 }
 
-let last = null;
+// What may change with every request, between two pages.
+let nowBusy = false;
+async function refreshNow() {
+  if (nowBusy || busy || document.hidden) return;
+  nowBusy = true;
+  try {
+    const answer = await fetch("/fragment/now");
+    if (answer.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const id of ["acting", "failures"]) {
+        const fresh = page.getElementById(id), old = $(id);
+        if (fresh && old) morph(old, fresh);
+      }
+    }
+  } catch { /* the event stream says so */ }
+  nowBusy = false;
+}
+
+// As the server writes it: src/admin/chart.rs.
+const EDGE = 3, RISE = 94;
+function time(us) {
+  if (us === null) return "–";
+  const tenths = (value) => (Math.floor(value) / 10).toFixed(1);
+  if (us < 10000) return tenths(us / 100) + " ms";
+  return us < 1000000 ? Math.floor(us / 1000) + " ms" : tenths(us / 100000) + " s";
+}
+
+// The values of a chart: those it was drawn from, or, where the server drew it anew, those that its points tell.
+const drawn = new WeakMap();
+function valuesOf(chart, lines, width) {
+  const known = drawn.get(chart);
+  const points = lines.map((line) => line.getAttribute("points"));
+  if (known && known.points[0] === points[0] && known.points[1] === points[1]) return known.values;
+  const top = Number(chart.dataset.top);
+  return points.map((text) => {
+    const values = new Array(width).fill(null);
+    for (const point of text.split(" ").filter(Boolean)) {
+      const [x, y] = point.split(",").map(Number);
+      values[x] = (100 - EDGE - y) * top / RISE;
+    }
+    return values;
+  });
+}
+
+function draw(chart, sample) {
+  const lines = [...chart.children], width = Number(chart.dataset.width), isLoad = chart.dataset.kind === "load";
+  const fresh = isLoad ? sample.slice(0, 2) : sample.slice(2, 4);
+  const values = valuesOf(chart, lines, width);
+  // A chart that shows nothing goes on showing nothing.
+  if (!fresh.some(Boolean) && !values.some((line) => line.some(Boolean))) return;
+  values.forEach((line, which) => { line.push(fresh[which]); line.shift(); });
+  const top = Math.max(isLoad ? 1 : 1000, ...values[0], ...values[1]);
+  const points = values.map((line) => line
+    .map((value, x) => value === null ? "" : x + "," + (100 - EDGE - Math.floor(value * RISE / top)))
+    .filter(Boolean).join(" "));
+  // A red line along the bottom would alarm about nothing.
+  if (isLoad && !values[1].some(Boolean)) points[1] = "";
+  chart.dataset.top = top;
+  lines.forEach((line, which) => line.setAttribute("points", points[which]));
+  drawn.set(chart, { values, points });
+}
+
+const NOTHING = [0, 0, null, null];
+let failures = null, acting = 0;
 function show(stats) {
-  last = stats;
-  for (const node of document.querySelectorAll("[data-stat]")) node.textContent = stats[node.dataset.stat];
-  for (const node of document.querySelectorAll("[data-rate]")) node.textContent = stats.rates[node.dataset.rate] || 0;
-  const line = document.querySelector("#spark polyline");
-  if (line && stats.history.length > 1) {
-    const top = Math.max(1, ...stats.history), step = 240 / 59, start = 240 - (stats.history.length - 1) * step;
-    line.setAttribute("points", stats.history.map((v, i) => (start + i * step).toFixed(1) + "," + (34 - 32 * v / top).toFixed(1)).join(" "));
-  }
+  const of = (key) => key === "total" ? stats.total : stats.series[key] || NOTHING;
+  const write = (name, text) => {
+    for (const node of document.querySelectorAll(`[data-${name}]`)) {
+      const fresh = String(text(node.dataset[name]));
+      if (node.textContent !== fresh) node.textContent = fresh;
+    }
+  };
+  write("stat", (name) => stats[name]);
+  write("rate", (key) => of(key)[0]);
+  write("errors", (key) => of(key)[1]);
+  write("p50", (key) => time(of(key)[2]));
+  write("p99", (key) => time(of(key)[3]));
+  if (!document.hidden) for (const chart of document.querySelectorAll("[data-chart]")) draw(chart, of(chart.dataset.chart));
+  if (stats.acting > 0 || acting > 0 || stats.failures !== failures) refreshNow();
+  if (stats.acting !== acting) $("news").textContent = stats.acting > 0 ? `Breakers or limits act in ${stats.acting} frontends` : "No breaker and no limit acts";
+  [failures, acting] = [stats.failures, stats.acting];
 }
 
 if (live) {

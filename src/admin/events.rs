@@ -8,15 +8,11 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::App;
 use super::rates::lock;
-
-/// Rates in one `stats` event.
-const RATES_MAX: usize = 400;
 
 /// Between two `stats` events of one stream, and at least between two `view` events: a storm of changes is one piece of
 /// news a second.
@@ -68,15 +64,6 @@ impl Stream {
     }
 
     fn stats(&self) -> Event {
-        let rates = lock(&self.app.rates);
-        let stats = json!({
-            "rate": rates.total(),
-            "errors": rates.errors(),
-            "connections": self.app.state.live.totals.open_connections(),
-            "lost": self.app.state.live.telling.lost(),
-            "history": rates.history(),
-            "rates": rates.busy(RATES_MAX),
-        });
-        Event::default().event("stats").data(stats.to_string())
+        Event::default().event("stats").data(lock(&self.app.rates).news(&self.app))
     }
 }

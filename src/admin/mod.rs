@@ -5,10 +5,11 @@
 
 mod api;
 mod assets;
+mod chart;
 mod events;
 mod guard;
 mod health;
-mod metrics;
+pub mod metrics;
 mod pages;
 mod ping;
 pub mod providers;
@@ -18,6 +19,7 @@ mod view;
 
 pub use serve::{BindError, Bound, bind};
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::Request;
@@ -43,6 +45,8 @@ struct App {
     state: Arc<State>,
     rates: Arc<Mutex<Rates>>,
     streams: Arc<Semaphore>,
+    /// Whether the log was told that only the busiest have metrics of their own.
+    has_told_of_bound: Arc<AtomicBool>,
     /// Who is not routed, worked out once for each view.
     unrouted: Arc<Mutex<(u64, Arc<[Unrouted]>)>>,
 }
@@ -52,6 +56,7 @@ impl App {
         Self {
             state,
             rates: Arc::default(),
+            has_told_of_bound: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             unrouted: Arc::new(Mutex::new((u64::MAX, Arc::from([])))),
         }
@@ -64,6 +69,7 @@ fn router(app: App, guarded_by: Option<Guard>) -> Router {
         .route("/dashboard", get(|| async { Redirect::permanent("/") }))
         .route("/dashboard/", get(|| async { Redirect::permanent("/") }))
         .route("/fragment", get(pages::fragment))
+        .route("/fragment/now", get(pages::now))
         .route("/explain/{*name}", get(pages::explain))
         .route("/route", get(pages::route))
         .route("/assets/app.css", get(assets::css))
@@ -78,6 +84,7 @@ fn router(app: App, guarded_by: Option<Guard>) -> Router {
         .route("/api/explain", get(api::explain))
         .route("/api/events", get(events::stream))
         .route("/api/health", get(health::all))
+        .route("/api/errors", get(api::errors))
         .route("/health", get(api::health))
         .route("/ping", get(ping::ping))
         .route("/metrics", get(metrics::metrics))

@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
 use super::App;
-use super::view::{self, Page};
+use super::view::{self, Now, Page};
 use crate::explain::{self, Explanation, Outcome, RouteTest};
 
 #[derive(Deserialize)]
@@ -39,6 +39,12 @@ struct LiveTemplate {
 }
 
 #[derive(Template)]
+#[template(path = "admin/now.html")]
+struct NowTemplate {
+    now: Now,
+}
+
+#[derive(Template)]
 #[template(path = "admin/explain.html")]
 struct ExplainTemplate {
     name: String,
@@ -63,6 +69,11 @@ pub(super) async fn page(State(app): State<App>, Query(asked): Query<Asked>) -> 
 /// The part of the page that changes.
 pub(super) async fn fragment(State(app): State<App>, Query(asked): Query<Asked>) -> Response {
     render(StatusCode::OK, &LiveTemplate { page: view::page(&app, &asked.q) })
+}
+
+/// The parts that may change with every request.
+pub(super) async fn now(State(app): State<App>) -> Response {
+    render(StatusCode::OK, &NowTemplate { now: view::now_of(&app) })
 }
 
 pub(super) async fn explain(State(app): State<App>, Path(name): Path<String>) -> Response {

@@ -1,78 +1,341 @@
-//! Requests per second, sampled once a second from the counters.
+//! Rates, errors and response times of the last two minutes, sampled once a second from the counters.
+//!
+//! Who was never asked costs nothing here. A past is kept of the busiest only: it is what a chart is drawn from.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::control::State;
-use crate::live::StatusClass;
+use super::App;
+use crate::live::{Counts, SLOTS, StatusClass, Told, quantile};
+use crate::model::{BackendId, FrontendId, ServerName};
 
-/// Samples that are kept: the last minute.
-const SAMPLES_MAX: usize = 60;
+/// Samples that are kept: two minutes.
+pub(super) const SAMPLES_MAX: usize = 120;
 
-/// Series that are kept; what is beyond has no rate.
-const SERIES_MAX: usize = 20_000;
+/// Frontends that are looked at, with their backends and servers; what is beyond has no rate.
+const ROUTES_MAX: usize = 20_000;
+
+/// Series with a past: the busiest.
+const PASTS_MAX: usize = 1_000;
+
+/// Series in one piece of news: the busiest.
+const NEWS_MAX: usize = 400;
 
 /// How often counters are read.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The rates of the last minute.
+/// What of a response time's weight is left after a second: half of it fades in about seven.
+const FADE: f32 = 0.9;
+
+/// Whose series it is.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Whose {
+    Frontend(FrontendId),
+    Backend(BackendId),
+    Server(BackendId, ServerName),
+}
+
+/// As the page's elements name it.
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frontend(id) => write!(f, "f:{id}"),
+            Self::Backend(id) => write!(f, "b:{id}"),
+            Self::Server(id, name) => write!(f, "s:{id}:{name}"),
+        }
+    }
+}
+
+/// One second.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Sample {
+    /// Requests.
+    pub(super) rate: u64,
+    /// Those of them that went wrong.
+    pub(super) errors: u64,
+    /// The median of the last seconds' response times, in microseconds.
+    pub(super) p50_us: Option<u64>,
+    /// The time that 99 of 100 stayed below.
+    pub(super) p99_us: Option<u64>,
+}
+
+/// The last two minutes.
 #[derive(Default)]
 pub(super) struct Rates {
-    series: HashMap<String, Series>,
+    tick: u64,
     total: Series,
-    errors: Series,
+    series: HashMap<Whose, Series>,
+    /// How many answers of each status there were, and how many in the last second.
+    statuses: BTreeMap<u16, (u64, u64)>,
+    /// What acts now, in how many frontends.
+    acting: usize,
+    news: Option<Arc<str>>,
 }
 
 #[derive(Default)]
 struct Series {
-    last: Option<u64>,
-    samples: VecDeque<u64>,
+    /// The last count of requests and of errors.
+    last: (u64, u64),
+    sample: Sample,
+    /// A mean that follows: who is busy.
+    mean: f32,
+    past: Option<Box<Past>>,
+    /// The ticks at which it was seen first and last.
+    since: u64,
+    seen: u64,
+}
+
+struct Past {
+    samples: VecDeque<Sample>,
+    last: Counts,
+    /// Response times, the older the lighter.
+    weights: [f32; SLOTS],
+    quiet: usize,
 }
 
 impl Series {
-    fn push(&mut self, count: u64) {
-        let rate = self.last.map_or(0, |last| count.saturating_sub(last));
-        self.last = Some(count);
+    /// Takes in the counts of this second; `latencies` are read where there is a past.
+    fn push(&mut self, requests: u64, errors: u64, latencies: impl FnOnce(&mut Counts)) {
+        let rate = requests.saturating_sub(self.last.0);
+        let errors_rate = errors.saturating_sub(self.last.1);
+        self.last = (requests, errors);
+        #[allow(clippy::cast_precision_loss)] // a mean
+        let rate_now = rate as f32;
+        self.mean = self.mean * FADE + rate_now * (1.0 - FADE);
+        self.sample = Sample { rate, errors: errors_rate, ..Sample::default() };
+        if let Some(past) = &mut self.past {
+            let mut counts = Counts::default();
+            latencies(&mut counts);
+            past.push(&mut self.sample, counts);
+        }
+    }
+}
+
+impl Past {
+    fn new(last: Counts) -> Box<Self> {
+        let samples = VecDeque::with_capacity(SAMPLES_MAX);
+        Box::new(Self { samples, last, weights: [0.0; SLOTS], quiet: 0 })
+    }
+
+    fn push(&mut self, sample: &mut Sample, counts: Counts) {
+        let fresh = counts.0.iter().zip(&self.last.0).map(|(now, last)| now.saturating_sub(*last));
+        for (weight, fresh) in self.weights.iter_mut().zip(fresh) {
+            #[allow(clippy::cast_precision_loss)] // a weight
+            let fresh = fresh as f32;
+            *weight = *weight * FADE + fresh;
+        }
+        self.last = counts;
+        sample.p50_us = quantile(&self.weights, 0.5);
+        sample.p99_us = quantile(&self.weights, 0.99);
+        self.quiet = if sample.rate == 0 { self.quiet + 1 } else { 0 };
         if self.samples.len() == SAMPLES_MAX {
             self.samples.pop_front();
         }
-        self.samples.push_back(rate);
-    }
-
-    fn rate(&self) -> u64 {
-        self.samples.back().copied().unwrap_or(0)
+        self.samples.push_back(*sample);
     }
 }
 
 impl Rates {
-    /// Requests in the last second, for a frontend or a server by its key.
-    pub(super) fn of(&self, key: &str) -> u64 {
-        self.series.get(key).map_or(0, Series::rate)
+    /// The last second of one of them.
+    pub(super) fn of(&self, whose: &Whose) -> Sample {
+        self.series.get(whose).map(|series| series.sample).unwrap_or_default()
     }
 
-    /// Requests in the last second, all together.
-    pub(super) fn total(&self) -> u64 {
-        self.total.rate()
+    /// Its last seconds, oldest first; none where it has no past.
+    pub(super) fn past(&self, whose: &Whose) -> Vec<Sample> {
+        self.series.get(whose).map(past).unwrap_or_default()
     }
 
-    /// 5xx answers in the last second, all together.
-    pub(super) fn errors(&self) -> u64 {
-        self.errors.rate()
+    /// The last second, all together.
+    pub(super) fn total(&self) -> Sample {
+        self.total.sample
     }
 
-    /// The last minute, all together, oldest first.
-    pub(super) fn history(&self) -> Vec<u64> {
-        self.total.samples.iter().copied().collect()
+    /// The last seconds, all together, oldest first.
+    pub(super) fn total_past(&self) -> Vec<Sample> {
+        past(&self.total)
     }
 
-    /// Series whose rate is not 0, at most so many.
-    pub(super) fn busy(&self, max: usize) -> HashMap<&str, u64> {
-        let busy = self.series.iter().filter(|(_, series)| series.rate() > 0).take(max);
-        busy.map(|(key, series)| (key.as_str(), series.rate())).collect()
+    /// Answers of the last second by status; only statuses that there were.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (u16, u64)> {
+        let now = self.statuses.iter().map(|(status, (_, now))| (*status, *now));
+        now.filter(|(_, now)| *now > 0)
     }
+
+    /// What is told to those who look, written once for all of them.
+    pub(super) fn news(&mut self, app: &App) -> Arc<str> {
+        if let Some(news) = &self.news {
+            return Arc::clone(news);
+        }
+        let values =
+            |sample: &Sample| json!([sample.rate, sample.errors, sample.p50_us, sample.p99_us]);
+        let mut busy: Vec<_> = self.series.iter().filter(|(_, s)| s.has_news()).collect();
+        busy.sort_unstable_by(|a, b| b.1.mean.total_cmp(&a.1.mean).then_with(|| a.0.cmp(b.0)));
+        let series: serde_json::Map<_, _> = busy
+            .iter()
+            .take(NEWS_MAX)
+            .map(|(whose, series)| (whose.to_string(), values(&series.sample)))
+            .collect();
+        let news = json!({
+            "total": values(&self.total.sample),
+            "connections": app.state.live.totals.open_connections(),
+            "failures": app.state.live.failures.serial(),
+            "acting": self.acting,
+            "series": series,
+        });
+        let news: Arc<str> = news.to_string().into();
+        self.news = Some(Arc::clone(&news));
+        news
+    }
+
+    fn sample(&mut self, app: &App) {
+        self.tick += 1;
+        self.news = None;
+        self.sample_total(app);
+        let table = Arc::clone(&app.state.view().table);
+        let mut backends = HashSet::new();
+        let now_ms = app.now_ms();
+        self.acting = 0;
+        for route in table.routes().iter().take(ROUTES_MAX) {
+            self.acting += usize::from(route.chain.iter().any(|step| step.acts(now_ms).is_some()));
+            let (live, errors) = (&route.live, StatusClass::ServerError);
+            self.push(
+                || Whose::Frontend(route.id.clone()),
+                live.requests(),
+                || live.answers(errors),
+                |counts| live.add_latencies_to(counts),
+            );
+            let backend = &route.backend;
+            if !backends.insert(Arc::as_ptr(backend)) {
+                continue;
+            }
+            let (mut requests, mut failures) = (0, 0);
+            for server in backend.servers() {
+                let live = &server.live;
+                requests += live.requests();
+                failures += live.failures();
+                self.push(
+                    || Whose::Server(backend.id().clone(), Arc::clone(&server.name)),
+                    live.requests(),
+                    || live.failures(),
+                    |counts| live.add_latencies_to(counts),
+                );
+            }
+            // A backend is the sum of its servers.
+            let add = |counts: &mut Counts| {
+                backend.servers().iter().for_each(|server| server.live.add_latencies_to(counts));
+            };
+            self.push(|| Whose::Backend(backend.id().clone()), requests, || failures, add);
+        }
+        let tick = self.tick;
+        self.series.retain(|_, series| series.seen == tick);
+        self.choose(PASTS_MAX);
+    }
+
+    fn sample_total(&mut self, app: &App) {
+        let totals = &app.state.live.totals;
+        let by_status = totals.by_status();
+        let (mut requests, mut errors) = (0, 0);
+        for (status, told) in by_status {
+            let count = Told::total(&told);
+            let (last, now) = self.statuses.entry(status).or_default();
+            (*last, *now) = (count, count - *last);
+            requests += count;
+            errors += if StatusClass::of(status) == StatusClass::ServerError { count } else { 0 };
+        }
+        self.total.past.get_or_insert_with(|| Past::new(Counts::default()));
+        self.total.push(requests, errors, |counts| totals.add_latencies_to(counts));
+    }
+
+    fn push(
+        &mut self,
+        whose: impl FnOnce() -> Whose,
+        requests: u64,
+        errors: impl FnOnce() -> u64,
+        latencies: impl Fn(&mut Counts),
+    ) {
+        if requests == 0 {
+            return;
+        }
+        let tick = self.tick;
+        let series = self.series.entry(whose()).or_insert_with(|| Series::new(tick));
+        series.push(requests, errors(), &latencies);
+        series.seen = tick;
+    }
+
+    /// Leaves a past to so many: to those who are busy. Who has one is not robbed of it by somebody as busy.
+    fn choose(&mut self, max: usize) {
+        for series in self.series.values_mut() {
+            if series.past.as_deref().is_some_and(|past| past.quiet >= SAMPLES_MAX) {
+                series.past = None;
+            }
+        }
+        let weights = self.series.values().filter_map(Series::claim);
+        let mut weights: Vec<f32> = weights.collect();
+        let least = match weights.len().checked_sub(max) {
+            None | Some(0) => 0.0,
+            Some(surplus) => *weights.select_nth_unstable_by(surplus, f32::total_cmp).1,
+        };
+        let mut room = max;
+        for series in self.series.values_mut() {
+            match series.claim() {
+                Some(claim) if claim < least => series.past = None,
+                Some(_) if series.past.is_some() => room = room.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let tick = self.tick;
+        for series in self.series.values_mut() {
+            if room > 0 && series.past.is_none() && series.claim().is_some_and(|c| c >= least) {
+                series.begin_past(tick);
+                room -= 1;
+            }
+        }
+    }
+}
+
+/// How much busier somebody must be to take another's past.
+const LEAD: f32 = 1.25;
+
+impl Series {
+    fn new(since: u64) -> Self {
+        Self { since, ..Self::default() }
+    }
+
+    /// How strong its claim to a past is; none where it has none and makes none.
+    fn claim(&self) -> Option<f32> {
+        match (&self.past, self.sample.rate) {
+            (Some(_), _) => Some(self.mean * LEAD),
+            (None, 1..) => Some(self.mean),
+            (None, 0) => None,
+        }
+    }
+
+    /// Its past begins with this second. What was counted before it appeared is not of its last seconds.
+    fn begin_past(&mut self, tick: u64) {
+        let before = match self.since == tick {
+            true => Counts::default(),
+            // More than any count: the next one only says where it stands.
+            false => Counts([u64::MAX; SLOTS]),
+        };
+        let mut past = Past::new(before);
+        past.samples.push_back(self.sample);
+        self.past = Some(past);
+    }
+
+    /// Whether its last second says anything.
+    fn has_news(&self) -> bool {
+        self.sample != Sample::default()
+    }
+}
+
+fn past(series: &Series) -> Vec<Sample> {
+    series.past.iter().flat_map(|past| past.samples.iter().copied()).collect()
 }
 
 /// Nobody holds this for longer than it takes to read or write it.
@@ -81,42 +344,61 @@ pub(super) fn lock(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
 }
 
 /// Samples for ever.
-pub(super) async fn sample(state: Arc<State>, rates: Arc<Mutex<Rates>>) {
+pub(super) async fn sample(app: App) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let counts = counts(&state);
-        let mut rates = lock(&rates);
-        let totals = &state.live.totals;
-        rates.total.push(totals.requests());
-        rates.errors.push(totals.answers(StatusClass::ServerError));
-        rates.series.retain(|key, _| counts.contains_key(key));
-        for (key, count) in counts {
-            rates.series.entry(key).or_default().push(count);
-        }
+        lock(&app.rates).sample(&app);
     }
 }
 
-fn counts(state: &State) -> HashMap<String, u64> {
-    let table = state.view().table.clone();
-    let mut counts = HashMap::new();
-    for route in table.routes().iter().take(SERIES_MAX) {
-        counts.insert(frontend_key(&route.id.to_string()), route.live.requests());
-        for server in route.backend.servers() {
-            let key = server_key(&route.backend.id().to_string(), &server.name);
-            counts.insert(key, server.live.requests());
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::slot_of;
+    use crate::model::ProviderName;
+
+    fn whose(name: &str) -> Whose {
+        Whose::Frontend(FrontendId::new(ProviderName::Docker, name))
     }
-    counts
-}
 
-/// The key of a frontend's series.
-pub(super) fn frontend_key(id: &str) -> String {
-    format!("f:{id}")
-}
+    /// A second in which each of these had so many requests more, of a millisecond each.
+    fn second(rates: &mut Rates, counts: &[(&str, u64)], max: usize) {
+        rates.tick += 1;
+        for &(name, requests) in counts {
+            let add = |counts: &mut Counts| counts.0[slot_of(1_000)] += requests;
+            rates.push(|| whose(name), requests, || requests / 2, add);
+        }
+        let tick = rates.tick;
+        rates.series.retain(|_, series| series.seen == tick);
+        rates.choose(max);
+    }
 
-/// The key of a server's series.
-pub(super) fn server_key(backend: &str, server: &str) -> String {
-    format!("s:{backend}:{server}")
+    #[test]
+    fn a_series_has_rates_errors_and_times() {
+        let mut rates = Rates::default();
+        second(&mut rates, &[("a", 10), ("idle", 0)], 9);
+        second(&mut rates, &[("a", 30)], 9);
+        let sample = rates.of(&whose("a"));
+        assert_eq!((sample.rate, sample.errors), (20, 10));
+        assert!(sample.p50_us.is_some_and(|us| (896..=1_024).contains(&us)), "{sample:?}");
+        assert_eq!(rates.past(&whose("a")).len(), 2);
+        assert_eq!(rates.series.len(), 1, "who was never asked costs nothing");
+        assert!(rates.past(&whose("a"))[1].p99_us.is_some());
+        second(&mut rates, &[("b", 1)], 9);
+        assert_eq!(rates.of(&whose("a")), Sample::default(), "who left is forgotten");
+    }
+
+    #[test]
+    fn the_past_belongs_to_the_busiest_and_has_a_bound() {
+        let mut rates = Rates::default();
+        for round in 1..=300_u64 {
+            let counts = [("a", round), ("b", 100 * round), ("c", 50 * round), ("d", 1)];
+            second(&mut rates, &counts, 2);
+        }
+        let length = |name: &str| rates.past(&whose(name)).len();
+        assert_eq!([length("a"), length("b"), length("c")], [0, SAMPLES_MAX, SAMPLES_MAX]);
+        assert_eq!(rates.of(&whose("a")).rate, 1, "its rate is known all the same");
+    }
 }

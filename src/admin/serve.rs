@@ -97,7 +97,7 @@ impl Bound {
             }
         };
         let app = App::new(state);
-        let sampler = tokio::spawn(rates::sample(Arc::clone(&app.state), Arc::clone(&app.rates)));
+        let sampler = tokio::spawn(rates::sample(app.clone()));
         tokio::select! {
             () = accept(&listener, router(app, guard.map(Guard::new))) => {}
             () = shutdown => {}

@@ -1,19 +1,24 @@
 //! What the page shows: texts and numbers, ready for the templates.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::App;
+use super::chart::{self, Chart, What};
 use super::health::{self, EventRow, HealthMark};
-use super::rates::{Rates, frontend_key, lock, server_key};
-use crate::config::Frontend;
+use super::rates::{Rates, Sample, Whose, lock};
+use crate::config::{Backend, Frontend};
 use crate::control::{Phase, Source, View};
-use crate::model::{FrontendId, Problem, ProviderName, Severity};
-use crate::table::{Route, RunningServer};
+use crate::live::{Failed, ServerLive};
+use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName, Severity};
+use crate::table::{Route, RunningBackend};
 
 /// Rows of one list; the filter finds the others.
 pub(super) const ROWS_MAX: usize = 200;
+
+/// Errors that are shown, alike ones in one row; `/api/errors` has all that are kept.
+const FAILURES_MAX: usize = 8;
 
 /// The whole page.
 pub(super) struct Page {
@@ -21,6 +26,7 @@ pub(super) struct Page {
     pub(super) revision: u64,
     pub(super) phase: &'static str,
     pub(super) summary: Summary,
+    pub(super) now: Now,
     pub(super) problems: List<ProblemRow>,
     pub(super) providers: Vec<ProviderRow>,
     pub(super) frontends: List<FrontendRow>,
@@ -39,11 +45,70 @@ pub(super) struct Summary {
     pub(super) frontends: usize,
     pub(super) backends: usize,
     pub(super) servers: usize,
-    pub(super) rate: u64,
-    pub(super) errors: u64,
     pub(super) connections: u64,
     /// Lines of the access log, and spans of traces, that were lost.
     pub(super) lost: u64,
+    pub(super) pace: Pace,
+}
+
+/// What may change with every request.
+pub(super) struct Now {
+    pub(super) acting: List<Acting>,
+    pub(super) failures: Vec<FailureRow>,
+    /// How many rows there are besides.
+    pub(super) older: usize,
+}
+
+/// A step that holds requests back.
+pub(super) struct Acting {
+    pub(super) name: String,
+    pub(super) provider: &'static str,
+    pub(super) step: String,
+    pub(super) what: String,
+}
+
+pub(super) struct FailureRow {
+    pub(super) status: u16,
+    /// How many were like this one, which is the last of them.
+    pub(super) count: usize,
+    pub(super) age: String,
+    pub(super) what: String,
+    pub(super) why: String,
+    pub(super) frontend: String,
+    pub(super) provider: &'static str,
+    pub(super) server: String,
+}
+
+/// Rates and times, and their charts.
+pub(super) struct Pace {
+    pub(super) key: String,
+    pub(super) rate: u64,
+    pub(super) errors: u64,
+    pub(super) p50: String,
+    pub(super) p99: String,
+    pub(super) load: Chart,
+    pub(super) time: Chart,
+}
+
+impl Pace {
+    fn of_total(rates: &Rates) -> Self {
+        let past = rates.total_past();
+        let (load, time) = (What::Load, What::Time);
+        let charts = [load, time].map(|what| Chart::of_total(what, &past));
+        Self::new("total".to_owned(), rates.total(), charts)
+    }
+
+    fn of(rates: &Rates, whose: &Whose, name: &str) -> Self {
+        let (past, key) = (rates.past(whose), whose.to_string());
+        let charts = [What::Load, What::Time];
+        let charts = charts.map(|what| Chart::of_row(what, key.clone(), name, &past));
+        Self::new(key, rates.of(whose), charts)
+    }
+
+    fn new(key: String, sample: Sample, [load, time]: [Chart; 2]) -> Self {
+        let Sample { rate, errors, p50_us, p99_us } = sample;
+        Self { key, rate, errors, p50: chart::time(p50_us), p99: chart::time(p99_us), load, time }
+    }
 }
 
 pub(super) struct ProblemRow {
@@ -66,7 +131,6 @@ pub(super) struct ProviderRow {
 }
 
 pub(super) struct FrontendRow {
-    pub(super) key: String,
     pub(super) name: String,
     pub(super) provider: &'static str,
     pub(super) rule: String,
@@ -79,7 +143,9 @@ pub(super) struct FrontendRow {
     pub(super) shadowed_by: String,
     pub(super) service: String,
     pub(super) servers: usize,
-    pub(super) rate: u64,
+    pub(super) pace: Pace,
+    /// What its steps do to requests just now.
+    pub(super) acting: Vec<String>,
 }
 
 pub(super) struct BackendRow {
@@ -89,15 +155,15 @@ pub(super) struct BackendRow {
     pub(super) sticky: bool,
     pub(super) service: String,
     pub(super) servers: Vec<ServerRow>,
+    pub(super) pace: Pace,
 }
 
 pub(super) struct ServerRow {
-    pub(super) key: String,
     pub(super) container: String,
     pub(super) url: String,
     pub(super) weight: u32,
     pub(super) health: HealthMark,
-    pub(super) rate: u64,
+    pub(super) pace: Pace,
     pub(super) requests: u64,
     pub(super) failures: u64,
     pub(super) active: u64,
@@ -111,16 +177,20 @@ pub(super) struct Unrouted {
 }
 
 impl<T> List<T> {
-    pub(super) fn new(rows: impl Iterator<Item = T>) -> Self {
-        let mut kept = Vec::new();
-        let mut total = 0;
-        for row in rows {
+    /// The first rows of those that fit. The others are only counted: none is made that nobody sees.
+    fn pick<I>(
+        all: impl Iterator<Item = I>,
+        fits: impl Fn(&I) -> bool,
+        row: impl Fn(I) -> T,
+    ) -> Self {
+        let (mut rows, mut total) = (Vec::new(), 0);
+        for one in all.filter(fits) {
             total += 1;
-            if kept.len() < ROWS_MAX {
-                kept.push(row);
+            if rows.len() < ROWS_MAX {
+                rows.push(row(one));
             }
         }
-        Self { rows: kept, total }
+        Self { rows, total }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -138,9 +208,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
     let rates = lock(&app.rates);
     let wanted = Filter(filter.trim().to_lowercase());
     let config = &view.table.config;
-    let running: BTreeMap<&FrontendId, &Arc<Route>> =
-        view.table.routes().iter().map(|route| (&route.id, route)).collect();
-    let servers_of = Running::new(&view, app.now_ms());
+    let running = Running::new(&view, app.now_ms());
     Page {
         filter: filter.to_owned(),
         revision: view.table.revision,
@@ -153,54 +221,103 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             frontends: config.frontends.len(),
             backends: config.backends.len(),
             servers: config.backends.values().map(|backend| backend.servers.len()).sum(),
-            rate: rates.total(),
-            errors: rates.errors(),
             connections: app.state.live.totals.open_connections(),
             lost: app.state.live.telling.lost(),
+            pace: Pace::of_total(&rates),
         },
-        problems: List::new(
-            view.table
-                .problems
-                .iter()
-                .map(problem)
-                .filter(|p| wanted.takes(&[&p.service, &p.message])),
+        now: now(app, &view),
+        problems: List::pick(
+            view.table.problems.iter(),
+            |p| wanted.takes(&[&p.origin.service, &p.message]),
+            problem,
         ),
         providers: view.sources.iter().map(|(&name, source)| provider(name, source)).collect(),
-        frontends: List::new(config.frontends.iter().filter_map(|(id, f)| {
-            let row = frontend(id, f, running.get(id).map(|route| &***route), &rates);
-            wanted.takes(&[&row.name, &row.rule, &row.backend, &row.service]).then_some(row)
-        })),
-        backends: List::new(config.backends.iter().filter_map(|(id, backend)| {
-            let servers = servers_of.rows(&id.to_string(), backend, &rates);
-            let row = BackendRow {
-                name: id.name.to_string(),
-                provider: id.provider.as_str(),
-                method: backend.method.to_string(),
-                sticky: backend.sticky.is_some(),
-                service: backend.origin.service.to_string(),
-                servers,
-            };
-            let mut texts = vec![&*row.name, &*row.service];
-            texts.extend(row.servers.iter().flat_map(|s| [&*s.container, &*s.url]));
-            wanted.takes(&texts).then_some(row)
-        })),
-        events: List::new(
-            health::events(app).filter(|e| wanted.takes(&[&e.backend, &e.url, &e.reason])),
+        frontends: List::pick(
+            config.frontends.iter(),
+            |(id, f)| wanted.takes(&[&id.name, f.rule.text(), &f.backend.name, &f.origin.service]),
+            |(id, f)| frontend(id, f, &running, &rates),
         ),
-        unrouted: List::new(
-            unrouted(app, &view)
-                .iter()
-                .filter(|u| wanted.takes(&[&u.subject, &u.verdict]))
-                .cloned(),
+        backends: List::pick(
+            config.backends.iter(),
+            |(id, backend)| wanted.takes_backend(id, backend),
+            |(id, backend)| running.backend(id, backend, &rates),
+        ),
+        events: List::pick(
+            health::events(app),
+            |e| wanted.takes(&[&e.backend, &e.url, &e.reason]),
+            |event| event,
+        ),
+        unrouted: List::pick(
+            unrouted(app, &view).iter(),
+            |u| wanted.takes(&[&u.subject, &u.verdict]),
+            Unrouted::clone,
         ),
     }
 }
 
+/// What may change with every request, for the page and between two pages.
+pub(super) fn now_of(app: &App) -> Now {
+    now(app, &app.state.view())
+}
+
+fn now(app: &App, view: &View) -> Now {
+    let now_ms = app.now_ms();
+    let acting = view.table.routes().iter().flat_map(|route| {
+        route.chain.iter().filter_map(move |step| Some((route, step, step.acts(now_ms)?)))
+    });
+    let acting = List::pick(
+        acting,
+        |_| true,
+        |(route, step, what)| Acting {
+            name: route.id.name.to_string(),
+            provider: route.id.provider.as_str(),
+            step: step.describe(),
+            what,
+        },
+    );
+    let now = SystemTime::now();
+    let last = app.state.live.failures.last(usize::MAX).into_iter();
+    let mut failures = alike(last.map(|failed| failure(failed, now)));
+    let older = failures.len().saturating_sub(FAILURES_MAX);
+    failures.truncate(FAILURES_MAX);
+    Now { acting, failures, older }
+}
+
+/// One row for those that differ in their age only, so that a storm of one sort leaves room for others.
+fn alike(rows: impl Iterator<Item = FailureRow>) -> Vec<FailureRow> {
+    let mut kept: Vec<FailureRow> = Vec::new();
+    for row in rows {
+        let is_like = |other: &&mut FailureRow| {
+            (other.status, &other.what, &other.why) == (row.status, &row.what, &row.why)
+                && (&other.frontend, other.provider, &other.server)
+                    == (&row.frontend, row.provider, &row.server)
+        };
+        match kept.iter_mut().find(is_like) {
+            Some(first) => first.count += 1,
+            None => kept.push(row),
+        }
+    }
+    kept
+}
+
+fn failure(failed: Failed, now: SystemTime) -> FailureRow {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(failed.at_ms);
+    FailureRow {
+        status: failed.status,
+        count: 1,
+        age: ago(now.duration_since(at).unwrap_or_default()),
+        what: format!("{} {}{}", failed.method, failed.host, failed.path),
+        why: failed.why,
+        provider: failed.frontend.as_ref().map_or("", |id| id.provider.as_str()),
+        frontend: failed.frontend.map(|id| id.name.to_string()).unwrap_or_default(),
+        server: failed.server.map(|name| name.to_string()).unwrap_or_default(),
+    }
+}
+
 impl App {
-    /// A clock for resting servers: only whether they rest at all is shown.
+    /// The clock of everything in `live`, in milliseconds.
     pub(super) fn now_ms(&self) -> u64 {
-        let uptime = self.state.started.elapsed().unwrap_or_default();
-        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+        self.state.now_ms()
     }
 }
 
@@ -213,35 +330,37 @@ impl Filter {
     }
 }
 
-/// Running servers by backend and name.
+impl Filter {
+    fn takes_backend(&self, id: &BackendId, backend: &Backend) -> bool {
+        self.takes(&[&id.name, &backend.origin.service])
+            || backend.servers.values().any(|s| self.takes(&[&s.origin.service, &s.url()]))
+    }
+}
+
+/// What runs, by name.
 struct Running<'a> {
-    servers: BTreeMap<(String, &'a str), &'a RunningServer>,
+    routes: HashMap<&'a FrontendId, &'a Route>,
+    backends: HashMap<&'a BackendId, &'a RunningBackend>,
     now_ms: u64,
 }
 
 impl<'a> Running<'a> {
     fn new(view: &'a View, now_ms: u64) -> Self {
-        let backends = view.table.routes().iter().map(|route| &route.backend);
-        let servers = backends.flat_map(|backend| {
-            let id = backend.id().to_string();
-            backend.servers().iter().map(move |server| ((id.clone(), &*server.name), server))
-        });
-        Self { servers: servers.collect(), now_ms }
+        let routes = view.table.routes().iter();
+        let backends = routes.clone().map(|route| (route.backend.id(), &*route.backend)).collect();
+        Self { routes: routes.map(|route| (&route.id, &**route)).collect(), backends, now_ms }
     }
 
-    fn rows(
-        &self,
-        backend_id: &str,
-        backend: &crate::config::Backend,
-        rates: &Rates,
-    ) -> Vec<ServerRow> {
-        let row = |(name, server): (&crate::model::ServerName, &crate::config::Server)| {
-            let key = server_key(backend_id, name);
-            let live = self.servers.get(&(backend_id.to_owned(), &**name)).map(|s| &s.live);
+    fn backend(&self, id: &BackendId, backend: &Backend, rates: &Rates) -> BackendRow {
+        let servers = self.backends.get(id).into_iter().flat_map(|running| running.servers());
+        let live: HashMap<&ServerName, &ServerLive> =
+            servers.map(|server| (&server.name, &*server.live)).collect();
+        let row = |(name, server): (&ServerName, &crate::config::Server)| {
+            let (live, container) = (live.get(name), server.origin.service.to_string());
+            let whose = Whose::Server(id.clone(), Arc::clone(name));
             ServerRow {
-                rate: rates.of(&key),
-                key,
-                container: server.origin.service.to_string(),
+                pace: Pace::of(rates, &whose, &container),
+                container,
                 url: server.url(),
                 weight: server.weight,
                 health: live
@@ -251,19 +370,28 @@ impl<'a> Running<'a> {
                 active: live.map_or(0, |live| live.active()),
             }
         };
-        backend.servers.iter().map(row).collect()
+        BackendRow {
+            name: id.name.to_string(),
+            provider: id.provider.as_str(),
+            method: backend.method.to_string(),
+            sticky: backend.sticky.is_some(),
+            service: backend.origin.service.to_string(),
+            servers: backend.servers.iter().map(row).collect(),
+            pace: Pace::of(rates, &Whose::Backend(id.clone()), &id.name),
+        }
     }
 }
 
-fn frontend(id: &FrontendId, f: &Frontend, route: Option<&Route>, rates: &Rates) -> FrontendRow {
-    let key = frontend_key(&id.to_string());
+fn frontend(id: &FrontendId, f: &Frontend, running: &Running<'_>, rates: &Rates) -> FrontendRow {
+    let route = running.routes.get(id);
     let chain: Vec<String> = match route {
         Some(route) => route.chain.iter().map(|step| step.describe()).collect(),
         None => f.chain.iter().map(|step| step.describe()).collect(),
     };
+    let steps = route.iter().flat_map(|route| &route.chain);
     FrontendRow {
-        rate: rates.of(&key),
-        key,
+        pace: Pace::of(rates, &Whose::Frontend(id.clone()), &id.name),
+        acting: steps.filter_map(|step| step.acts(running.now_ms)).collect(),
         name: id.name.to_string(),
         provider: id.provider.as_str(),
         rule: f.rule.text().to_owned(),
@@ -353,6 +481,23 @@ fn unrouted(app: &App, view: &View) -> Arc<[Unrouted]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storm_of_one_sort_is_one_row() {
+        let row = |what: &str, age: &str| FailureRow {
+            status: 502,
+            count: 1,
+            age: age.to_owned(),
+            what: what.to_owned(),
+            why: "server unreachable".to_owned(),
+            frontend: "web".to_owned(),
+            provider: "docker",
+            server: "a".to_owned(),
+        };
+        let rows = alike([row("GET a/", "1"), row("GET b/", "2"), row("GET a/", "3")].into_iter());
+        let shown: Vec<_> = rows.iter().map(|r| (&*r.what, r.count, &*r.age)).collect();
+        assert_eq!(shown, [("GET a/", 2, "1"), ("GET b/", 1, "2")]);
+    }
 
     #[test]
     fn an_endpoint_keeps_its_password_to_itself() {

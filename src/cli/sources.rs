@@ -85,7 +85,7 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     let mut planner = Planner::new(names.collect());
     let (config, problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
     let table = compile(1, Arc::new(config), problems.into(), &Live::default(), settings.into());
-    Ok(View { serial: 1, table: Arc::new(table), sources })
+    Ok(View { serial: 1, table: Arc::new(table), sources, ..View::default() })
 }
 
 /// No single answer may take longer.

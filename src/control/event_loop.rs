@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{Phase, ProviderStatus, Source, State, View, secrets};
 use crate::config::Config;
+use crate::live::slot_of;
 use crate::model::{Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
 use crate::settings::Defaults;
@@ -130,6 +131,7 @@ impl Control {
             Event::Lost { provider, error, retry_in } => {
                 let source = self.sources.get_mut(&provider)?;
                 source.status.failures += 1;
+                source.status.last_failure = Some(SystemTime::now());
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 // Once is news, the same again is not.
                 if source.status.error.as_ref() == Some(&error) {
@@ -170,6 +172,8 @@ impl Control {
         }
         let table = Arc::new(table);
         self.publish(Arc::clone(&table));
+        let took_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.state.live.propagation.count(slot_of(took_us));
         report(&before.table, &table, took);
         drop(before);
         self.state.live.sweep();
@@ -180,7 +184,7 @@ impl Control {
     }
 
     fn publish(&self, table: Arc<Table>) {
-        let view = View { serial: 0, table, sources: self.sources.clone() };
+        let view = View { table, sources: self.sources.clone(), ..View::default() };
         self.state.publish(view);
     }
 }

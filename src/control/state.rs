@@ -43,6 +43,8 @@ pub struct View {
     pub table: Arc<Table>,
     /// What each provider said last, and how it is doing.
     pub sources: BTreeMap<ProviderName, Source>,
+    /// When the table came into force; none for the empty one before the first.
+    pub table_since: Option<SystemTime>,
 }
 
 /// One provider's last word.
@@ -65,6 +67,8 @@ pub struct ProviderStatus {
     pub last_answer: Option<(Instant, SystemTime)>,
     /// Why its last answer did not come, while it does not: the routes are stale then.
     pub error: Option<String>,
+    /// When it last did not answer, or not so that it could be read.
+    pub last_failure: Option<SystemTime>,
     /// How many times it answered.
     pub answers: u64,
     /// How many times it did not.
@@ -80,6 +84,7 @@ impl ProviderStatus {
             endpoint: endpoint.into(),
             last_answer: None,
             error: None,
+            last_failure: None,
             answers: 0,
             failures: 0,
             last_change: None,
@@ -137,7 +142,12 @@ impl State {
 
     /// Puts a view into force, its table too, and tells those who watch. Only the control loop calls this.
     pub fn publish(&self, mut view: View) {
-        view.serial = self.view.load().serial + 1;
+        let before = self.view.load();
+        view.serial = before.serial + 1;
+        view.table_since = match Arc::ptr_eq(&before.table, &view.table) {
+            true => before.table_since,
+            false => Some(SystemTime::now()),
+        };
         self.published.publish(Arc::clone(&view.table));
         self.view.store(Arc::new(view));
         self.changed();

@@ -165,7 +165,9 @@ mod tests {
     #[test]
     fn sums_and_shares() {
         let histogram = Histogram::default();
-        [100_000, 100_000, 1_000_000].map(|us| histogram.count(slot_of(us)));
+        for us in [100_000, 100_000, 1_000_000] {
+            histogram.count(slot_of(us));
+        }
         let mut counts = Counts::default();
         histogram.add_to(&mut counts);
         assert_eq!((histogram.total(), counts.total()), (3, 3));

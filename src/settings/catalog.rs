@@ -31,6 +31,8 @@ const SERVED: &[(&str, &str, Translate)] = &[
     ("TRAEFIK_TIMEOUT_HEADER", "forwardingTimeouts.responseHeaderTimeout", unless_zero),
     ("TRAEFIK_TIMEOUT_IDLE", "respondingTimeouts.idleTimeout", unless_zero),
     ("TRAEFIK_CONSTRAINTS", "constraints", |value| Some(value.replace('"', ""))),
+    ("TRAEFIK_ADMIN_STATISTICS", "api.statistics.recentErrors", as_it_is),
+    ("TRAEFIK_METRICS_PROMETHEUS_BUCKETS", "metrics.prometheus.buckets", as_it_is),
 ];
 
 fn as_it_is(value: &str) -> Option<String> {
@@ -55,11 +57,9 @@ const LATER: &[(&str, &str, &str)] = &[
     ("TRAEFIK_USAGE_ENABLE", "false", "nothing is told to anybody"),
     ("TRAEFIK_TIMEOUT_READ", "0", "a head may take 10 s, a pause in a body 60 s"),
     ("TRAEFIK_TIMEOUT_WRITE", "0", "a pause in a body may last 60 s"),
-    ("TRAEFIK_ADMIN_STATISTICS", "10", "recent errors are not kept yet"),
     ("TRAEFIK_RANCHER_HEALTHCHECK", "false", "only healthy servers get requests in any case"),
     ("TRAEFIK_FILE_ENABLE", "false", "name the file: HERDER_FILE_FILENAME"),
     ("TRAEFIK_METRICS_ENABLE", "false", "metrics are always at /metrics, for Prometheus"),
-    ("TRAEFIK_METRICS_PROMETHEUS_BUCKETS", "[0.1,0.3,1.2,5.0]", "there is no histogram yet"),
     ("TRAEFIK_METRICS_EXPORTER", "", "metrics are always at /metrics, for Prometheus"),
 ];
 

@@ -52,8 +52,10 @@ enum Fate {
 use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, Time};
 
 const NEXT: &str = "it is not acted on yet";
-const METRICS: &str = "metrics are at /metrics of the admin side, for Prometheus";
 const TRACES: &str = "traces are told as OTLP over HTTP, which Jaeger, Zipkin's and Datadog's collectors take: set tracing.otlp.endpoint";
+const METRICS_PLACE: &str = "metrics are at /metrics of the admin side";
+const METRICS_PUSH: &str =
+    "metrics are not pushed: let Prometheus, or an agent, read /metrics of the admin side";
 const TLS: &str = "HTTPS is not served yet";
 const PROVIDER: &str = "that provider is not there; there are docker, rancher and file";
 const TEMPLATE: &str = "templates of providers are not used here; the rules are built in";
@@ -84,17 +86,25 @@ const KEYS: &[(&str, Fate)] = &[
     ("accessLog.fields.headers.names.*", Names("accessLog.fields.headers.names")),
     ("web.address", Flag("admin")),
     ("web.readOnly", Always),
-    ("web.statistics.*", Later(NEXT)),
-    ("web.metrics.*", Later(METRICS)),
+    ("web.statistics.recentErrors", Flag("api.statistics.recentErrors")),
+    ("web.metrics.prometheus.buckets", Flag("metrics.prometheus.buckets")),
+    ("web.metrics.prometheus.entryPoint", Later(METRICS_PLACE)),
+    ("web.metrics.datadog.*", Later(METRICS_PUSH)),
+    ("web.metrics.statsd.*", Later(METRICS_PUSH)),
+    ("web.metrics.influxdb.*", Later(METRICS_PUSH)),
     ("web.path", Later("the page is at / of the admin side")),
     ("web.certFile", Later(TLS)),
     ("web.keyFile", Later(TLS)),
     ("api.entryPoint", Nothing),
     ("api.dashboard", Always),
     ("api.debug", Later(NEXT)),
-    ("api.statistics.*", Later(NEXT)),
+    ("api.statistics.recentErrors", Flag("api.statistics.recentErrors")),
     ("ping.entryPoint", Later("/ping is at the admin side")),
-    ("metrics.*", Later(METRICS)),
+    ("metrics.prometheus.buckets", Flag("metrics.prometheus.buckets")),
+    ("metrics.prometheus.entryPoint", Later(METRICS_PLACE)),
+    ("metrics.datadog.*", Later(METRICS_PUSH)),
+    ("metrics.statsd.*", Later(METRICS_PUSH)),
+    ("metrics.influxdb.*", Later(METRICS_PUSH)),
     ("respondingTimeouts.idleTimeout", Time("respondingTimeouts.idleTimeout")),
     ("respondingTimeouts.readTimeout", Later("a pause in a body may last 60 s, a head 10 s")),
     ("respondingTimeouts.writeTimeout", Later("a pause in a body may last 60 s")),
@@ -185,6 +195,13 @@ pub fn is_key(name: &str) -> bool {
     let tables = [
         "web",
         "api",
+        "web.statistics",
+        "web.metrics",
+        "web.metrics.prometheus",
+        "api",
+        "api.statistics",
+        "metrics",
+        "metrics.prometheus",
         "ping",
         "file",
         "docker.tls",

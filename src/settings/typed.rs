@@ -293,15 +293,14 @@ pub struct Typed {
     /// Whether each server has metrics of its own [default: true]
     #[arg(long = "metrics.servers", env = "HERDER_METRICS_SERVERS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Metrics")]
     pub metrics_servers: Option<bool>,
-    /// How many errors /health tells of, 100 at most [default: 10]
+    /// How many of the last errors /health tells of; 100 are kept [default: 10]
     #[arg(
         long = "api.statistics.recentErrors",
         env = "HERDER_API_STATISTICS_RECENTERRORS",
         value_name = "NUMBER",
-        value_parser = clap::value_parser!(u8).range(0..=100),
         help_heading = "Metrics"
     )]
-    pub recent_errors: Option<u8>,
+    pub recent_errors: Option<u16>,
 
     /// Between two health checks of a server, where its label does not say [default: 30s]
     #[arg(long = "healthcheck.interval", env = "HERDER_HEALTHCHECK_INTERVAL", value_name = "TIME", value_parser = duration, help_heading = "Requests")]

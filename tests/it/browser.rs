@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
+use herder::config::{BackendWishes, CircuitBreaker};
 use herder::demo::web_test::WebTest;
 use serde_json::{Value, json};
 
 use crate::harness::herder::Herder;
+use crate::harness::proxy::{Watched, config, edited, settings};
 use crate::harness::{PATIENCE, eventually};
 
 /// A chromedriver of our own, ended when dropped.
@@ -215,5 +219,126 @@ async fn a_killed_server_turns_red_within_its_check() {
     assert!(is_told, "{event}");
     assert_eq!(eval(&client, "return window.marker").await, "not reloaded");
     screenshot(&client, "killed").await;
+}
+
+/// Takes a picture of each width and theme, and looks whether anything sticks out.
+async fn pictures(client: &Client, name: &str) {
+    for (screen, width, height) in [("desktop", 1440, 1200), ("phone", 390, 1400)] {
+        client.set_window_size(width, height).await.expect("resized");
+        for theme in ["light", "dark"] {
+            let script =
+                format!("document.documentElement.dataset.theme = '{theme}'; scrollTo(0, 0)");
+            eval(client, &script).await;
+            screenshot(client, &format!("{name}-{screen}-{theme}")).await;
+            let wide = "return document.documentElement.scrollWidth <= innerWidth";
+            assert_eq!(eval(client, wide).await, true, "{name}, {screen}: it scrolls sideways");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
+    let web = WebTest::bind("127.0.0.1:0".parse().expect("an address"), "one").expect("bound");
+    let server = web.local_addr();
+    tokio::spawn(web.run(std::future::pending()));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let nobody = free.local_addr().expect("an address");
+    drop(free);
+    let watched = Watched::start(
+        settings(),
+        &[("Host:web.local", &[server]), ("Host:gone.local;PathPrefix:/shop", &[nobody])],
+    );
+    let driver = Driver::start();
+    let client = driver.open(1440, 1200, true).await;
+    client.goto(&format!("http://{}/", watched.admin)).await.expect("loaded");
+    eval(&client, "window.marker = 'not reloaded'").await;
+    let text = |selector: &'static str| {
+        let script = format!("return document.querySelector('{selector}')?.textContent || ''");
+        let client = client.clone();
+        async move { eval(&client, &script).await.as_str().unwrap_or_default().to_owned() }
+    };
+
+    // Every chart of what is asked has a line that rises, and the numbers beside it say so.
+    let load = async {
+        loop {
+            watched.get("web.local", "/").await;
+        }
+    };
+    let charts = async {
+        let rises = |key: &'static str, kind: &'static str| {
+            let script = format!(
+                "const lines = document.querySelectorAll('[data-chart=\"{key}\"][data-kind={kind}] polyline');
+                 return [...lines].some((line) => line.getAttribute('points').split(' ').some((p) => Number(p.split(',')[1]) < 50))"
+            );
+            let client = client.clone();
+            async move { eval(&client, &script).await == true }
+        };
+        let server = format!("s:docker/backend-0:server-{server}");
+        let server: &'static str = Box::leak(server.into_boxed_str());
+        for key in ["total", "f:docker/frontend-0", "b:docker/backend-0", server] {
+            for kind in ["load", "time"] {
+                eventually(&format!("the {kind} of {key} moves"), || rises(key, kind)).await;
+            }
+        }
+        let still = "return document.querySelector('[data-chart=\"f:docker/frontend-1\"] polyline').getAttribute('points')";
+        assert_eq!(eval(&client, still).await, "", "nobody asked for this one");
+        eventually("a rate is told", || async {
+            text("[data-rate=\"f:docker/frontend-0\"]")
+                .await
+                .parse::<u64>()
+                .is_ok_and(|rate| rate > 0)
+        })
+        .await;
+        eventually("a time is told", || async {
+            text("[data-p99=\"f:docker/frontend-0\"]").await.ends_with('s')
+        })
+        .await;
+        let before = text("[data-chart=total]").await;
+        assert_eq!(before, "", "a chart is lines alone");
+    };
+    tokio::select! {
+        _ = load => unreachable!("it goes on for ever"),
+        () = charts => {}
+    }
+
+    assert!(watched.get("gone.local", "/shop/cart?token=geheim").await.contains(" 502 "));
+    eventually("the error is told with its cause", || async {
+        let text = text("#failures").await;
+        text.contains("gone.local/shop/cart") && text.contains("unreachable")
+    })
+    .await;
+    assert!(!text("body").await.contains("geheim"));
+
+    assert_eq!(text("#acting").await.trim(), "");
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:web.local", &[server]), ("Host:gone.local;PathPrefix:/shop", &[nobody])];
+    watched.serving.publish(edited(config(&routes), |_, backend| {
+        let expression = "NetworkErrorRatio() > 0.5".to_owned();
+        let circuit_breaker = Some(CircuitBreaker { expression });
+        backend.wishes = Some(Box::new(BackendWishes { circuit_breaker, ..Default::default() }));
+    }));
+    eventually("it trips", || async { watched.get("gone.local", "/shop").await.contains(" 503 ") })
+        .await;
+    eventually("the breaker shows on top", || async {
+        let text = text("#acting").await;
+        text.contains("open for ") && text.contains("NetworkErrorRatio")
+    })
+    .await;
+    eventually("it is said to who cannot see", || async {
+        text("#news").await.contains("in 1 frontends")
+    })
+    .await;
+    let top =
+        "return document.getElementById('acting').getBoundingClientRect().bottom < innerHeight";
+    assert_eq!(eval(&client, top).await, true, "it is seen without scrolling");
+    eventually("its frontend's row says so too", || async {
+        text(".frontends").await.contains("open for ")
+    })
+    .await;
+    pictures(&client, "charts").await;
+    watched.serving.publish(config(&routes));
+    eventually("it goes when there is none", || async { text("#acting").await.trim().is_empty() })
+        .await;
+    assert_eq!(eval(&client, "return window.marker").await, "not reloaded");
     client.close().await.expect("closed");
 }

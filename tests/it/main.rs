@@ -23,6 +23,7 @@ mod labels;
 mod layers;
 mod licences;
 mod limits;
+mod metrics;
 mod proxy;
 mod quickstart;
 mod rancher;

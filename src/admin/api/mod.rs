@@ -3,7 +3,7 @@
 pub(super) mod v1;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::rates::lock;
 use crate::explain::{self, Explanation, Outcome, RouteTest};
-use crate::live::StatusClass;
+use crate::live::{Failed, Told};
 use crate::model::Problem;
 
 /// Explanations in one answer.
@@ -67,30 +68,108 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
     }
 }
 
-/// The shape of Traefik 1.7's `/health`, as far as it is measured: response times are not.
+/// The shape of Traefik 1.7's `/health` (thoas/stats, with its `recent_errors`).
 pub(super) async fn health(State(app): State<App>) -> Json<Value> {
-    let (totals, telling) = (&app.state.live.totals, &app.state.live.telling);
+    let telling = &app.state.live.telling;
     let now = SystemTime::now();
     let uptime = now.duration_since(app.state.started).unwrap_or_default();
     let unixtime = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let by_class: BTreeMap<&str, u64> =
-        StatusClass::ALL.iter().map(|&class| (class.as_str(), totals.answers(class))).collect();
-    Json(json!({
+    let by_status = app.state.live.totals.by_status();
+    let total: u64 = by_status.values().map(Told::total).sum();
+    let took = Duration::from_micros(by_status.values().map(|told| told.sum_us).sum());
+    let mean = took.checked_div(u32::try_from(total).unwrap_or(u32::MAX)).unwrap_or_default();
+    let text = |status: u16| match status {
+        // What found no room of its own among hundreds of statuses and methods.
+        0 => "other".to_owned(),
+        status => status.to_string(),
+    };
+    let totals = by_status.iter().map(|(status, told)| (text(*status), told.total()));
+    let totals: BTreeMap<String, u64> = totals.collect();
+    let now_statuses: BTreeMap<String, u64> =
+        lock(&app.rates).statuses().map(|(status, count)| (text(status), count)).collect();
+    let mut health = json!({
         "pid": std::process::id(),
-        "uptime": format!("{uptime:?}"),
+        "uptime": go_duration(uptime),
         "uptime_sec": uptime.as_secs_f64(),
-        "time": chrono::DateTime::<chrono::Utc>::from(now).to_rfc3339(),
+        "time": go_time(now),
         "unixtime": unixtime.as_secs(),
-        "total_status_code_count": by_class,
-        "total_count": totals.requests(),
-        "count": totals.open_connections(),
+        "count": now_statuses.values().sum::<u64>(),
+        "status_code_count": now_statuses,
+        "total_status_code_count": totals,
+        "total_count": total,
+        "total_response_time": go_duration(took),
+        "total_response_time_sec": took.as_secs_f64(),
+        "average_response_time": go_duration(mean),
+        "average_response_time_sec": mean.as_secs_f64(),
+        // Ours beside theirs.
         "access_log": {
             "lines": telling.lines.count(),
             "dropped": telling.lines_dropped.count(),
             "failures": telling.log_failures.count(),
         },
         "traces": {"spans": telling.spans.count(), "dropped": telling.spans_dropped.count()},
-    }))
+    });
+    let errors = app.state.live.failures.last(app.state.settings.metrics.recent_errors);
+    if !errors.is_empty() {
+        health["recent_errors"] = errors.iter().map(recent_error).collect();
+    }
+    Json(health)
+}
+
+fn recent_error(failed: &Failed) -> Value {
+    let status = StatusCode::from_u16(failed.status).ok().and_then(|s| s.canonical_reason());
+    json!({
+        "status_code": failed.status,
+        "status": status.unwrap_or_default(),
+        "method": failed.method,
+        "host": failed.host,
+        "path": failed.path,
+        "time": rfc3339(failed.at_ms),
+        // Ours beside theirs.
+        "frontend": failed.frontend.as_ref().map(ToString::to_string),
+        "server": failed.server.as_deref(),
+        "cause": failed.cause.as_str(),
+        "why": failed.why,
+    })
+}
+
+/// The last errors, the newest first, with their causes.
+pub(super) async fn errors(State(app): State<App>) -> Json<Value> {
+    Json(app.state.live.failures.last(usize::MAX).iter().map(recent_error).collect())
+}
+
+fn rfc3339(ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// A time as Go prints it: `2015-10-07 18:32:24.362238909 +0200 CEST`.
+fn go_time(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).format("%Y-%m-%d %H:%M:%S%.9f %z UTC").to_string()
+}
+
+/// A span as Go prints it: `39m6.885931127s`, `864.8016ms`.
+fn go_duration(span: Duration) -> String {
+    let (seconds, nanos) = (span.as_secs(), span.subsec_nanos());
+    // No zeros at the end.
+    let parts = |whole: u64, nanos: u32, digits: usize| {
+        let fraction = format!("{nanos:0digits$}");
+        match fraction.trim_end_matches('0') {
+            "" => whole.to_string(),
+            fraction => format!("{whole}.{fraction}"),
+        }
+    };
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    let rest = parts(seconds % 60, nanos, 9);
+    match (seconds, nanos) {
+        (0, 0) => "0s".to_owned(),
+        (0, 0..1_000) => format!("{nanos}ns"),
+        (0, 0..1_000_000) => format!("{}µs", parts(u64::from(nanos / 1_000), nanos % 1_000, 3)),
+        (0, _) => format!("{}ms", parts(u64::from(nanos / 1_000_000), nanos % 1_000_000, 6)),
+        (0..60, _) => format!("{rest}s"),
+        (60..3_600, _) => format!("{minutes}m{rest}s"),
+        _ => format!("{hours}h{minutes}m{rest}s"),
+    }
 }
 
 fn explanation(explanation: &Explanation) -> Value {
@@ -136,4 +215,26 @@ fn problem(problem: &Problem) -> Value {
         "message": problem.message,
         "hint": problem.hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_times_are_printed_as_go_does() {
+        let check = |nanos: u64, text: &str| {
+            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
+        };
+        check(0, "0s");
+        check(15, "15ns");
+        check(1_500, "1.5µs");
+        check(864_801_600, "864.8016ms");
+        check(2_346_885_931_127, "39m6.885931127s");
+        check(3_600_000_000_000, "1h0m0s");
+        check(35_000_000_000, "35s");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_444_235_544_362);
+        assert_eq!(go_time(time), "2015-10-07 16:32:24.362000000 +0000 UTC");
+        assert_eq!(rfc3339(1_444_235_544_362), "2015-10-07T16:32:24.362Z");
+    }
 }

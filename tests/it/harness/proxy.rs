@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use herder::admin;
 use herder::config::{
     Backend, Config, CookieScope, Frontend, Method, Scheme, Server, Servers, Sticky,
 };
@@ -13,6 +14,8 @@ use herder::proxy::{Proxy, Running};
 use herder::rules::v1;
 use herder::settings::{Settings, Typed};
 use herder::table::compile;
+
+use super::raw::exchange;
 
 /// A proxy that serves.
 pub(crate) struct Serving {
@@ -54,6 +57,45 @@ impl Serving {
         let table = compile(revision, Arc::new(config), Arc::from([]), live, entrypoints);
         self.state.publish(View { table: Arc::new(table), ..View::default() });
         self.state.enter(Phase::Ready);
+    }
+}
+
+/// A proxy that serves, and its admin side.
+pub(crate) struct Watched {
+    pub(crate) serving: Serving,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Watched {
+    pub(crate) fn start(settings: Settings, routes: &[(&str, &[SocketAddr])]) -> Self {
+        let serving = Serving::start(settings, routes);
+        let bound = admin::bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        let admin = bound.local_addr();
+        tokio::spawn(bound.serve(Arc::clone(&serving.state), None, std::future::pending()));
+        Self { serving, admin }
+    }
+
+    /// Sends bytes to the proxy, and reads what comes.
+    pub(crate) async fn ask(&self, request: &str) -> String {
+        exchange(self.serving.addr, request.as_bytes()).await
+    }
+
+    /// Asks the proxy for a path of a host.
+    pub(crate) async fn get(&self, host: &str, path: &str) -> String {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        self.ask(&head).await
+    }
+
+    /// Asks the admin side.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer = client.get(format!("http://{}{path}", self.admin)).send().await;
+        answer.expect("answered").text().await.expect("text")
+    }
+
+    /// The same, read as JSON.
+    pub(crate) async fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.page(path).await).expect("JSON")
     }
 }
 

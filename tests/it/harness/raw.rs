@@ -80,8 +80,11 @@ impl Origin {
 /// A server that answers each request with what a function makes of it: of its number, from 0 on, its head and its body.
 pub(crate) struct Scripted {
     pub(crate) addr: SocketAddr,
-    pub(crate) seen: std::sync::Arc<std::sync::Mutex<Vec<(String, Vec<u8>)>>>,
+    pub(crate) seen: Seen,
 }
+
+/// The requests that came, each with its head and its body.
+type Seen = std::sync::Arc<std::sync::Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// What such a server does.
 pub(crate) enum Act {
@@ -106,7 +109,7 @@ impl Scripted {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let addr = listener.local_addr().expect("an address");
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Seen::default();
         let (all, act) = (std::sync::Arc::clone(&seen), std::sync::Arc::new(act));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
