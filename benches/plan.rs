@@ -13,7 +13,7 @@ use herder::model::{
 };
 use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
-use herder::table::{EntryPoints, Published, Table, Tried, compile};
+use herder::table::{EntryPoints, Published, Table, Tried, compile, compile_after};
 
 const SIZES: &[u32] = &[1, 100, 1_000, 10_000];
 
@@ -105,16 +105,16 @@ fn one_change_to_published(bencher: Bencher<'_, '_>, services: u32) {
     second.services[0] = Arc::new(changed);
     let mut planner = Planner::default();
     let defaults = defaults();
-    let mut before = Arc::new(Config::default());
+    let mut before = Arc::new(Table::default());
     let mut rounds = [&first, &second].into_iter().cycle();
     bencher.bench_local(|| {
         let snapshot = rounds.next().expect("it goes round");
         let input = Input { provider: ProviderName::Docker, snapshot, defaults: &defaults };
-        let (config, problems) = planner.plan(&[input], &before);
-        before = Arc::new(config);
+        let (config, problems) = planner.plan(&[input], &before.config);
+        let (config, problems) = (Arc::new(config), problems.into());
         let entrypoints = EntryPoints { all: &[], default: &[HTTP_ENTRYPOINT.to_owned()] };
-        let table = compile(1, Arc::clone(&before), problems.into(), &live, entrypoints);
-        published.publish(Arc::new(table));
+        before = Arc::new(compile_after(&before, 1, config, problems, &live, entrypoints));
+        published.publish(Arc::clone(&before));
     });
 }
 

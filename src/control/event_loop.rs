@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Phase, ProviderStatus, Source, State, View, secrets};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::live::slot_of;
-use crate::model::{Problem, ProviderName, Severity, Snapshot};
+use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
 use crate::settings::Defaults;
-use crate::table::{Table, compile};
+use crate::table::{Table, compile_after};
 
 /// All that can happen.
 #[derive(Debug)]
@@ -46,8 +46,11 @@ pub enum Event {
 /// Events that wait while the loop is at work; more make the providers wait.
 const EVENTS_MAX: usize = 64;
 
-/// How long to wait for what comes together with the first event of a batch.
+/// How long to wait for what comes together with the first event of a batch, while much is happening.
 const QUIET: Duration = Duration::from_millis(2);
+
+/// News after a rest this long is worked on at once: most news comes alone.
+const REST: Duration = Duration::from_millis(50);
 
 /// The control loop, and what it remembers between two batches.
 pub struct Control {
@@ -83,8 +86,11 @@ impl Control {
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         self.publish_status();
         let mut batch = Vec::new();
+        let mut last_work: Option<Instant> = None;
         while events.recv_many(&mut batch, EVENTS_MAX).await > 0 {
-            tokio::time::sleep(QUIET).await;
+            if last_work.is_some_and(|last| last.elapsed() < REST) {
+                tokio::time::sleep(QUIET).await;
+            }
             while let Ok(event) = events.try_recv() {
                 batch.push(event);
                 if batch.len() > 2 * EVENTS_MAX {
@@ -92,6 +98,7 @@ impl Control {
                 }
             }
             self.work(batch.drain(..));
+            last_work = Some(Instant::now());
         }
     }
 
@@ -165,7 +172,9 @@ impl Control {
         self.revision += 1;
         let live = &self.state.live;
         let entrypoints = (&*self.state.settings).into();
-        let table = compile(self.revision, Arc::new(config), problems.into(), live, entrypoints);
+        let (config, problems) = (Arc::new(config), problems.into());
+        let table =
+            compile_after(&before.table, self.revision, config, problems, live, entrypoints);
         let took = since.elapsed();
         for source in self.sources.values_mut() {
             source.status.last_change = Some(took);
@@ -191,29 +200,23 @@ impl Control {
 
 /// Tells the log what came and went.
 fn report(before: &Table, after: &Table, took: Duration) {
-    let servers = |config: &Config| -> BTreeSet<String> {
-        let backends = config.backends.iter();
-        let names = backends.flat_map(|(id, backend)| {
-            backend.servers.values().map(move |server| format!("{id} {}", server.url()))
-        });
-        names.collect()
-    };
-    let (old, new) = (servers(&before.config), servers(&after.config));
+    let (old, new) =
+        (servers(&before.config, &after.config), servers(&after.config, &before.config));
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     info!(
         revision = after.revision,
         frontends = after.config.frontends.len(),
-        servers = new.len(),
+        servers = after.config.backends.values().map(|b| b.servers.len()).sum::<usize>(),
         added = new.difference(&old).count(),
         removed = old.difference(&new).count(),
         took_ms,
         "published routes"
     );
-    for server in new.difference(&old).take(LINES_MAX) {
-        debug!(server, "server added");
+    for (id, url) in new.difference(&old).take(LINES_MAX) {
+        debug!(server = format!("{id} {url}"), "server added");
     }
-    for server in old.difference(&new).take(LINES_MAX) {
-        debug!(server, "server removed");
+    for (id, url) in old.difference(&new).take(LINES_MAX) {
+        debug!(server = format!("{id} {url}"), "server removed");
     }
     let known: BTreeSet<&Problem> = before.problems.iter().collect();
     let fresh = after.problems.iter().filter(|problem| !known.contains(problem));
@@ -223,6 +226,15 @@ fn report(before: &Table, after: &Table, took: Duration) {
             Severity::Note => debug!(problem = %problem, "note"),
         }
     }
+}
+
+/// The servers of those backends that are not the very same in another config.
+fn servers<'c>(config: &'c Config, other: &Config) -> BTreeSet<(&'c BackendId, String)> {
+    let is_same = |(id, backend): &(&BackendId, &Arc<Backend>)| {
+        other.backends.get(*id).is_some_and(|other| Arc::ptr_eq(other, backend))
+    };
+    let backends = config.backends.iter().filter(|entry| !is_same(entry));
+    backends.flat_map(|(id, b)| b.servers.values().map(move |s| (id, s.url()))).collect()
 }
 
 /// One change writes at most this many lines of each sort; the page has them all.

@@ -61,7 +61,11 @@ impl<'a> Reader<'a> {
         Self { provider, service, defaults, origin, trace, segment: None, problems, fragment }
     }
 
-    pub(super) fn finish(self) -> Reading {
+    pub(super) fn finish(mut self) -> Reading {
+        // A reading is remembered for as long as its service is there: it keeps no room for more.
+        self.fragment.frontends.shrink_to_fit();
+        self.fragment.backends.shrink_to_fit();
+        self.problems.shrink_to_fit();
         Reading { fragment: self.fragment, problems: self.problems }
     }
 

@@ -127,7 +127,10 @@ impl Reader<'_> {
             };
             servers.insert(free_name(&servers, name), server);
         }
-        servers
+        // Most have one, and a map's first server makes room for four.
+        let mut exact = servers.into_tuple_vec();
+        exact.shrink_to_fit();
+        Servers::from_sorted_store_unchecked(exact)
     }
 
     fn service_state_serves(&mut self) -> bool {

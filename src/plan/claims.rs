@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::config::{Config, Frontend};
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::rules::{Matcher, Rule};
@@ -34,7 +36,7 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
 
 /// The frontends that may claim what another one claims: of thousands, few or none.
 fn contested(config: &Config) -> Vec<FrontendId> {
-    let mut seen: HashMap<Option<&str>, u32> = HashMap::new();
+    let mut seen: HashMap<Option<&str>, u32, RandomState> = HashMap::default();
     for host in config.frontends.values().flat_map(|frontend| claimed_hosts(frontend)) {
         *seen.entry(host).or_default() += 1;
     }

@@ -9,6 +9,8 @@ mod claims;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::config::{Backend, Config, Fragment, Frontend};
 use crate::dialects::{self, Reading};
 use crate::model::{
@@ -39,7 +41,7 @@ pub struct Planner {
 }
 
 /// What was read of each service or file, by provider and its id or name.
-type Readings<T> = HashMap<(ProviderName, Arc<str>), (Arc<T>, Reading)>;
+type Readings<T> = HashMap<(ProviderName, Arc<str>), (Arc<T>, Reading), RandomState>;
 
 /// The reading that is remembered of the very same thing, else a new one. What is left in the old readings afterwards
 /// is gone.
@@ -96,8 +98,10 @@ impl Planner {
     pub fn plan(&mut self, inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
         let mut config = Config::default();
         let mut problems = Vec::new();
-        let mut services = Readings::with_capacity(self.services.len());
-        let mut documents = Readings::with_capacity(self.documents.len());
+        // In one piece from the start: growing takes the room twice.
+        let count = inputs.iter().map(|input| input.snapshot.services.len()).sum();
+        let mut services = Readings::with_capacity_and_hasher(count, RandomState::default());
+        let mut documents = Readings::default();
         for input in inputs {
             problems.extend(input.snapshot.problems.iter().cloned());
             for document in &input.snapshot.documents {
@@ -127,6 +131,8 @@ impl Planner {
         claims::settle(&mut config, previous, &mut problems);
         problems.sort();
         problems.dedup();
+        share(&mut config.frontends, &previous.frontends);
+        share(&mut config.backends, &previous.backends);
         (config, problems)
     }
 }
@@ -151,6 +157,18 @@ fn check_pages(config: &Config, problems: &mut Vec<Problem>) {
             let origin = frontend.origin.label(format!("traefik.frontend.errors.{name}"));
             let hint = "Write status (500-599), backend (a name) and query (/{status}.html).";
             problems.push(Problem::error(&origin, what).hint(hint));
+        }
+    }
+}
+
+/// Takes what is as before from the config in force: whoever compiles the two need not look inside, and what was merged
+/// anew to the same end runs on.
+fn share<K: Ord, V: Eq>(fresh: &mut BTreeMap<K, Arc<V>>, earlier: &BTreeMap<K, Arc<V>>) {
+    let mut earlier = earlier.iter().peekable();
+    for (id, value) in fresh {
+        while earlier.next_if(|(old, _)| *old < id).is_some() {}
+        if let Some((_, same)) = earlier.next_if(|(old, same)| *old == id && *same == value) {
+            *value = Arc::clone(same);
         }
     }
 }

@@ -66,6 +66,16 @@ impl Rule {
         Self::new(text.join(";"), matchers)
     }
 
+    /// Gives back the room for more terms and hosts than it has.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.matchers.shrink_to_fit();
+        for matcher in &mut self.matchers {
+            if let Matcher::Host(hosts) = matcher {
+                hosts.shrink_to_fit();
+            }
+        }
+    }
+
     /// As its owner would write it: `Host:web.local;PathPrefix:/api`.
     pub fn text(&self) -> &str {
         &self.text

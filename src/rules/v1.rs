@@ -116,7 +116,9 @@ pub fn parse_all(texts: &[&str]) -> Result<Reading, (usize, String)> {
         replace.map(|path| Middleware::ReplacePath(ReplacePath { path })),
     ];
     let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
-    let rule = Rule::new(texts.join(";"), matchers);
+    // Thousands of rules are kept, and none of them grows.
+    let mut rule = Rule::new(texts.join(";"), matchers);
+    rule.shrink_to_fit();
     Ok(Reading { rule, chain: chain.into_iter().flatten().collect() })
 }
 

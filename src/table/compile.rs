@@ -1,7 +1,9 @@
 //! From what is asked for to what runs.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::Table;
 use super::chain::{Parts, chain};
@@ -40,21 +42,57 @@ pub fn compile(
     live: &Live,
     entrypoints: EntryPoints<'_>,
 ) -> Table {
-    let backends: BTreeMap<&BackendId, Arc<RunningBackend>> = config
+    compile_after(&Table::default(), revision, config, problems, live, entrypoints)
+}
+
+/// The same after a table that was made of the same `live` and entry points: what shares its frontend and backend with that
+/// table in memory runs on as it is, so that one change among thousands costs little more than itself.
+///
+/// # Panics
+/// As [`compile`].
+pub fn compile_after(
+    before: &Table,
+    revision: u64,
+    config: Arc<Config>,
+    problems: Arc<[Problem]>,
+    live: &Live,
+    entrypoints: EntryPoints<'_>,
+) -> Table {
+    let known = Known::of(before);
+    let backends: Vec<Arc<RunningBackend>> = config
         .backends
         .iter()
-        .map(|(id, b)| (id, Arc::new(running_backend(revision, id, b, live))))
+        .map(|(id, backend)| match known.backends.get(&Arc::as_ptr(backend)) {
+            Some(&running) if running.id() == id => {
+                running.servers().iter().for_each(|server| server.live.listed(revision));
+                Arc::clone(running)
+            }
+            _ => Arc::new(running_backend(revision, id, backend, live)),
+        })
         .collect();
+    let by_id: ById<'_> = config.backends.keys().zip(&backends).collect();
     let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
+            let backend = by_id.get(&frontend.backend);
+            let backend = *backend.expect("the plan gives every frontend its backend");
+            let pages = pages(id, frontend, &by_id);
+            let is_same = |route: &&&Arc<Route>| {
+                let old = route.pages.iter().map(|page| &page.backend);
+                let same = |(old, new): (&Arc<_>, &Page)| Arc::ptr_eq(old, &new.backend);
+                route.id == *id
+                    && Arc::ptr_eq(&route.backend, backend)
+                    && route.pages.len() == pages.len()
+                    && old.zip(&pages).all(same)
+            };
+            if let Some(route) = known.routes.get(&Arc::as_ptr(frontend)).filter(is_same) {
+                return Arc::clone(route);
+            }
             let served_at = match frontend.entrypoints.is_empty() {
                 true => Arc::clone(&default_entrypoints),
                 false => frontend.entrypoints.as_slice().into(),
             };
-            let backend = backends.get(&frontend.backend);
-            let backend = Arc::clone(backend.expect("the plan gives every frontend its backend"));
             let asked = &config.backends[&frontend.backend];
             let parts = Parts { id, frontend, backend: asked, live, entrypoints: entrypoints.all };
             Arc::new(Route {
@@ -64,16 +102,43 @@ pub fn compile(
                 chain: chain(&parts),
                 priority: frontend.effective_priority(),
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
-                pages: pages(id, frontend, &backends),
-                backend,
+                pages: pages.into(),
+                backend: Arc::clone(backend),
                 live: live.frontend(id),
             })
         })
         .collect();
     // Equal priorities: the names decide, so that equal configs compile alike.
     routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id)));
-    let index = Index::new(&routes);
-    Table { revision, config, problems, routes: routes.into(), index }
+    // Places in the list are the same where its rules are, one for one.
+    let has_same_rule = |(a, b): (&Arc<Route>, &Arc<Route>)| {
+        Arc::ptr_eq(a, b) || a.frontend.rule == b.frontend.rule
+    };
+    let is_same = routes.len() == before.routes.len()
+        && routes.iter().zip(&*before.routes).all(has_same_rule);
+    let index = match is_same {
+        true => Arc::clone(&before.index),
+        false => Arc::new(Index::new(&routes)),
+    };
+    Table { revision, config, problems, routes: routes.into(), backends: backends.into(), index }
+}
+
+/// Backends as they run, by name.
+type ById<'t> = HashMap<&'t BackendId, &'t Arc<RunningBackend>, RandomState>;
+
+/// What ran before, by the place in memory of what was asked for. The table before holds on to it, so that no place is
+/// anybody else's meanwhile.
+struct Known<'t> {
+    backends: HashMap<*const Backend, &'t Arc<RunningBackend>, RandomState>,
+    routes: HashMap<*const Frontend, &'t Arc<Route>, RandomState>,
+}
+
+impl<'t> Known<'t> {
+    fn of(table: &'t Table) -> Self {
+        let asked = table.config.backends.values().map(Arc::as_ptr);
+        let routes = table.routes.iter().map(|route| (Arc::as_ptr(&route.frontend), route));
+        Self { backends: asked.zip(&*table.backends).collect(), routes: routes.collect() }
+    }
 }
 
 fn running_backend(
@@ -119,11 +184,7 @@ fn running_backend(
 }
 
 /// The pages in the place of errors. One whose backend is not there was reported by the plan, and is left out.
-fn pages(
-    id: &FrontendId,
-    frontend: &Frontend,
-    backends: &BTreeMap<&BackendId, Arc<RunningBackend>>,
-) -> Box<[Page]> {
+fn pages(id: &FrontendId, frontend: &Frontend, backends: &ById<'_>) -> Vec<Page> {
     let wishes = frontend.wishes.iter().flat_map(|wishes| wishes.errors.values());
     let page = |page: &ErrorPage| {
         let backend = backends.get(&BackendId::new(id.provider, page.backend.as_str()))?;

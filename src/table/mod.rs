@@ -13,7 +13,7 @@ mod running;
 use std::sync::Arc;
 
 pub use chain::{admin_complaints, auth_step, entry_chain, entry_complaints};
-pub use compile::{EntryPoints, compile};
+pub use compile::{EntryPoints, compile, compile_after};
 pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};
@@ -29,8 +29,10 @@ pub struct Table {
     pub config: Arc<Config>,
     /// What was wrong with it.
     pub problems: Arc<[Problem]>,
-    routes: Arc<[Arc<Route>]>,
-    index: index::Index,
+    routes: Box<[Arc<Route>]>,
+    /// In the order of the config, those without a route too.
+    backends: Box<[Arc<RunningBackend>]>,
+    index: Arc<index::Index>,
 }
 
 impl Table {
@@ -54,12 +56,13 @@ impl Table {
 impl Default for Table {
     /// The empty table before the first: nobody is known.
     fn default() -> Self {
-        compile(
-            0,
-            Arc::default(),
-            Arc::default(),
-            &crate::live::Live::default(),
-            EntryPoints::default(),
-        )
+        Self {
+            revision: 0,
+            config: Arc::default(),
+            problems: Arc::default(),
+            routes: Box::default(),
+            backends: Box::default(),
+            index: Arc::new(index::Index::new(&[])),
+        }
     }
 }

@@ -19,6 +19,7 @@ mod framing;
 mod headers;
 mod health;
 mod http1;
+mod incremental;
 mod labels;
 mod layers;
 mod licences;

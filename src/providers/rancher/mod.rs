@@ -7,6 +7,7 @@ mod api;
 mod ask;
 mod http;
 mod parse;
+mod remembered;
 
 use std::future::pending;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use api::Api;
 use ask::Metadata;
+use remembered::Remembered;
 
 use crate::model::{ProviderName, Snapshot};
 use crate::providers::{Depth, Error, Provider};
@@ -42,6 +44,7 @@ pub struct Rancher {
     long_poll: bool,
     /// What was read last, and at which version.
     last: Option<(String, Snapshot)>,
+    remembered: Remembered,
     /// When there was news last.
     last_news: Option<Instant>,
 }
@@ -68,7 +71,8 @@ impl Rancher {
     /// When the URL is not one, or no HTTP client can be made.
     pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
         let source = Source::new(settings)?;
-        Ok(Self { source, long_poll: settings.long_poll, last: None, last_news: None })
+        let (long_poll, remembered) = (settings.long_poll, Remembered::default());
+        Ok(Self { source, long_poll, last: None, remembered, last_news: None })
     }
 
     /// Reads everything. What came in one answer belongs together, whatever the version does meanwhile: it is
@@ -77,31 +81,28 @@ impl Rancher {
     /// Where two answers are needed, the version tells whether they belong together: when it moves meanwhile, they are
     /// asked for again. One that moves all the time (a rollout) is taken as it was last seen.
     async fn read(
-        &self,
         metadata: &Metadata,
+        remembered: &mut Remembered,
         mut version: String,
     ) -> Result<(String, Snapshot), Error> {
         let mut reads = 0;
         loop {
             reads += 1;
             let services_body = metadata.get("services").await?;
-            let services = parse::services(&services_body)
+            let services = parse::services(&services_body, remembered)
                 .map_err(|error| metadata.bad_json("services", &error, &services_body))?;
-            let (mut containers, mut after) = (Value::Null, None);
+            let (mut containers, mut after) = (None, None);
             if parse::needs_containers(&services) {
                 let body = metadata.get("containers").await?;
-                containers = serde_json::from_slice(&body)
-                    .map_err(|error| metadata.bad_json("containers", &error, &body))?;
+                let read = serde_json::from_slice::<Value>(&body);
+                containers =
+                    Some(read.map_err(|error| metadata.bad_json("containers", &error, &body))?);
                 after = Some(metadata.version().await?);
             }
             let after = after.filter(|after| *after != version && reads < READS_MAX);
             let Some(after) = after else {
-                let mut snapshot = parse::snapshot(services, &containers)
-                    .map_err(|reason| metadata.bad_answer(reason))?;
-                if let Some((_, earlier)) = &self.last {
-                    snapshot.share(earlier);
-                }
-                return Ok((version, snapshot));
+                let snapshot = parse::snapshot(services, containers.as_ref(), remembered);
+                return Ok((version, snapshot.map_err(|reason| metadata.bad_answer(reason))?));
             };
             version = after;
         }
@@ -118,9 +119,9 @@ impl Provider for Rancher {
             Source::Metadata(metadata) => metadata,
             Source::Api(api) => {
                 let body = api.services().await?;
-                let services =
-                    parse::services(&body).map_err(|error| api.bad_json(&error, &body))?;
-                let snapshot = parse::snapshot(services, &Value::Null);
+                let services = parse::services(&body, &self.remembered)
+                    .map_err(|error| api.bad_json(&error, &body))?;
+                let snapshot = parse::snapshot(services, None, &mut self.remembered);
                 let mut snapshot = snapshot.map_err(|reason| api.bad_answer(reason))?;
                 if let Some((_, earlier)) = &self.last {
                     snapshot.share(earlier);
@@ -135,7 +136,10 @@ impl Provider for Rancher {
         {
             return Ok(snapshot.clone());
         }
-        let (version, snapshot) = self.read(metadata, version).await?;
+        let (version, mut snapshot) = Self::read(metadata, &mut self.remembered, version).await?;
+        if let Some((_, earlier)) = &self.last {
+            snapshot.share(earlier);
+        }
         self.last = Some((version, snapshot.clone()));
         Ok(snapshot)
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::remembered::{Known, Remembered};
 use crate::model::{
     Address, Health, HealthBlock, Instance, Kind, Labels, Origin, Problem, ProviderName, Service,
     Snapshot, State,
@@ -55,21 +56,69 @@ struct RawContainer {
 /// of them are never there as trees.
 #[derive(Debug)]
 pub(super) enum Services<'b> {
-    List(Vec<&'b RawValue>),
+    List(Vec<Entry<'b>>),
     Other(&'b RawValue),
+}
+
+/// One entry of the list.
+#[derive(Debug)]
+pub(super) enum Entry<'b> {
+    /// Its text is that of the last time.
+    Known(Known),
+    Text(&'b RawValue),
 }
 
 /// Splits the list of services.
 ///
 /// # Errors
 /// When it is not JSON.
-pub(super) fn services(body: &[u8]) -> Result<Services<'_>, serde_json::Error> {
-    let whole: &RawValue = serde_json::from_slice(body)?;
-    // It is JSON; so whatever is wrong now is that it is no list.
-    Ok(serde_json::from_str(whole.get()).map_or(Services::Other(whole), Services::List))
+pub(super) fn services<'b>(
+    body: &'b [u8],
+    remembered: &Remembered,
+) -> Result<Services<'b>, serde_json::Error> {
+    if let Some(list) = split(body, remembered) {
+        return Ok(Services::List(list));
+    }
+    // If it is JSON at all, whatever is wrong is that it is no list.
+    serde_json::from_slice(body).map(Services::Other)
 }
 
-/// Whether containers are told by name only, and must be asked for by themselves.
+/// A list's entries, without a look into those that are known. None: it is no list, or not JSON.
+///
+/// Where a text begins with that of a known service, this is its next entry: a map ends where it ends.
+fn split<'b>(body: &'b [u8], remembered: &Remembered) -> Option<Vec<Entry<'b>>> {
+    let trimmed = |text: &'b str| text.trim_start_matches([' ', '\t', '\n', '\r']);
+    let mut rest = trimmed(trimmed(str::from_utf8(body).ok()?).strip_prefix('[')?);
+    let mut search = remembered.search();
+    let mut entries = Vec::new();
+    let mut has_more = !rest.starts_with(']');
+    while has_more {
+        let len = match search.next(rest) {
+            Some(known) => {
+                entries.push(Entry::Known(known.clone()));
+                known.len()
+            }
+            None => {
+                let mut values = serde_json::Deserializer::from_str(rest).into_iter();
+                let value: &RawValue = values.next()?.ok()?;
+                entries.push(match search.find(value.get()) {
+                    Some(known) => Entry::Known(known.clone()),
+                    None => Entry::Text(value),
+                });
+                values.byte_offset()
+            }
+        };
+        rest = trimmed(rest.get(len..)?);
+        has_more = rest.starts_with(',');
+        if has_more {
+            rest = trimmed(rest.strip_prefix(',')?);
+        }
+    }
+    trimmed(rest.strip_prefix(']')?).is_empty().then_some(entries)
+}
+
+/// Whether containers are told by name only, and must be asked for by themselves. A service that is known tells of none
+/// in that way.
 pub(super) fn needs_containers(services: &Services<'_>) -> bool {
     #[derive(Deserialize)]
     struct Containers<'b> {
@@ -77,17 +126,23 @@ pub(super) fn needs_containers(services: &Services<'_>) -> bool {
         containers: Option<Vec<&'b RawValue>>,
     }
     let Services::List(services) = services else { return false };
-    let lists = services.iter().filter_map(|service| {
-        serde_json::from_str::<Containers<'_>>(service.get()).ok()?.containers
+    let lists = services.iter().filter_map(|entry| match entry {
+        Entry::Known(_) => None,
+        Entry::Text(text) => serde_json::from_str::<Containers<'_>>(text.get()).ok()?.containers,
     });
     lists.flatten().any(|container| container.get().starts_with('"'))
 }
 
-/// Reads the list of services.
+/// Reads the list of services, and remembers them for the next one, except where `containers` were asked for: then a
+/// service's text is not all that is told of it.
 ///
 /// # Errors
 /// When it is not a list.
-pub(super) fn snapshot(services: Services<'_>, containers: &Value) -> Result<Snapshot, String> {
+pub(super) fn snapshot(
+    services: Services<'_>,
+    containers: Option<&Value>,
+    remembered: &mut Remembered,
+) -> Result<Snapshot, String> {
     let services = match services {
         Services::List(services) => services,
         Services::Other(other) => match serde_json::from_str(other.get()) {
@@ -99,12 +154,30 @@ pub(super) fn snapshot(services: Services<'_>, containers: &Value) -> Result<Sna
         let count = services.len();
         return Err(format!("it tells of {count} services; {SERVICES_MAX} are the limit"));
     }
-    let by_name = by_name(containers);
+    let by_name = containers.map(by_name).unwrap_or_default();
     let mut snapshot = Snapshot::default();
-    for (place, value) in services.into_iter().enumerate() {
+    snapshot.services.reserve_exact(services.len());
+    let is_all_told = containers.is_none();
+    let mut fresh = remembered.successor(if is_all_told { services.len() } else { 0 });
+    for (place, entry) in services.into_iter().enumerate() {
+        let value = match entry {
+            Entry::Text(value) => value,
+            Entry::Known(known) => {
+                snapshot.services.push(Arc::clone(&known.service));
+                fresh.keep(known);
+                continue;
+            }
+        };
         snapshot.problems.truncate(PROBLEMS_MAX);
+        let problems = snapshot.problems.len();
         match service(value, &by_name, &mut snapshot.problems) {
-            Ok(service) => snapshot.services.push(Arc::new(service)),
+            Ok(service) => {
+                let service = Arc::new(service);
+                if is_all_told && snapshot.problems.len() == problems {
+                    fresh.insert(value.get(), &service);
+                }
+                snapshot.services.push(service);
+            }
             Err((name, why)) => {
                 let name = name.unwrap_or_else(|| format!("service {place}"));
                 let origin = Origin::new(ProviderName::Rancher, name);
@@ -115,6 +188,7 @@ pub(super) fn snapshot(services: Services<'_>, containers: &Value) -> Result<Sna
     }
     snapshot.problems.truncate(PROBLEMS_MAX);
     snapshot.services.sort_by(|a, b| a.id.cmp(&b.id));
+    *remembered = fresh;
     Ok(snapshot)
 }
 
@@ -156,7 +230,7 @@ fn service(
                 }
             });
             let own = (name.as_str(), stack.as_deref());
-            read.filter_map(|read| container(read, own, &origin, problems)).collect()
+            exact(read.filter_map(|read| container(read, own, &origin, problems)).collect())
         }
     };
     let health_block = raw.health_check.as_ref().and_then(health_block);
@@ -243,7 +317,13 @@ fn external(ips: &[String], origin: &Origin, problems: &mut Vec<Problem>) -> Vec
             None
         }
     });
-    read.collect()
+    exact(read.collect())
+}
+
+/// Without room for more: there are thousands of them, and none of them grows.
+fn exact<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }
 
 /// A missing state is that of an older server, which tells of running containers only.
@@ -304,7 +384,7 @@ fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) ->
             None
         }
     });
-    read.collect()
+    Labels::from_sorted_store_unchecked(exact(read.collect::<Labels>().into_tuple_vec()))
 }
 
 /// Containers by stack and name.
@@ -349,6 +429,7 @@ fn kind_of(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read(services: &Value) -> Snapshot {
@@ -357,7 +438,9 @@ mod tests {
 
     fn told(services: &Value, containers: &Value) -> Result<Snapshot, String> {
         let body = services.to_string();
-        snapshot(super::services(body.as_bytes()).expect("JSON"), containers)
+        let mut nobody = Remembered::default();
+        let services = super::services(body.as_bytes(), &nobody).expect("JSON");
+        snapshot(services, Some(containers), &mut nobody)
     }
 
     #[test]
@@ -414,7 +497,8 @@ mod tests {
     fn containers_told_by_name_are_looked_up() {
         let services = json!([{"name": "web", "containers": ["web-1"]}]);
         let body = services.to_string();
-        assert!(needs_containers(&super::services(body.as_bytes()).expect("JSON")));
+        let list = super::services(body.as_bytes(), &Remembered::default()).expect("JSON");
+        assert!(needs_containers(&list));
         let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
         let snapshot = told(&services, &containers).expect("a list");
         assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
@@ -434,6 +518,97 @@ mod tests {
         let address = |service: &Service| format!("{:?}", service.instances[0].addresses);
         assert!(address(&snapshot.services[0]).contains("10.0.0.1"));
         assert!(address(&snapshot.services[1]).contains("10.0.0.2"));
+    }
+
+    /// Services as a metadata service may tell them: some odd, some by the names of their containers.
+    fn any_service() -> impl Strategy<Value = Value> {
+        let container = prop::sample::select(vec![
+            json!({"name": "web-1", "primary_ip": "10.0.0.1"}),
+            json!({"name": "web-1", "primary_ip": "10.0.0.2", "health_state": "unhealthy"}),
+            json!({"name": "web-1", "primary_ip": "nowhere"}),
+            json!("web-1"),
+            json!(5),
+        ]);
+        let name = prop::sample::select(vec![json!("web"), json!("shop"), json!(5)]);
+        let label = prop::sample::select(vec![json!("1"), json!("2"), json!({})]);
+        (name, label, prop::collection::vec(container, 0..2)).prop_map(
+            |(name, label, containers)| {
+                json!({"name": name, "labels": {"a": label}, "containers": containers})
+            },
+        )
+    }
+
+    proptest! {
+        /// Reading with a memory is reading: whatever was told before.
+        #[test]
+        fn what_is_remembered_is_what_would_be_read(
+            answers in prop::collection::vec(
+                (prop::collection::vec(any_service(), 0..4), any::<bool>()), 1..6
+            )
+        ) {
+            let mut remembered = Remembered::default();
+            for (services, is_other) in answers {
+                let services = Value::from(services);
+                let body = match is_other {
+                    true => services.to_string(),
+                    false => format!("{services:#}"),
+                };
+                let list =
+                    |known: &Remembered| super::services(body.as_bytes(), known).expect("JSON");
+                let mut nobody = Remembered::default();
+                let told = match is_other {
+                    true => json!([{"name": "web-1", "primary_ip": "10.0.0.9"}]),
+                    false => Value::Null,
+                };
+                let needs = needs_containers(&list(&nobody));
+                prop_assert_eq!(needs_containers(&list(&remembered)), needs);
+                let containers = needs.then_some(&told);
+                let expected = snapshot(list(&nobody), containers, &mut nobody);
+                prop_assert_eq!(snapshot(list(&remembered), containers, &mut remembered), expected);
+            }
+        }
+
+        /// A list with something wrong in it is as wrong for whoever knows its entries.
+        #[test]
+        fn a_memory_makes_no_json_of_what_is_none(
+            services in prop::collection::vec(any_service(), 1..4),
+            at in any::<prop::sample::Index>(),
+            with in prop::sample::select(vec!["", ",", "]", "[", "}", "5", "\"", " "]),
+        ) {
+            let mut remembered = Remembered::default();
+            let mut body = Value::from(services).to_string();
+            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let _ = snapshot(list, None, &mut remembered);
+            let at = at.index(body.len());
+            body.replace_range(at..=at, with);
+            let read = |remembered: &Remembered| match super::services(body.as_bytes(), remembered) {
+                Ok(list) => snapshot(list, None, &mut remembered.successor(0)).ok(),
+                Err(_) => None,
+            };
+            prop_assert_eq!(read(&remembered), read(&Remembered::default()));
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_read() {
+        let mut remembered = Remembered::default();
+        let mut read = |services: Value| {
+            let body = services.to_string();
+            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let Services::List(entries) = &list else { panic!("{list:?}") };
+            let texts = entries.iter().filter(|entry| matches!(entry, Entry::Text(_))).count();
+            snapshot(list, None, &mut remembered).expect("a list");
+            texts
+        };
+        let named = |names: &[&str]| names.iter().map(|n| json!({"name": n})).collect::<Value>();
+        assert_eq!(read(named(&["a", "b", "c"])), 3);
+        assert_eq!(
+            read(json!([{"name": "a"}, {"name": "b", "labels": {"c": "d"}}, {"name": "c"}])),
+            1
+        );
+        assert_eq!(read(named(&["c", "a"])), 0);
+        assert_eq!(read(named(&["n", "c", "m", "a"])), 2);
+        assert_eq!(read(Value::Array(Vec::new())), 0);
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! What was read before, by the text it was read from: where one of a thousand services changed, one is read.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+
+use crate::model::Service;
+
+/// Services of the last answer that depend on nothing but their own text, and had nothing to complain of.
+///
+/// A text is known by its length and 64 bits of hash, seeded anew in each process: that two texts of one service agree in
+/// both is less likely than a bit that flips by itself.
+#[derive(Default)]
+pub(super) struct Remembered {
+    state: RandomState,
+    /// In the order in which they were told.
+    all: Vec<Known>,
+    places: HashMap<Digest, usize, RandomState>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    digest: Digest,
+    /// What was read.
+    pub(super) service: Arc<Service>,
+}
+
+/// What a text is known by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Digest {
+    hash: u64,
+    len: usize,
+}
+
+impl Known {
+    /// How long its text is, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.digest.len
+    }
+}
+
+impl Remembered {
+    /// One that knows nothing yet, with room, and that hashes alike.
+    pub(super) fn successor(&self, services: usize) -> Self {
+        let state = self.state.clone();
+        let places = HashMap::with_capacity_and_hasher(services, state.clone());
+        Self { state, all: Vec::with_capacity(services), places }
+    }
+
+    /// Remembers what was read from a text.
+    pub(super) fn insert(&mut self, text: &str, service: &Arc<Service>) {
+        self.keep(Known { digest: self.digest(text), service: Arc::clone(service) });
+    }
+
+    /// Remembers what another one remembered that hashes alike.
+    pub(super) fn keep(&mut self, known: Known) {
+        self.places.insert(known.digest, self.all.len());
+        self.all.push(known);
+    }
+
+    /// Looks for texts, one after another, from the first.
+    pub(super) fn search(&self) -> Search<'_> {
+        Search { remembered: self, at: 0 }
+    }
+
+    fn digest(&self, text: &str) -> Digest {
+        Digest { hash: self.state.hash_one(text), len: text.len() }
+    }
+}
+
+/// Services mostly come in the order of the last time.
+pub(super) struct Search<'r> {
+    remembered: &'r Remembered,
+    at: usize,
+}
+
+impl<'r> Search<'r> {
+    /// What a text begins with, where that is the one whose turn it is, or the one after it.
+    pub(super) fn next(&mut self, text: &str) -> Option<&'r Known> {
+        let begins_with = |known: &Known| {
+            text.get(..known.len()).is_some_and(|text| self.remembered.digest(text) == known.digest)
+        };
+        let place = [self.at, self.at + 1]
+            .into_iter()
+            .find(|&place| self.remembered.all.get(place).is_some_and(begins_with))?;
+        self.at = place + 1;
+        self.remembered.all.get(place)
+    }
+
+    /// What this very text is, wherever it was told.
+    pub(super) fn find(&mut self, text: &str) -> Option<&'r Known> {
+        let place = *self.remembered.places.get(&self.remembered.digest(text))?;
+        self.at = place + 1;
+        self.remembered.all.get(place)
+    }
+}

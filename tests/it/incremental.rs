@@ -1,0 +1,190 @@
+//! One change after another leads to the same routes as a start from scratch, and leaves alone what it does not touch.
+
+use std::sync::Arc;
+
+use herder::config::Config;
+use herder::live::Live;
+use herder::model::{
+    Address, Exchange, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
+};
+use herder::plan::{Input, Planner, plan};
+use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
+use herder::table::{EntryPoints, Table, compile, compile_after};
+use proptest::prelude::*;
+
+/// What one service may ask for: few hosts and names, so that services meet, take from one another and give way.
+const RULES: &[&str] = &[
+    "Host:a.t",
+    "Host:b.t",
+    "Host:a.t,c.t",
+    "Host:b.t;PathPrefix:/p",
+    "Host:b.t;PathPrefixStrip:/p",
+    "PathPrefix:/p",
+    "HostRegexp:{x:[abc]}.t",
+    "Hosst:broken",
+];
+
+/// One of four services as it may be at one moment; none: it is not there.
+type Told = Option<(usize, u8, bool, Option<i64>)>;
+
+fn told() -> impl Strategy<Value = Told> {
+    let priority = prop::option::of(1_i64..3);
+    prop::option::weighted(0.8, (0..RULES.len(), 1_u8..4, any::<bool>(), priority))
+}
+
+fn service(
+    number: usize,
+    (rule, ip, is_shared, priority): (usize, u8, bool, Option<i64>),
+) -> Service {
+    let name = if is_shared { "both".to_owned() } else { format!("web{number}") };
+    let instance = Instance {
+        id: format!("id-{number}").into(),
+        name: format!("{name}_{number}"),
+        addresses: vec![Address {
+            network: None,
+            ip: [10, 0, 0, ip].into(),
+            shared: false,
+            published: None,
+        }],
+        exposed_ports: vec![80],
+        state: State::Running,
+        health: None,
+    };
+    let rule = ("traefik.frontend.rule".to_owned(), RULES[rule].to_owned());
+    let priority = priority.map(|p| ("traefik.frontend.priority".to_owned(), p.to_string()));
+    Service {
+        id: instance.id.clone(),
+        name,
+        stack: Some("s".to_owned()),
+        labels: [rule].into_iter().chain(priority).collect(),
+        instances: vec![instance],
+        kind: Kind::Containers,
+        state: None,
+        health_checked: false,
+        health_block: None,
+        age_order: i64::try_from(number).ok(),
+    }
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        constraints: Vec::new(),
+        domain: Some("local".to_owned()),
+        exposed_by_default: true,
+        serve_unchecked: true,
+        run_health_checks: false,
+        host_template: HostTemplate::default(),
+        network: None,
+    }
+}
+
+/// What is there to be seen of a table.
+fn drawn(table: &Table) -> Vec<String> {
+    let routes = table.routes().iter().map(|route| {
+        let servers = route.backend.servers().iter();
+        let servers: Vec<String> =
+            servers.map(|s| format!("{} {} {}", s.name, s.addr, s.weight)).collect();
+        format!(
+            "{} {:?} {} {} {:?} -> {} {servers:?}",
+            route.id,
+            route.entrypoints,
+            route.priority,
+            route.frontend.rule.text(),
+            route.frontend.chain,
+            route.backend.id()
+        )
+    });
+    routes.collect()
+}
+
+/// Which route takes each of some requests.
+fn taken(table: &Table) -> Vec<Option<String>> {
+    let hosts = ["a.t", "b.t", "c.t", "x.t"];
+    let requests = hosts.iter().flat_map(|host| ["/", "/p/q"].map(|path| (*host, path)));
+    let found = requests.map(|(host, path)| {
+        let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", host, path, &());
+        table.lookup(&exchange).map(|route| route.id.to_string())
+    });
+    found.collect()
+}
+
+/// Plans and compiles, on top of what was before.
+#[derive(Default)]
+struct Running {
+    planner: Planner,
+    live: Live,
+    table: Table,
+}
+
+impl Running {
+    fn take(&mut self, services: Vec<Arc<Service>>) {
+        let (defaults, before) = (defaults(), Arc::clone(&self.table.config));
+        let mut snapshot = Snapshot { services, ..Snapshot::default() };
+        snapshot.services.sort_by(|a, b| a.id.cmp(&b.id));
+        let input =
+            Input { provider: ProviderName::Docker, snapshot: &snapshot, defaults: &defaults };
+        let scratch = plan(&[input], &before);
+        let (config, problems) = self.planner.plan(&[input], &before);
+        assert_eq!((&config, &problems), (&scratch.0, &scratch.1));
+        let entrypoints = EntryPoints { all: &[], default: &[HTTP_ENTRYPOINT.to_owned()] };
+        let compiled = |config: Config, problems: Vec<Problem>| {
+            compile(1, Arc::new(config), problems.into(), &Live::default(), entrypoints)
+        };
+        let scratch = compiled(scratch.0, scratch.1);
+        let (config, problems) = (Arc::new(config), problems.into());
+        self.table = compile_after(&self.table, 1, config, problems, &self.live, entrypoints);
+        assert_eq!(drawn(&self.table), drawn(&scratch));
+        assert_eq!(taken(&self.table), taken(&scratch));
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_change_after_another_ends_where_a_start_from_scratch_does(
+        moments in prop::collection::vec(prop::collection::vec(told(), 4), 1..8)
+    ) {
+        let mut running = Running::default();
+        for moment in moments {
+            let there = moment.into_iter().enumerate();
+            let services = there.filter_map(|(number, told)| Some(service(number, told?)));
+            running.take(services.map(Arc::new).collect());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_touched_runs_on_as_it_is() {
+    let with = |rule, ip| (rule, ip, false, None);
+    let services = |second_ip| {
+        let all = [with(0, 1), with(1, second_ip), with(5, 3)].into_iter().enumerate();
+        all.map(|(number, told)| Arc::new(service(number, told))).collect::<Vec<_>>()
+    };
+    let mut running = Running::default();
+    running.take(services(2));
+    let before = running.table.routes().to_vec();
+    running.take(services(9));
+    let changed: Vec<&str> = before
+        .iter()
+        .filter(|old| !running.table.routes().iter().any(|new| Arc::ptr_eq(old, new)))
+        .map(|old| old.frontend.rule.text())
+        .collect();
+    assert_eq!((before.len(), changed), (3, vec!["Host:b.t"]));
+}
+
+#[test]
+fn what_is_merged_anew_to_the_same_end_runs_on_too() {
+    let services = |third_ip| {
+        let replicas = [(0, 1, true, None), (0, 2, true, None), (1, third_ip, false, None)];
+        let all = replicas.into_iter().enumerate();
+        all.map(|(number, told)| Arc::new(service(number, told))).collect::<Vec<_>>()
+    };
+    let mut running = Running::default();
+    running.take(services(3));
+    let route = |table: &Table| {
+        let of_two = table.routes().iter().find(|route| route.backend.servers().len() == 2);
+        Arc::clone(of_two.expect("two replicas, one backend"))
+    };
+    let before = route(&running.table);
+    running.take(services(9));
+    assert!(Arc::ptr_eq(&before, &route(&running.table)));
+}
