@@ -167,6 +167,7 @@ impl Label {
         let is_below = ["traefik.frontend.", "traefik.backend."];
         is_below.iter().any(|family| self.key.starts_with(family))
             && !self.key.starts_with("traefik.backend.loadbalancer.")
+            && self.key != super::health::RANCHER
             && !PARTS.contains(&self.key)
     }
 

@@ -228,6 +228,12 @@ impl RetryBudget {
         may
     }
 
+    /// So many of them ended well after all: a server that answers was not the cause of a storm.
+    pub fn refund(&self, retries: u64) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.retries = window.retries.saturating_sub(retries);
+    }
+
     /// Requests that were sent again, since the backend appeared.
     pub fn spent(&self) -> u64 {
         self.spent.load(Relaxed)
@@ -559,6 +565,8 @@ mod tests {
         assert_eq!(allowed(1_000, 9_999, 500), 200);
         assert_eq!(allowed(1_000, 10_001, 200), 100);
         assert_eq!((budget.spent(), budget.refused()), (400, 500));
+        budget.refund(30);
+        assert_eq!(allowed(1_000, 10_002, 200), 30);
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl RunningBackend {
         self.live.budget.may_retry(requests, now_ms)
     }
 
+    /// So many requests that were sent again ended well: they count no more.
+    pub fn retried_well(&self, retries: u64) {
+        self.live.budget.refund(retries);
+    }
+
     /// Its counters, kept across tables.
     pub fn live(&self) -> &BackendLive {
         &self.live

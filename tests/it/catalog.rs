@@ -244,7 +244,7 @@ fn the_dockerfile_builds_with_the_pinned_compiler() {
     assert!(dockerfile.contains(&format!("FROM rust:{version}-")), "not built with {version}");
     assert_eq!(dockerfile.matches("\nFROM scratch\n").count(), 1);
     let last = dockerfile.split("\nFROM scratch\n").nth(1).expect("a last stage");
-    assert_eq!(last.matches("COPY").count(), 1, "the script replaces one COPY");
+    assert_eq!(last.matches("COPY --from=build ").count(), 2, "the script replaces these two");
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn the_image_is_one_binary_for_nobody_and_checks_itself() {
     assert_eq!(config["User"], "10001:10001");
     assert_eq!(config["Healthcheck"]["Test"], json!(["CMD", "/herder", "healthcheck"]));
     assert_eq!(keys(&config["ExposedPorts"]), BTreeSet::from(["8000/tcp", "8080/tcp"]));
-    assert_eq!(inspect("image", &image.0, ".RootFS.Layers").as_array().map(Vec::len), Some(1));
+    assert_eq!(inspect("image", &image.0, ".RootFS.Layers").as_array().map(Vec::len), Some(2));
     assert!(docker(&["run", "--rm", &image.0, "version"]).contains("static"));
 
     // The test service answers every path, so on the admin's port it answers the image's own check as Herder does.

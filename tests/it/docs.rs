@@ -235,7 +235,7 @@ fn the_files_of_the_pages_are_good_ones() {
         assert_eq!(reading.fragment.frontends.len(), 1);
         count += 1;
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 6);
 }
 
 /// The commands of the migration, beside its own file. Other containers of this machine may have problems: that is no failure

@@ -429,13 +429,13 @@ async fn a_backend_never_loses_everyone() {
     eventually("some are ejected", || async {
         // It is tried, again and again: nobody is told that there is no server.
         assert_eq!(checked.status().await, "502");
-        checked.serving.state.live.journal.count() >= 2
+        checked.serving.state.live.journal.count() >= 3
     })
     .await;
     for _ in 0..20 {
         assert_eq!(checked.status().await, "502");
         let ejected = addrs.iter().filter(|addr| checked.condition(**addr) == Condition::Ejected);
-        assert!(ejected.count() <= 2, "half of them, not more");
+        assert!(ejected.count() <= 3, "one of them is left");
     }
 }
 

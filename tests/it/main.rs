@@ -8,6 +8,7 @@ mod admin;
 mod balance;
 mod browser;
 mod catalog;
+mod chaos;
 mod check;
 mod cli;
 mod demo;

@@ -274,7 +274,7 @@ async fn forward(
 ) -> Result<Done, Refusal> {
     let mut tried = Tried::default();
     let mut attempts = None;
-    let mut dials = DIALS_MAX;
+    let (mut dials, mut retries) = (DIALS_MAX, 0);
     let (mut failed, mut has_paused) = (None::<Box<Refusal>>, false);
     let mut table = worker.table();
     loop {
@@ -302,11 +302,11 @@ async fn forward(
             }
             (Err(Stop::Refused(refusal)), None) => return Err(refusal),
             // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
-            // One that was too slow would only take the same time again.
+            // The only one, when it was too slow, would only take the same time again.
             (Err(_), Some(last))
                 if attempts != Some(0)
                     && !has_paused
-                    && !matches!(last.error, Error::SlowServer(_)) =>
+                    && (tried.count() > 1 || !matches!(last.error, Error::SlowServer(_))) =>
             {
                 Box::pin(sleep(AGAIN_PAUSE)).await;
                 (tried, failed) = (Tried::default(), Some(last));
@@ -328,6 +328,9 @@ async fn forward(
         }
         let Failed { error, may_go_on, is_unsent } = match run {
             Ok((after, status)) => {
+                if retries > 0 && status.is_some() {
+                    attempt.route.backend.retried_well(retries);
+                }
                 let used = attempt.used;
                 let done =
                     Done { after, used, status, is_network_error: false, reached_server: true };
@@ -358,6 +361,7 @@ async fn forward(
         if !may_go_on || !(is_unsent || attempt.route.backend.may_retry(worker.clock.now_ms())) {
             return Err(refusal);
         }
+        retries += u64::from(!is_unsent);
         tracing::debug!(
             frontend = %attempt.route.id, server = %attempt.server.name, error = %refusal.error,
             "no answer; another server is asked"
