@@ -1,5 +1,5 @@
 //! What labels and files ask for besides a rule, a port and a method. Checked when it is read, shown on the page and in
-//! the API; `table::chain` makes steps of it.
+//! the API. `table::chain` makes steps of it, `table::handling` what the engine does itself, `config::check` the checks.
 //!
 //! Serialised as Traefik 1.7's API prints it (types/types.go): what is not asked for is left out.
 
@@ -44,12 +44,12 @@ const SECRET_WORDS: &[&str] =
 /// What is shown in the place of a secret.
 const HIDDEN: &str = "***";
 
-/// What `table::chain` makes steps of.
+/// What is acted on.
 const ACTED_ON: &[&str] =
     &["auth", "compress", "errors", "headers", "maintenance", "ratelimit", "redirect", "whiteList"];
 
 impl FrontendWishes {
-    /// What is asked for and not acted on yet, in the words of the API: `errors, ratelimit`.
+    /// What is asked for and not acted on yet, in the words of the API: `passTLSCert`.
     pub fn not_acted_on(&self) -> Vec<String> {
         let mut names = names_of(self);
         names.retain(|name| !ACTED_ON.contains(&name.as_str()));

@@ -164,6 +164,7 @@ impl Control {
         let _files = secrets::prepare(&config, &self.state.live, &mut self.files);
         problems.extend(secrets::problems(&config, &self.state.live));
         problems.sort();
+        problems.dedup();
         let is_same = config == *before.table.config && *problems == *before.table.problems;
         if is_same {
             self.publish_status();

@@ -213,17 +213,18 @@ impl Breaker {
     }
 
     fn count(&self, ended: &Ended, expression: &BreakerExpression) {
-        let Ended { status, now_ms, took_us, .. } = *ended;
+        let Ended { status, now_ms, took_us, is_timed, .. } = *ended;
         self.totals.add(now_ms, ALL);
-        if ended.is_network_error || matches!(status, Some(502 | 504)) {
+        // A request that a client cut short blames nobody, whatever was answered to it.
+        if ended.is_network_error || (is_timed && matches!(status, Some(502 | 504))) {
             self.totals.add(now_ms, NETWORK_ERRORS);
         }
         if expression.asks_for_codes() {
             let codes = self.codes.get_or_init(|| Window::new(CODES));
             codes.add(now_ms, status.unwrap_or(CLIENT_LEFT).into());
         }
-        // How long a WebSocket was open says nothing of its server.
-        if expression.asks_for_latency() && status != Some(101) {
+        // How long a WebSocket was open, or a client took to send, says nothing of the server.
+        if expression.asks_for_latency() && is_timed {
             self.times
                 .get_or_init(|| Window::new(times::WIDTH))
                 .add(now_ms, times::counter(took_us));
@@ -320,7 +321,7 @@ mod tests {
         Ended {
             status: Some(status),
             is_network_error: false,
-            reached_server: true,
+            is_timed: status != 101,
             took_us: took_ms * 1_000,
             now_ms,
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::middleware::auth::remove_spellings;
 use crate::middleware::{Flow, Handler};
 use crate::model::{Exchange, Follower, LineName, Response};
 
@@ -99,14 +100,14 @@ impl Headers {
 
 impl Handler for Headers {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let changes = exchange.change();
         if let Some(host) = &self.host {
-            changes.host = Some(host.clone());
+            exchange.change().host = Some(host.clone());
         }
         for (name, value) in &self.request {
-            match value.is_empty() {
-                true => changes.remove_line(name.clone()),
-                false => changes.set_line(name.clone(), value.clone()),
+            // However the client spells it: many servers take an underscore for a hyphen.
+            remove_spellings(exchange, name);
+            if !value.is_empty() {
+                exchange.change().set_line(name.clone(), value.clone());
             }
         }
         if !self.response.is_empty() {

@@ -44,7 +44,12 @@ impl Secure {
     /// The host that the client asked for, with its port.
     fn host<'e>(&self, exchange: &'e Exchange<'_>) -> &'e str {
         let mut hosts = self.hosts_proxy_headers.iter().filter_map(|name| told(exchange, name));
-        hosts.find(|host| !host.is_empty()).unwrap_or(exchange.authority)
+        // What cannot be a host is none: it would lead a redirect elsewhere.
+        let is_host = |host: &&str| {
+            let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+            !host.is_empty() && host.bytes().all(is_part)
+        };
+        hosts.find(is_host).unwrap_or(exchange.authority)
     }
 
     fn is_https(&self, exchange: &Exchange<'_>) -> bool {

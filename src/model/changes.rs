@@ -171,8 +171,9 @@ pub struct Ended {
     /// Whether no server could be reached, or none answered in words that can be passed on: what Traefik 1.7 counts as a
     /// network error (502 and 504 of its own).
     pub is_network_error: bool,
-    /// Whether a server was asked at all.
-    pub reached_server: bool,
+    /// Whether the time it took is the servers': the request had come whole before one was asked, and the client did not hold
+    /// up the answer for long.
+    pub is_timed: bool,
     /// From the end of the request's head to the end of the answer, in microseconds.
     pub took_us: u64,
     /// When it ended, by the worker's clock in milliseconds.

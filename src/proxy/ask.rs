@@ -1,17 +1,18 @@
 //! What the steps of a chain cannot do themselves: ask another server, or work for long. Bounded, so that neither a slow
 //! server nor a flood of passwords takes the worker's time or the machine's memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
@@ -19,8 +20,13 @@ use crate::middleware::{Ask, AskTls, Asked, Reply};
 /// Work of all workers that may wait for its turn. One piece of it takes about a tenth of a second at most.
 const WAITING_MAX: usize = 256;
 
-/// Questions of one worker that may be under way.
+/// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
+/// others.
 const ASKING_MAX: usize = 1_024;
+const ASKING_ONE_MAX: usize = 128;
+
+/// Between two lines of the log about servers that do not answer.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Ways of speaking TLS that one worker keeps connections for; more are forgotten, all at once.
 const CLIENTS_MAX: usize = 64;
@@ -46,12 +52,33 @@ impl Desk {
 pub(super) struct Asker {
     desk: Arc<Desk>,
     clients: RefCell<HashMap<Arc<AskTls>, Client>>,
-    asking: Semaphore,
+    /// Questions under way, by URL.
+    asking: RefCell<HashMap<Arc<str>, usize>>,
+    complained: Cell<Option<Instant>>,
+}
+
+/// A question that is under way.
+struct Asking<'a> {
+    asker: &'a Asker,
+    url: Arc<str>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut asking = self.asker.asking.borrow_mut();
+        if let Some(count) = asking.get_mut(&self.url) {
+            *count -= 1;
+            if *count == 0 {
+                asking.remove(&self.url);
+            }
+        }
+    }
 }
 
 impl Asker {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, clients: RefCell::default(), asking: Semaphore::new(ASKING_MAX) }
+        let (clients, asking, complained) = Default::default();
+        Self { desk, clients, asking, complained }
     }
 
     /// Has it done on a thread of its own, when it is its turn.
@@ -77,16 +104,33 @@ impl Asker {
         }
     }
 
-    /// Asks another server.
-    ///
-    /// # Errors
-    /// Why there is no answer, in words for the log.
-    pub(super) async fn ask(&self, ask: Ask) -> Result<Asked, String> {
-        let _asking = self.asking.try_acquire().map_err(|_| "too many are asked already")?;
-        match timeout(ask.timeout, self.answer(&ask)).await {
+    /// Asks another server. Why there is no answer is told to the log, once a second.
+    pub(super) async fn ask(&self, ask: Ask) -> Reply {
+        let Some(_asking) = self.begin(&ask.url) else { return Reply::TooBusy };
+        let said = match timeout(ask.timeout, self.answer(&ask)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {} ms", ask.timeout.as_millis())),
+        };
+        if let Err(why) = &said {
+            let now = Instant::now();
+            let is_news = self.complained.get().is_none_or(|at| now - at >= COMPLAINT_PAUSE);
+            if is_news {
+                self.complained.set(Some(now));
+                warn!(why, "a server that decides about requests did not answer");
+            }
         }
+        Reply::Asked(said)
+    }
+
+    fn begin(&self, url: &Arc<str>) -> Option<Asking<'_>> {
+        let mut asking = self.asking.borrow_mut();
+        let all: usize = asking.values().sum();
+        let mine = asking.get(url).copied().unwrap_or_default();
+        if all >= ASKING_MAX || mine >= ASKING_ONE_MAX {
+            return None;
+        }
+        asking.insert(Arc::clone(url), mine + 1);
+        Some(Asking { asker: self, url: Arc::clone(url) })
     }
 
     async fn answer(&self, ask: &Ask) -> Result<Asked, String> {

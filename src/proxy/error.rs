@@ -1,5 +1,7 @@
 //! Why a request could not be answered by a server, and whose fault that is.
 
+use std::io;
+
 use crate::middleware::Answer;
 
 /// Why a request could not be answered by a server.
@@ -32,6 +34,15 @@ pub(super) enum Error {
     /// The server's: a page stands in for what it answered, or is answered in words where there is none.
     #[error("the server answered {0}")]
     Replaced(u16),
+    /// The server's: its answer is longer than its backend keeps.
+    #[error("bad answer: its body is longer than its backend keeps")]
+    TooLong,
+    /// Ours: the system has no file, port or memory left for a connection.
+    #[error("no means for a connection: {0}")]
+    NoMeans(String),
+    /// Nobody's: the server ended the connection while the client was still sending. Who of them is to blame cannot be told.
+    #[error("the server ended the connection before the request was whole")]
+    Interrupted,
     /// The server's: an answer after which the request is sent again.
     #[error("the server answered {0}, after which the request is sent again")]
     Again(u16),
@@ -60,4 +71,10 @@ impl Error {
     pub(super) fn is_servers(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::SlowServer(_) | Self::BadAnswer(_))
     }
+}
+
+/// Whether it is this machine that has nothing left, so that no server is to blame.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS.
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 99 | 105))
 }

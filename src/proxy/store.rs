@@ -3,15 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Memory that all kept bodies may take together. What does not fit goes into files.
 const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// The memory of all kept bodies, whichever worker keeps them.
+/// Room on the disk that all of them may take together.
+const DISK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The room of all kept bodies, whichever worker keeps them.
 #[derive(Debug, Default)]
 pub(super) struct Reserve {
     used: AtomicUsize,
+    on_disk: AtomicU64,
 }
 
 impl Reserve {
@@ -21,6 +25,16 @@ impl Reserve {
         let fits = before.saturating_add(bytes) <= MEMORY_BYTES_MAX;
         if !fits {
             self.used.fetch_sub(bytes, Relaxed);
+        }
+        fits
+    }
+
+    /// The same on the disk.
+    fn take_on_disk(&self, bytes: u64) -> bool {
+        let before = self.on_disk.fetch_add(bytes, Relaxed);
+        let fits = before.saturating_add(bytes) <= DISK_BYTES_MAX;
+        if !fits {
+            self.on_disk.fetch_sub(bytes, Relaxed);
         }
         fits
     }
@@ -35,6 +49,7 @@ pub(super) struct Store {
     memory_max: usize,
     /// The rest.
     file: Option<File>,
+    on_disk: u64,
     len: u64,
     /// How far it was read.
     at: u64,
@@ -44,7 +59,7 @@ impl Store {
     /// An empty one, of which so many bytes may be in memory.
     pub(super) fn new(reserve: &Arc<Reserve>, memory_max: usize) -> Self {
         let reserve = Arc::clone(reserve);
-        Self { reserve, memory: Vec::new(), memory_max, file: None, len: 0, at: 0 }
+        Self { reserve, memory: Vec::new(), memory_max, file: None, on_disk: 0, len: 0, at: 0 }
     }
 
     /// How long it is.
@@ -65,6 +80,10 @@ impl Store {
         let (here, there) = bytes.split_at(room);
         self.memory.extend_from_slice(here);
         if !there.is_empty() {
+            if !self.reserve.take_on_disk(there.len() as u64) {
+                return Err(io::Error::other("all kept bodies together take 4 GiB already"));
+            }
+            self.on_disk += there.len() as u64;
             let file = match &mut self.file {
                 Some(file) => file,
                 None => self.file.insert(tempfile::tempfile().map_err(|error| {
@@ -110,6 +129,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.reserve.used.fetch_sub(self.memory.len(), Relaxed);
+        self.reserve.on_disk.fetch_sub(self.on_disk, Relaxed);
     }
 }
 
@@ -147,7 +167,10 @@ mod tests {
 
     #[test]
     fn without_room_in_memory_it_goes_into_a_file() {
-        let reserve = Arc::new(Reserve { used: AtomicUsize::new(MEMORY_BYTES_MAX - 3) });
+        let reserve = Arc::new(Reserve {
+            used: AtomicUsize::new(MEMORY_BYTES_MAX - 3),
+            ..Reserve::default()
+        });
         let mut store = Store::new(&reserve, 100);
         store.push(b"abc").expect("room");
         store.push(b"def").expect("room");

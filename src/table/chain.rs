@@ -1,8 +1,9 @@
 //! The chain of a frontend as it runs: what its rule asks for, then what its labels do.
 //!
 //! The order is that of Traefik 1.7 (server/server_configuration.go, `buildMiddlewares`; server_loadbalancer.go,
-//! `buildBalancerMiddlewares`): what the rule does to the path, compression around all that follows, who may pass, where clients are sent, header lines, who
-//! is asked for a name, and last what protects the servers. A step is one file in `middleware`, and one row here.
+//! `buildBalancerMiddlewares`): first whether it is in maintenance, what the rule does to the path, compression around all that
+//! follows, who may pass, where clients are sent, header lines, who is asked for a name, and last what protects the
+//! servers. A step is one file in `middleware`, and one row here.
 
 use std::sync::Arc;
 

@@ -186,6 +186,7 @@ fn running_backend(
 /// The pages in the place of errors. One whose backend is not there was reported by the plan, and is left out.
 fn pages(id: &FrontendId, frontend: &Frontend, backends: &ById<'_>) -> Vec<Page> {
     let wishes = frontend.wishes.iter().flat_map(|wishes| wishes.errors.values());
+    let wishes = wishes.filter(|page| !page.query.is_empty());
     let page = |page: &ErrorPage| {
         let backend = backends.get(&BackendId::new(id.provider, page.backend.as_str()))?;
         Some(Page::new(page, Arc::clone(backend)))

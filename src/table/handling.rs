@@ -123,7 +123,9 @@ impl Page {
 
     /// Whether it stands in for this status.
     pub fn is_for(&self, status: u16) -> bool {
-        self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status))
+        // These have no body that a page could stand in for (RFC 9110, section 6.4.1).
+        !matches!(status, 0..=199 | 204 | 304)
+            && self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status))
     }
 
     /// The path and the query that it is asked for by.

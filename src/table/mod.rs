@@ -47,6 +47,11 @@ impl Table {
         found
     }
 
+    /// All backends, in the order of their names.
+    pub fn backends(&self) -> &[Arc<RunningBackend>] {
+        &self.backends
+    }
+
     /// All routes, in the order in which they are asked.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes

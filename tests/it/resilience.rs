@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use herder::config::{BackendWishes, Buffering, ErrorPage, FrontendWishes, TimeoutsWish};
+use herder::config::{
+    Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes,
+    TimeoutsWish, UsersAuth,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::harness::eventually;
 use crate::harness::proxy::{Serving, config, edited, settings};
 use crate::harness::raw::{Act, Scripted, answer, exchange, head, read};
 
@@ -197,6 +201,147 @@ async fn a_page_stands_in_for_errors_of_servers_and_our_own() {
         text.starts_with("HTTP/1.1 500 ") && text.ends_with("Internal Server Error\n"),
         "{text}"
     );
+}
+
+/// A page for every error, at `backend-1`, and users where that is wanted.
+fn paged(routes: &[(&str, &[SocketAddr])], status: &str, users: Option<&str>) -> Config {
+    let page = ErrorPage {
+        status: vec![status.to_owned()],
+        backend: "backend-1".to_owned(),
+        query: "/page".to_owned(),
+    };
+    let users = users.map(|user| UsersAuth { users: vec![user.to_owned()], ..Default::default() });
+    let auth = users.map(|basic| Auth { basic: Some(basic), ..Auth::default() });
+    let wishes =
+        FrontendWishes { errors: [("all".to_owned(), page)].into(), auth, ..Default::default() };
+    edited(config(routes), |frontend, _| {
+        if frontend.backend.name.ends_with('0') {
+            frontend.wishes = Some(Box::new(wishes.clone()));
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_empty_or_stands_for_no_body_breaks_no_connection() {
+    let server = Scripted::start(|_, head, _| match head.split(' ').nth(1) {
+        Some("/304") => Act::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n".to_vec()),
+        Some("/204") => Act::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+        Some("/500") => answer(500, "", "trace"),
+        _ => answer(201, "", "fine"),
+    })
+    .await;
+    let pages =
+        Scripted::start(|_, _, _| Act::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())).await;
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:web.local", &[server.addr]), ("Host:pages.local", &[pages.addr])];
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(paged(&routes, "202-599", None));
+    let asks = ["/500", "/304", "/204", "/fine"]
+        .map(|path| format!("GET {path} HTTP/1.1\r\nHost: web.local\r\n\r\n"));
+    let text = exchange(serving.addr, asks.concat().as_bytes()).await;
+    let statuses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
+    assert_eq!(statuses, ["500", "304", "204", "201"], "{text}");
+    assert!(text.contains("\r\n\r\nInternal Server Error\nHTTP/1.1 304 "), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_has_gone_is_not_asked_of_the_frontends_own_server() {
+    let server = Scripted::start(|_, _, _| {
+        // The answer takes its time; this server has threads enough.
+        std::thread::park_timeout(Duration::from_millis(300));
+        answer(500, "", "trace")
+    })
+    .await;
+    let pages = Scripted::start(|_, _, _| answer(200, "", "page")).await;
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:web.local", &[server.addr]), ("Host:pages.local", &[pages.addr])];
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(paged(&routes, "500", None));
+    let asking = tokio::spawn(exchange_owned(serving.addr, GET));
+    eventually("the server is asked", || async { !server.requests().is_empty() }).await;
+    serving.publish(config(&routes));
+    let text = asking.await.expect("an answer");
+    assert!(
+        text.starts_with("HTTP/1.1 500 ") && text.ends_with("Internal Server Error\n"),
+        "{text}"
+    );
+    assert_eq!((server.requests().len(), pages.requests().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_step_answers_is_no_error_of_a_server() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:web.local", &[server.addr]), ("Host:pages.local", &[server.addr])];
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(paged(&routes, "400-599", Some("me:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=")));
+    let text = exchange(serving.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 401 ") && text.contains("WWW-Authenticate: "), "{text}");
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_changes_hands_meanwhile_does_not_lead_around_its_new_guards() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "secret")).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let nobody = free.local_addr().expect("an address");
+    drop(free);
+    for _ in 0..5 {
+        let serving = Serving::start(settings(), &[("Host:web.local", &[nobody])]);
+        let asking = tokio::spawn(exchange_owned(serving.addr, GET));
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        // The frontend of another name has the host now, and asks for a password.
+        let routes: [(&str, &[SocketAddr]); 2] =
+            [("Host:other.local", &[nobody]), ("Host:web.local", &[server.addr])];
+        let users = UsersAuth { users: vec!["me:{SHA}x".to_owned()], ..Default::default() };
+        let auth = Some(Auth { basic: Some(users), ..Auth::default() });
+        serving.publish(edited(config(&routes), |frontend, _| {
+            frontend.wishes =
+                Some(Box::new(FrontendWishes { auth: auth.clone(), ..Default::default() }));
+        }));
+        let text = asking.await.expect("an answer");
+        assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_alone_opens_no_breaker_and_ejects_no_server() {
+    // It answers at once, whatever else the client sends; or closes in the middle of a request.
+    let early = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let rude_addr = rude.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = rude.accept().await {
+            let _ = head(&mut stream).await;
+        }
+    });
+    let serving = Serving::start(settings(), &[]);
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:web.local", &[early.addr]), ("Host:rude.local", &[rude_addr, rude_addr])];
+    serving.publish(edited(config(&routes), |_, backend| {
+        let expression = "NetworkErrorRatio() > 0.1".to_owned();
+        let circuit_breaker = Some(CircuitBreaker { expression });
+        backend.wishes = Some(Box::new(BackendWishes { circuit_breaker, ..Default::default() }));
+    }));
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+        let ask = "POST / HTTP/1.1\r\nHost: web.local\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(ask.as_bytes()).await.expect("written");
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        stream.write_all(b"ZZ\r\n").await.expect("written");
+        read(&mut stream).await;
+        let half = "POST / HTTP/1.1\r\nHost: rude.local\r\nContent-Length: 100\r\n\r\nabc";
+        let text = exchange(serving.addr, half.as_bytes()).await;
+        assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    }
+    let text = exchange(serving.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
+}
+
+async fn exchange_owned(addr: SocketAddr, bytes: &'static [u8]) -> String {
+    exchange(addr, bytes).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,18 +192,18 @@ impl Scrape<'_> {
     fn server_up(&self, backends: &[&Arc<RunningBackend>], text: &mut Text) {
         let now_ms = self.app.now_ms();
         let mut up = BTreeMap::new();
-        for backend in backends {
+        'all: for backend in backends {
             let asked = self.view.table.config.backends.get(backend.id());
             for server in backend.servers() {
                 let url = asked.and_then(|asked| asked.servers.get(&server.name)).map(Server::url);
                 let labels = [backend.id().name.to_string(), url.unwrap_or_default()];
+                if up.len() >= SERVERS_MAX {
+                    break 'all;
+                }
                 up.insert(
                     labels,
                     f64::from(u8::from(server.may_serve() && !server.live.is_resting(now_ms))),
                 );
-                if up.len() == SERVERS_MAX {
-                    break;
-                }
             }
         }
         text.family(&SERVER_UP, up);

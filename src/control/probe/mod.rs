@@ -153,11 +153,11 @@ impl Prober {
     fn learn(&mut self, table: &Table) {
         self.stamp += 1;
         let mut fresh = Vec::new();
-        // Frontends share backends; going through one twice changes nothing.
-        for route in table.routes() {
-            if let Some(check) = route.backend.check() {
-                let servers = route.backend.servers().iter();
-                fresh.extend(servers.filter_map(|server| self.meet(&route.backend, server, check)));
+        // Those with pages for errors alone, too: no frontend leads to them.
+        for backend in table.backends() {
+            if let Some(check) = backend.check() {
+                let servers = backend.servers().iter();
+                fresh.extend(servers.filter_map(|server| self.meet(backend, server, check)));
             }
         }
         let now_ms = self.now_ms();

@@ -341,7 +341,9 @@ fn named_by_connection(exchange: &Exchange<'_>) -> Vec<String> {
 /// The words of a `Connection` line, in lower case.
 fn options(value: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-    text.split(',').map(|word| word.trim().to_owned()).collect()
+    let words = text.split(',').map(|word| word.trim().to_owned());
+    // The servers get these whatever `Connection` says (`proxy::http1::fields`): who decides must see what they see.
+    words.filter(|word| !matches!(word.as_str(), "cookie" | "authorization")).collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn closed() -> Flow {
 
 /// Takes the client's lines of this name out, however they spell it: servers that speak CGI or WSGI take an underscore for
 /// a hyphen.
-fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
+pub(super) fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
     let mut spellings = Vec::new();
     exchange.head.each_line(&mut |line, _| {
         if is_spelling_of(line, name) && !spellings.iter().any(|s: &String| s.as_str() == line) {

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::ReadBuf;
 use tokio::time::sleep;
 
 use super::answer::{Edits, Then};
@@ -30,7 +31,7 @@ use crate::config::Scheme;
 use crate::live::ServerLive;
 use crate::middleware::{Ask, Flow, Reply};
 use crate::model::{Changes, Ended, Exchange, FrontendId, Response, Sender, ServerName};
-use crate::proxy::error::Error;
+use crate::proxy::error::{Error, is_ours};
 use crate::proxy::upstream::{Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
 use crate::table::{RETRIES_MAX, Route, RunningServer, Table, Tried};
@@ -113,7 +114,7 @@ enum Stage {
     #[default]
     Fresh,
     /// At the step of this number, which wanted to know something: this is what came of it.
-    Told(usize, Reply),
+    Told(Box<(usize, Reply)>),
     /// Past it; this frontend's it was.
     Through(Option<FrontendId>),
 }
@@ -142,7 +143,31 @@ struct Done {
     /// The status of the answer; none where the client left before.
     status: Option<u16>,
     is_network_error: bool,
-    reached_server: bool,
+    /// Whether the time it took says something of the servers.
+    is_timed: bool,
+}
+
+impl Course {
+    /// The client left before it was answered.
+    #[cold]
+    fn leave(&mut self, worker: &Worker, client: &Client, route: Option<&Route>) {
+        let way_in = Rc::clone(&client.way_in);
+        self.tally.answered(worker, &way_in, By::Us(route), CLIENT_LEFT);
+        let fault = Fault { status: CLIENT_LEFT, error: None, server: None };
+        self.tally.failed(worker, client, route, &fault);
+        record::failed(&mut self.record, &"the client left");
+    }
+}
+
+/// How a try ended that reached the client.
+struct Ran {
+    after: After,
+    /// The status that the client was told; none where it left before.
+    status: Option<u16>,
+    /// Whether the server broke off.
+    is_network_error: bool,
+    /// Whether the time it took is the server's: the client did not hold it up.
+    is_timed: bool,
 }
 
 /// A server did not answer.
@@ -166,11 +191,11 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
         }
     };
     if let Some(changes) = course.changes.as_mut().filter(|changes| !changes.followers.is_empty()) {
-        let Done { status, is_network_error, reached_server, .. } = done;
+        let Done { status, is_network_error, is_timed, .. } = done;
         let ended_us = worker.clock.now_us();
         let (took_us, now_ms) =
             (ended_us.saturating_sub(course.tally.began_us()), as_now_ms(ended_us));
-        let ended = Ended { status, is_network_error, reached_server, took_us, now_ms };
+        let ended = Ended { status, is_network_error, is_timed, took_us, now_ms };
         changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
     }
     if let Some(record) = &course.record {
@@ -199,17 +224,18 @@ async fn stand_in(
     let status = own::status(&refusal.error);
     let pages = refusal.route.iter().flat_map(|route| &route.pages);
     let place = pages.into_iter().position(|page| page.is_for(status));
-    // Whoever cannot be understood gets no page.
+    // Whoever cannot be understood gets no page, and what a step answers has a meaning of its own.
     if let (Some(place), Some(route)) = (place, &refusal.route)
         && !own::ends_connection(&refusal.error)
+        && !matches!(refusal.error, Error::AnsweredHere(_))
     {
         let is_complete = refusal.after != After::Linger;
-        let error = Some(&refusal.error);
-        let fault = Fault { status, error, server: refusal.server.as_deref() };
-        course.tally.failed(worker, client, Some(route), &fault);
         course.page = Some(PageOf { place, status, used: refusal.used, is_complete });
         course.stage = Stage::Through(Some(route.id.clone()));
         if let Ok(done) = forward(worker, client, span, out, course).await {
+            let error = Some(&refusal.error);
+            let fault = Fault { status, error, server: refusal.server.as_deref() };
+            course.tally.failed(worker, client, Some(route), &fault);
             // Who follows the exchange learns what became of the request, not of the page.
             return Done { is_network_error: refusal.error.is_servers(), ..done };
         }
@@ -258,7 +284,7 @@ async fn refuse(
         used: *used,
         status: Some(status),
         is_network_error: error.is_servers(),
-        reached_server: error.is_servers(),
+        is_timed: !matches!(error, Error::Interrupted),
     }
 }
 
@@ -276,6 +302,7 @@ async fn forward(
     let mut attempts = None;
     let (mut dials, mut retries) = (DIALS_MAX, 0);
     let (mut failed, mut has_paused) = (None::<Box<Refusal>>, false);
+    let mut has_waited = course.page.is_some();
     let mut table = worker.table();
     loop {
         let begun = begin(worker, client, span, &table, &mut tried, out, course);
@@ -283,20 +310,31 @@ async fn forward(
             (Ok(attempt), _) => attempt,
             (Err(Stop::Wait(step, need)), _) => {
                 // The table stays the same: the step belongs to it.
-                let reply = Box::pin(reply_to(worker, need)).await;
-                course.stage = Stage::Told(step, reply);
+                let reply = Box::pin(reply_to(worker, client, need)).await;
+                if reply.is_none() {
+                    course.leave(worker, client, None);
+                }
+                let Some(reply) = reply else { return Ok(Done::gone(client.inbox.len())) };
+                course.stage = Stage::Told(Box::new((step, reply)));
+                has_waited = true;
                 continue;
             }
             (Err(Stop::Collect(wanted, route, facts)), _) => {
                 match Box::pin(collect(worker, client, wanted)).await {
-                    Ok(collected) => course.collected = Some(Box::new(collected)),
+                    Ok(collected) => {
+                        course.collected = Some(Box::new(collected));
+                        has_waited = true;
+                    }
                     Err(NotRead::Refused(error)) => {
                         let (after, route) = (After::Linger, Some(route));
                         let (is_head, used) = (facts.is_head, client.inbox.len());
                         let server = None;
                         return Err(Refusal { error, route, server, is_head, after, used });
                     }
-                    Err(NotRead::Gone) => return Ok(Done::gone(client.inbox.len())),
+                    Err(NotRead::Gone) => {
+                        course.leave(worker, client, Some(&route));
+                        return Ok(Done::gone(client.inbox.len()));
+                    }
                 }
                 continue;
             }
@@ -309,6 +347,8 @@ async fn forward(
                     && (tried.count() > 1 || !matches!(last.error, Error::SlowServer(_))) =>
             {
                 Box::pin(sleep(AGAIN_PAUSE)).await;
+                // Another frontend may have the host by then: its chain has not seen the request.
+                course.stage = Stage::Through(last.route.as_ref().map(|route| route.id.clone()));
                 (tried, failed) = (Tried::default(), Some(last));
                 has_paused = true;
                 table = worker.table();
@@ -318,23 +358,27 @@ async fn forward(
             (Err(_), Some(last)) => return Err(*last),
         };
         let left = attempts.get_or_insert_with(|| attempts_max(worker, attempt.route));
+        if has_waited || course.sent > 0 {
+            course.tally.asks(worker);
+        }
+        if course.sent > 0 && course.page.is_none() {
+            course.tally.asks_again(attempt.route);
+        }
         course.sent += 1;
         let run = run(worker, client, &mut attempt, out, course).await;
         let error = run.as_ref().err().map(|failed| &failed.error);
         record::tried(&mut course.record, &attempt.body, error);
         if course.page.is_none() {
-            let ended = run.as_ref().map(|(_, status)| *status).map_err(|failed| &failed.error);
+            let ended = run.as_ref().map(|ran| ran.status).map_err(|failed| &failed.error);
             luck::note(worker, attempt.route, attempt.server, ended);
         }
         let Failed { error, may_go_on, is_unsent } = match run {
-            Ok((after, status)) => {
+            Ok(Ran { after, status, is_network_error, is_timed }) => {
                 if retries > 0 && status.is_some() {
                     attempt.route.backend.retried_well(retries);
                 }
                 let used = attempt.used;
-                let done =
-                    Done { after, used, status, is_network_error: false, reached_server: true };
-                return Ok(done);
+                return Ok(Done { after, used, status, is_network_error, is_timed });
             }
             Err(failed) => failed,
         };
@@ -370,7 +414,6 @@ async fn forward(
             // It answers, only not well: it may be asked again.
             tried = Tried::default();
         }
-        course.tally.ask_again(worker, attempt.route);
         course.stage = Stage::Through(Some(attempt.route.id.clone()));
         failed = Some(Box::new(refusal));
         table = worker.table();
@@ -393,22 +436,34 @@ impl Done {
     /// The client left.
     fn gone(used: usize) -> Self {
         let after = After::Close;
-        Self { after, used, status: None, is_network_error: false, reached_server: false }
+        Self { after, used, status: None, is_network_error: false, is_timed: false }
     }
 }
 
-/// Finds out what a step wants to know.
-async fn reply_to(worker: &Worker, need: Need) -> Reply {
-    match need {
-        Need::Ask(ask) => {
-            let said = worker.asker.ask(*ask).await;
-            if let Err(why) = &said {
-                tracing::warn!(why, "a server that decides about requests did not answer");
-            }
-            Reply::Asked(said)
+/// Finds out what a step wants to know. None where the client leaves: nobody works for it any longer.
+async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Option<Reply> {
+    let reply = async {
+        match need {
+            Need::Ask(ask) => worker.asker.ask(*ask).await,
+            Need::Work(work) => worker.asker.work(work).await,
         }
-        Need::Work(work) => worker.asker.work(work).await,
-    }
+    };
+    let mut reply = pin!(reply);
+    let mut has_next = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
+            return Poll::Ready(Some(reply));
+        }
+        let mut byte = [0];
+        // The next request, or the body, is all that it can send meanwhile.
+        match client.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(1..)) => has_next = true,
+            Poll::Ready(_) if !has_next => return Poll::Ready(None),
+            _ => {}
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// What becomes of the connection when one of our own answers goes out.
@@ -501,7 +556,7 @@ fn begin<'t>(
     };
     let (mut at, mut reply) = match stage {
         Stage::Fresh => (0, None),
-        Stage::Told(at, reply) => (at, Some(reply)),
+        Stage::Told(told) => (told.0, Some(told.1)),
         Stage::Through(went) => {
             // Another frontend's chain has not seen it.
             route = route.filter(|route| went.is_none_or(|went| went == route.id));
@@ -538,7 +593,15 @@ fn begin<'t>(
         let wanted = Wanted { start: end, length: facts.length, expects, kept };
         return Err(Stop::Collect(wanted, Arc::clone(route), facts));
     }
-    let page = course.page.and_then(|page| Some((page, route?.pages.get(page.place)?)));
+    let page = course.page.and_then(|asked| {
+        let page = route?.pages.get(asked.place)?;
+        page.is_for(asked.status).then_some((asked, page))
+    });
+    if course.page.is_some() && page.is_none() {
+        // It has gone meanwhile: the server of the frontend itself is not to be asked in its place.
+        course.changes = exchange.into_changes();
+        return Err(refused(Error::NoServer, route, 0, true));
+    }
     if let Some((PageOf { status, .. }, page)) = page {
         let (path, query) = page.target(status);
         exchange.replace_path(path);
@@ -585,6 +648,10 @@ fn begin<'t>(
     course.changes = exchange.into_changes();
     let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
     let mut body = Relay::new(facts.length, sink);
+    if course.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty()) {
+        // What may not stand in the head may not come behind the body either.
+        body = body.without_trailers();
+    }
     let (used, has_come) = match (course.page, &mut course.collected) {
         (Some(page), _) => (page.used - end, page.is_complete),
         (None, Some(collected)) => {
@@ -617,7 +684,7 @@ async fn run(
     attempt: &mut Attempt<'_>,
     out: &mut Vec<u8>,
     course: &mut Course,
-) -> Result<(After, Option<u16>), Failed> {
+) -> Result<Ran, Failed> {
     let Attempt { route, server, facts, .. } = *attempt;
     let host = server.host.as_ref().filter(|_| server.scheme == Scheme::Https);
     let place = Place { addr: server.addr, scheme: server.scheme, host: host.cloned() };
@@ -654,8 +721,10 @@ async fn run(
                 match Box::pin(dial(worker, client, &place, wait_ms)).await {
                     Ok(upstream) => upstream,
                     Err(error) => {
-                        guard.fail();
-                        server.live.refused(worker.clock.now_ms());
+                        if error.is_servers() {
+                            guard.fail();
+                            server.live.refused(worker.clock.now_ms());
+                        }
                         return Err(Failed { error, may_go_on: true, is_unsent: true });
                     }
                 }
@@ -706,7 +775,8 @@ async fn run(
                     (Then::Close, true) if !has_next => After::Close,
                     _ => After::Linger,
                 };
-                return Ok((after, Some(status)));
+                let is_timed = attempt.has_come;
+                return Ok(Ran { after, status: Some(status), is_network_error: false, is_timed });
             }
             Ok(End::Switched) => {
                 let mut upstream = transfer.into_server();
@@ -715,7 +785,8 @@ async fn run(
                 // However it ends, it has ended: both sides are closed here.
                 let stream = &mut client.stream;
                 let _ = Box::pin(tunnel::join(stream, &mut upstream, early, &worker.buffers)).await;
-                return Ok((After::Close, Some(101)));
+                let (after, status) = (After::Close, Some(101));
+                return Ok(Ran { after, status, is_network_error: false, is_timed: false });
             }
             // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
             Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
@@ -735,7 +806,8 @@ async fn run(
                 // Nothing of an answer has gone out.
                 let may_go_on = match error {
                     Error::Again(_) => true,
-                    Error::Replaced(_) => false,
+                    // Asked again it would be as long.
+                    Error::Replaced(_) | Error::TooLong => false,
                     _ => error.is_servers() && may_repeat,
                 };
                 return Err(Failed { error, may_go_on, is_unsent: false });
@@ -753,7 +825,9 @@ async fn run(
                     // The end of the connection may be the end of the body: a reset says that it is not.
                     let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
                 }
-                return Ok((After::Close, Some(502)));
+                let is_network_error = error.is_servers();
+                let (after, status) = (After::Close, Some(status));
+                return Ok(Ran { after, status, is_network_error, is_timed: false });
             }
             Err(Failure::Gone) => {
                 let status = transfer.status();
@@ -762,7 +836,8 @@ async fn run(
                     course.tally.failed(worker, client, Some(route), &failed(CLIENT_LEFT, None));
                 }
                 record::failed(&mut course.record, &"the client left");
-                return Ok((After::Close, None));
+                let after = After::Close;
+                return Ok(Ran { after, status: None, is_network_error: false, is_timed: false });
             }
         }
     }
@@ -779,6 +854,9 @@ async fn dial(
     let mut dial = pin!(worker.pool.dial(place));
     poll_fn(|cx| match dial.as_mut().poll(cx) {
         Poll::Ready(Ok(upstream)) => Poll::Ready(Ok(upstream)),
+        Poll::Ready(Err(error)) if is_ours(&error) => {
+            Poll::Ready(Err(Error::NoMeans(error.to_string())))
+        }
         Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Unreachable(error.to_string()))),
         Poll::Pending if client.deadline.is_over(&worker.clock) => {
             Poll::Ready(Err(Error::SlowServer("it did not take the connection")))

@@ -14,6 +14,8 @@ pub(super) struct Relay {
     sink: Sink,
     /// What the body is encoded with on its way.
     encoder: Option<Box<Encoder>>,
+    /// Whether the lines pass that may follow its chunks.
+    has_trailers: bool,
     /// Bytes of the body that came, without their framing.
     came: u64,
     /// The same after they were encoded, where they are.
@@ -56,7 +58,13 @@ impl Relay {
         };
         // What has no body has no chunks either.
         let sink = if length == Length::None { Sink::Plain } else { sink };
-        Self { source, sink, encoder: None, came: 0, encoded: None }
+        Self { source, sink, encoder: None, has_trailers: true, came: 0, encoded: None }
+    }
+
+    /// The same body, without the lines that may follow its chunks.
+    pub(super) fn without_trailers(mut self) -> Self {
+        self.has_trailers = false;
+        self
     }
 
     /// The same body, encoded on its way. One that has no bytes stays as it is.
@@ -139,7 +147,9 @@ impl Relay {
                     }
                     Piece::More => break,
                     Piece::End => {
-                        self.sink.end(decoder.trailers(), out);
+                        let trailers: &[u8] =
+                            if self.has_trailers { decoder.trailers() } else { &[] };
+                        self.sink.end(trailers, out);
                         self.source = Source::Done;
                         break;
                     }

@@ -66,9 +66,13 @@ impl Tally {
         self.count_begun(way_in, route);
     }
 
-    /// Another server is asked.
-    pub(super) fn ask_again(&mut self, worker: &Worker, route: &Route) {
+    /// A server is asked, after the request has waited for something else.
+    pub(super) fn asks(&mut self, worker: &Worker) {
         self.asked_us = worker.clock.now_us();
+    }
+
+    /// Another server is asked, for one that did not answer.
+    pub(super) fn asks_again(&self, route: &Route) {
         route.backend.live().retried();
     }
 
@@ -176,7 +180,11 @@ impl Fault<'_> {
             Some(Error::NoServer) => Cause::NoServer,
             Some(Error::Unreachable(_)) => Cause::Network,
             Some(Error::SlowServer(_)) => Cause::Timeout,
-            Some(Error::BadAnswer(_)) => Cause::BadAnswer,
+            Some(Error::BadAnswer(_) | Error::TooLong) => Cause::BadAnswer,
+            Some(Error::Interrupted | Error::NoMeans(_)) => Cause::Network,
+            Some(Error::Replaced(500..) | Error::Again(500..)) => Cause::ServerError,
+            Some(Error::Replaced(_) | Error::Again(_)) => return None,
+            Some(Error::NotKept(_)) => Cause::Closed,
             Some(_) => Cause::BadRequest,
         })
     }
@@ -186,8 +194,8 @@ impl Fault<'_> {
 fn protocol(head: &dyn Head, is_upgrade: bool) -> Protocol {
     let says = |name: &str, word: &[u8]| {
         let value = head.header(name).unwrap_or_default();
-        // Hardly any says so: the search for a part of the word costs less than reading the list.
-        memchr::memmem::find(value, &word[word.len() - 6..]).is_some()
+        // Most values are shorter, or are not looked at at all.
+        value.len() >= word.len()
             && value
                 .split(|&byte| byte == b',')
                 .any(|part| part.trim_ascii().eq_ignore_ascii_case(word))

@@ -176,7 +176,7 @@ pub(super) enum Failure {
 impl Hold {
     fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.store.len() + bytes.len() as u64 > self.bytes_max {
-            return Err(Error::BadAnswer("its body is longer than its backend keeps"));
+            return Err(Error::TooLong);
         }
         self.store.push(bytes).map_err(|error| Error::NotKept(error.to_string()))
     }
@@ -301,7 +301,10 @@ impl<'x> Transfer<'x> {
 
     fn too_late(&self) -> Failure {
         if self.down.is_some() {
-            return self.broke(Error::SlowServer("its answer, or the client, came to a halt"));
+            return match self.taken < self.to_client.len() {
+                true => Failure::Cut(Error::SlowClient),
+                false => self.broke(Error::SlowServer("its answer came to a halt")),
+            };
         }
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {
@@ -550,6 +553,9 @@ impl<'x> Transfer<'x> {
         if !self.half_head.is_empty() || self.interims > 0 {
             return Failure::Refused(Error::BadAnswer("it ended in its head"));
         }
+        if self.special.store.is_none() && !self.up.is_done() && self.has_sent {
+            return Failure::Refused(Error::Interrupted);
+        }
         // What broke first is the cause.
         let cause = self.server_broke.take().or(error);
         let text = cause.map_or_else(
@@ -596,6 +602,9 @@ impl<'x> Transfer<'x> {
                 if let Some(error) = self.unwanted(answer.status) {
                     return Err(Failure::Refused(error));
                 }
+                if self.is_empty_page(&answer) {
+                    return Err(Failure::Refused(Error::BadAnswer("the page is empty")));
+                }
                 let answer = answer.under(self.special.shown);
                 self.begin_answer(&answer, write);
                 let begun = self.body(cx, after, write);
@@ -632,8 +641,14 @@ impl<'x> Transfer<'x> {
         if self.special.retry.is_some_and(|again| again.wants(Some(status))) {
             return Some(Error::Again(status));
         }
-        let has_page = self.special.pages.iter().any(|page| page.is_for(status));
+        let has_page = self.special.shown.is_none()
+            && self.special.pages.iter().any(|page| page.is_for(status));
         has_page.then_some(Error::Replaced(status))
+    }
+
+    /// Whether it is a page that has no body to show: its status would not fit the one that the client is told.
+    fn is_empty_page(&self, answer: &Answer<'_, '_>) -> bool {
+        self.special.shown.is_some() && matches!(answer.status, 204 | 205 | 304)
     }
 
     fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {

@@ -76,9 +76,16 @@ impl<'a> Entry<'a> {
     /// The client: what a trusted proxy says of it, else where the connection comes from.
     pub(in crate::telemetry) fn client_host(&self) -> Cow<'a, str> {
         let told = self.asked().filter(|_| self.record.is_trusted);
-        let told = told.and_then(|asked| asked.head.header("x-forwarded-for"));
-        match told.filter(|told| !told.is_empty()) {
-            Some(told) => String::from_utf8_lossy(told),
+        // Proxies add what they know at the end, in a line of their own perhaps.
+        let mut lines = Vec::new();
+        if let Some(asked) = told {
+            asked.head.has_line("x-forwarded-for", &mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                false
+            });
+        }
+        match Some(lines.join(", ")).filter(|told| !told.is_empty()) {
+            Some(told) => Cow::Owned(told),
             None => Cow::Owned(self.peer().ip().to_string()),
         }
     }

@@ -11,7 +11,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use entry::Entry;
 use writer::Writer;
@@ -22,6 +22,9 @@ use crate::settings::{self, LineFormat};
 
 /// Bytes that may wait to be written, and as many that are being written.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// For the thread to count what it could not write when its time was over.
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// A line's usual memory, kept by each worker.
 const LINE_BYTES: usize = 4 * 1024;
@@ -92,7 +95,7 @@ impl AccessLog {
     /// Writes what waits, until then at most. Tells whether all was written.
     pub(super) fn stop(&self, by: Instant) -> bool {
         self.lines.stop(by);
-        self.lines.wait(by)
+        self.lines.wait(by + COUNTING)
     }
 }
 
@@ -104,7 +107,7 @@ impl Drop for AccessLog {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::config::Scheme;
