@@ -25,9 +25,11 @@ FROM scratch
 COPY --from=build /herder /herder
 # Where bodies go that are kept whole and are too long for memory (docs/resilience.md).
 COPY --from=build --chown=10001:10001 /empty /tmp
+# Herder sees its own container too: without the last one it would route its admin side to everybody.
 LABEL org.opencontainers.image.title="Herder" \
       org.opencontainers.image.description="An active load balancer for Docker and Rancher" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      traefik.enable="false"
 # Reading the Docker socket takes its group too (docs/docker-socket.md): --group-add "$(stat -c %g /var/run/docker.sock)"
 USER 10001:10001
 EXPOSE 8080 8000
