@@ -66,6 +66,7 @@ fn labels(text: &str) {
         kind: Kind::Containers,
         state: None,
         health_checked: false,
+        health_block: None,
         age_order: None,
     };
     for provider in [ProviderName::Docker, ProviderName::Rancher] {
@@ -97,6 +98,7 @@ static DEFAULTS: LazyLock<Defaults> = LazyLock::new(|| Defaults {
         domain: Some("local".to_owned()),
         exposed_by_default: true,
         serve_unchecked: true,
+        run_health_checks: true,
         constraints: Vec::new(),
         host_template: HostTemplate::default(),
         network: None,
