@@ -165,6 +165,17 @@ mod tests {
     const WEB: &str = "Host:web.shop.docker.test -> http://10.0.0.1:80*1";
 
     #[test]
+    fn a_slip_of_enable_is_told_where_nothing_is_routed_unasked() {
+        let closed = Defaults { exposed_by_default: false, ..defaults() };
+        let service = service("web", None, &[("traefik.enabel", "true"), ("traefik.prot", "80")]);
+        let reading = read(ProviderName::Docker, &service, &closed, &mut Trace::off());
+        assert!(reading.fragment.frontends.is_empty());
+        let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+        assert_eq!(problem.message, "traefik.enabel is not a label we know.");
+        assert_eq!(problem.hint.as_deref(), Some("Did you mean traefik.enable?"));
+    }
+
+    #[test]
     fn names_become_hosts() {
         check(&[], WEB, "");
         check_service(

@@ -166,6 +166,9 @@ impl<'a> Reader<'a> {
                     "There is no label; without one a service is {word} here (exposedByDefault)."
                 )
             });
+            if !fallback {
+                self.report_slips_of(key);
+            }
             return by_default;
         };
         let enabled = match value {
@@ -300,6 +303,19 @@ impl<'a> Reader<'a> {
             format!("Its tags ({said}) do not fit the constraint {failed}: it is not routed here.");
         self.step(Outcome::Stop, "traefik.tags", || why);
         false
+    }
+
+    /// Reports the labels that were probably meant to be this one: of a service that is not routed, nothing else is told.
+    fn report_slips_of(&mut self, meant: &'static str) {
+        let is_slip =
+            |key: &&String| matches!(known(key), Known::Unknown(Some(near)) if near == meant);
+        for key in self.service.labels.keys().filter(is_slip) {
+            let origin = self.origin.label(key.as_str());
+            let what = format!("{key} is not a label we know.");
+            let problem = hinted(Problem::warning(&origin, what), Some(meant));
+            self.step(Outcome::Note, key, || problem_text(&problem));
+            self.problem(problem);
+        }
     }
 
     /// Reports the labels that nobody knows, that cannot be read, or that are known and not acted on yet.

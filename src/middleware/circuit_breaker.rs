@@ -1,6 +1,6 @@
 //! Leaves the servers of a backend alone for a while when they are ill.
 //!
-//! As in Traefik 1.7 (vulcand/oxy, cbreaker/cbreaker.go): while an expression about the last ten seconds holds not,
+//! As in Traefik 1.7 (vulcand/oxy, cbreaker/cbreaker.go): while an expression about the last ten seconds does not hold,
 //! everything passes. Once it holds, nothing does for ten seconds; and in the ten seconds after that a share that grows
 //! from nothing to all. Should it hold again meanwhile, that begins anew.
 //!

@@ -36,6 +36,10 @@ services:
     labels:
       - traefik.prot=80
       - "traefik.frontend.redirect.regex=(?=x)"
+  users:
+    labels:
+      - traefik.frontend.auth.basic.users=ann:$$apr1$$SZ$$G6
+      - traefik.frontend.auth.basic.users=bob:$apr1$SZ$G6
   good:
     labels: ["traefik.frontend.rule=Host:good.local"]
 "#;
@@ -59,6 +63,7 @@ fn files_are_looked_at_by_themselves() {
         "warning: docker-compose.yml:11:9: traefik.prot is not a label we know. Did you mean traefik.port?",
         "error: docker-compose.yml:12:9: traefik.frontend.redirect.regex",
         "look-around",
+        "warning: docker-compose.yml:16:9: traefik.frontend.auth.basic.users: Compose puts the variable apr1 in the place",
         "error: rules.toml:5:12: frontends.f.priority \"x\" is not a whole number",
         "warning: traefik.toml:1:11: logLevl is not a key we know",
         "error: traefik.toml:3:15: ",
@@ -67,7 +72,7 @@ fn files_are_looked_at_by_themselves() {
     ] {
         assert!(said.contains(line), "{line} is not in\n{said}");
     }
-    assert!(!said.contains("good"), "{said}");
+    assert!(!said.contains("good") && !said.contains("doubled"), "{said}");
     assert_eq!(output.status.code(), Some(1));
     write("rules.toml", &RULES.replace("priority = \"x\"\n", ""));
     assert_eq!(check(folder.path(), &["rules.toml"]).status.code(), Some(0));

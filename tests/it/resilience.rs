@@ -239,7 +239,8 @@ async fn a_page_that_is_empty_or_stands_for_no_body_breaks_no_connection() {
     let asks = ["/500", "/304", "/204", "/fine"]
         .map(|path| format!("GET {path} HTTP/1.1\r\nHost: web.local\r\n\r\n"));
     let text = exchange(serving.addr, asks.concat().as_bytes()).await;
-    let statuses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
+    let statuses: Vec<&str> =
+        text.split("HTTP/1.1 ").skip(1).filter_map(|part| part.get(..3)).collect();
     assert_eq!(statuses, ["500", "304", "204", "201"], "{text}");
     assert!(text.contains("\r\n\r\nInternal Server Error\nHTTP/1.1 304 "), "{text}");
 }

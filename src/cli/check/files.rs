@@ -1,19 +1,16 @@
-//! Files that are checked by themselves: rules, settings, and the labels of Compose files.
+//! Files that are checked by themselves: rules and settings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::compose;
 use super::finding::{File, Finding};
 use crate::cli::args;
 use crate::config::Config;
-use crate::dialects;
-use crate::document::{Language, Node, Place, Table, Value};
-use crate::model::{
-    Address, Document, Instance, Kind, Labels, Problem, ProviderName, Service, Severity, Snapshot,
-    State, Trace,
-};
+use crate::document::{Language, Node, Place, Table};
+use crate::model::{Document, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
 use crate::settings::{Defaults, FileSettings, traefik};
 
@@ -73,7 +70,7 @@ pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Checked>
         let project = path.canonicalize().ok();
         let project = project.as_deref().and_then(Path::parent).and_then(Path::file_name);
         let project = project.map_or_else(|| "project".into(), |name| name.to_string_lossy());
-        let findings = compose(&name, &project, services, defaults);
+        let findings = compose::check(&name, &project, services, defaults);
         return Ok(Checked { findings, ..Checked::default() });
     }
     let is_rules = tree.get("frontends").is_some() || tree.get("backends").is_some();
@@ -137,78 +134,4 @@ pub(super) fn together(checked: Vec<Checked>) -> Vec<Finding> {
 fn finding(severity: Severity, file: File, message: String) -> Finding {
     let who = file.name.clone();
     Finding { severity, file: Some(file), who, label: None, message, hint: None }
-}
-
-/// The labels of a Compose file, each service as if its container ran.
-fn compose(name: &str, project: &str, services: &Table, defaults: &Defaults) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for entry in services.entries() {
-        let Some(table) = entry.node.as_table() else { continue };
-        let deploy = table.get("deploy").and_then(Node::as_table);
-        let nodes = [table.get("labels"), deploy.and_then(|deploy| deploy.get("labels"))];
-        let labels: Vec<(String, String, Place)> =
-            nodes.into_iter().flatten().flat_map(labels).collect();
-        let service = Service {
-            id: entry.key.as_str().into(),
-            name: entry.key.clone(),
-            stack: Some(project.to_owned()),
-            labels: labels.iter().map(|(k, v, _)| (k.clone(), v.clone())).collect::<Labels>(),
-            instances: vec![Instance {
-                id: entry.key.as_str().into(),
-                name: entry.key.clone(),
-                addresses: vec![Address {
-                    network: None,
-                    ip: [127, 0, 0, 1].into(),
-                    shared: true,
-                    published: None,
-                }],
-                // What the image exposes is not known here.
-                exposed_ports: vec![80],
-                state: State::Running,
-                health: None,
-            }],
-            kind: Kind::Containers,
-            state: None,
-            health_checked: false,
-            health_block: None,
-            age_order: None,
-        };
-        let off = &mut Trace::off();
-        let problems = dialects::read(ProviderName::Docker, &service, defaults, off).problems;
-        let at = |problem: &Problem| {
-            let label = problem.origin.label.as_deref();
-            let line = labels.iter().find(|(key, ..)| Some(key.as_str()) == label);
-            let Place { line, column } = line.map_or(entry.node.place, |(_, _, place)| *place);
-            Finding {
-                file: Some(File { name: name.to_owned(), line, column }),
-                who: entry.key.clone(),
-                ..Finding::of(problem)
-            }
-        };
-        // Which network it is in is not known here either.
-        let is_known =
-            |problem: &&Problem| problem.origin.label.as_deref() != Some("traefik.docker.network");
-        findings.extend(problems.iter().filter(is_known).map(at));
-    }
-    findings
-}
-
-/// Labels as a table or as a list of `key=value`.
-fn labels(node: &Node) -> Vec<(String, String, Place)> {
-    match &node.value {
-        Value::Table(table) => {
-            let label = |entry: &crate::document::Entry| {
-                Some((entry.key.clone(), entry.node.as_text()?.to_owned(), entry.node.place))
-            };
-            table.entries().filter_map(label).collect()
-        }
-        Value::List(list) => {
-            let label = |node: &Node| {
-                let (key, value) = node.as_text()?.split_once('=')?;
-                Some((key.to_owned(), value.to_owned(), node.place))
-            };
-            list.iter().filter_map(label).collect()
-        }
-        Value::Scalar(_) => Vec::new(),
-    }
 }

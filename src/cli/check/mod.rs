@@ -1,6 +1,7 @@
 //! `herder check`: what is wrong, before it matters.
 
 mod against;
+mod compose;
 mod files;
 mod finding;
 
