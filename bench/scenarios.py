@@ -341,6 +341,9 @@ def middlewares(peers: list[Peer], settings: Settings) -> Result:
                         say(f"{name}: {seen.errors} errors")
         for name, values in rounds.items():
             result[name]["µs/request"] = values
+    return result
+
+
 def health_10000(peers: list[Peer], settings: Settings) -> Result:
     """Processor time and memory of 10,000 servers that are checked every 10 s, beside the same without checks."""
     result: Result = {}
