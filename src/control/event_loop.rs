@@ -58,7 +58,6 @@ pub struct Control {
     sources: BTreeMap<ProviderName, Source>,
     revision: u64,
     planner: Planner,
-    files: secrets::Watch,
 }
 
 impl Control {
@@ -74,7 +73,7 @@ impl Control {
         let sources = providers.into_iter().map(source).collect();
         let names = state.settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
         let planner = Planner::new(names.collect());
-        Self { state, sources, revision: 0, planner, files: secrets::Watch::default() }
+        Self { state, sources, revision: 0, planner }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -161,7 +160,7 @@ impl Control {
         let inputs: Vec<Input<'_>> = inputs.collect();
         let (config, mut problems) = self.planner.plan(&inputs, &before.table.config);
         // Held until the table holds them.
-        let _files = secrets::prepare(&config, &self.state.live, &mut self.files);
+        let _files = secrets::prepare(&config, &self.state.live);
         problems.extend(secrets::problems(&config, &self.state.live));
         problems.sort();
         problems.dedup();

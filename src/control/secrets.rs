@@ -94,7 +94,8 @@ fn read(path: &str) -> FileText {
 
 /// Reads the files that a config names before it is in force, so that nobody stands before a closed door meanwhile. The
 /// files are to be held until a table holds them.
-pub(super) fn prepare(config: &Config, live: &Live, watch: &mut Watch) -> Vec<Arc<TextFile>> {
+pub(super) fn prepare(config: &Config, live: &Live) -> Vec<Arc<TextFile>> {
+    let mut watch = Watch::default();
     let paths: BTreeSet<&str> = auths(config).flat_map(|(_, auth)| files_of(auth)).collect();
     let files: Vec<_> = paths.into_iter().map(|path| live.file(path)).collect();
     files.iter().filter(|file| file.text().is_err()).for_each(|file| {

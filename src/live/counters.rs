@@ -190,8 +190,6 @@ pub struct BackendLive {
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     window: Mutex<Window>,
-    spent: AtomicU64,
-    refused: AtomicU64,
 }
 
 /// A while in which retries are counted.
@@ -223,8 +221,6 @@ impl RetryBudget {
         let served = requests.saturating_sub(window.requests);
         let may = window.retries < RETRIES_FREE + served / RETRY_ONE_IN;
         window.retries += u64::from(may);
-        drop(window);
-        if may { &self.spent } else { &self.refused }.fetch_add(1, Relaxed);
         may
     }
 
@@ -232,16 +228,6 @@ impl RetryBudget {
     pub fn refund(&self, retries: u64) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.retries = window.retries.saturating_sub(retries);
-    }
-
-    /// Requests that were sent again, since the backend appeared.
-    pub fn spent(&self) -> u64 {
-        self.spent.load(Relaxed)
-    }
-
-    /// Requests that were not, because too many were already.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
     }
 }
 
@@ -405,7 +391,6 @@ pub struct Totals {
     /// What each worker sees of each entry point.
     entries: Mutex<BTreeMap<String, Vec<Arc<EntryLive>>>>,
     open_connections: AtomicI64,
-    refused_connections: AtomicU64,
 }
 
 /// An entry point's requests, of all workers.
@@ -481,19 +466,9 @@ impl Totals {
         self.open_connections.fetch_sub(1, Relaxed);
     }
 
-    /// A client was turned away because the limit on connections was reached.
-    pub fn connection_refused(&self) {
-        self.refused_connections.fetch_add(1, Relaxed);
-    }
-
     /// Client connections open now.
     pub fn open_connections(&self) -> u64 {
         u64::try_from(self.open_connections.load(Relaxed)).unwrap_or(0)
-    }
-
-    /// Clients turned away since the start.
-    pub fn refused_connections(&self) -> u64 {
-        self.refused_connections.load(Relaxed)
     }
 }
 
@@ -564,7 +539,6 @@ mod tests {
         assert_eq!(allowed(0, 1, 200), 100);
         assert_eq!(allowed(1_000, 9_999, 500), 200);
         assert_eq!(allowed(1_000, 10_001, 200), 100);
-        assert_eq!((budget.spent(), budget.refused()), (400, 500));
         budget.refund(30);
         assert_eq!(allowed(1_000, 10_002, 200), 30);
     }

@@ -155,6 +155,7 @@ impl Cell {
 pub struct Traffic {
     /// A hash table that only grows: who is not in its place is in one of the next.
     cells: Box<[OnceLock<Box<Cell>>]>,
+    /// Of each kind those that came, save those that ended without a cell of their own.
     begun: [AtomicU64; Verb::ALL.len() * Protocol::ALL.len()],
 }
 
@@ -199,7 +200,12 @@ impl Traffic {
     pub fn answered(&self, code: u16, kind: Kind, took: Took) {
         // A status beyond those of RFC 9110 counts with the server's errors, as everywhere.
         let code = if (100..600).contains(&code) { code } else { 599 };
-        let cell = self.cell(Key { code, kind });
+        let key = Key { code, kind };
+        let cell = self.cell(key);
+        if cell.key != key {
+            // Among those counted together nobody knows any more which kind has ended.
+            self.begun[kind.place()].fetch_sub(1, Relaxed);
+        }
         cell.buckets[took.bucket.min(BUCKETS_MAX)].fetch_add(1, Relaxed);
         cell.sum_us.fetch_add(took.us, Relaxed);
     }
@@ -227,7 +233,7 @@ impl Traffic {
         }
     }
 
-    /// Adds how many requests came, for each kind of which any did.
+    /// Adds how many requests came that are under way or told, for each kind of which there are any.
     pub fn add_begun_to(&self, begun: &mut BTreeMap<Kind, u64>) {
         for kind in Kind::all() {
             let count = self.begun[kind.place()].load(Relaxed);
@@ -244,7 +250,8 @@ const PROBES_MAX: usize = 32;
 /// Requests under way by kind: those that came, less those that were answered.
 pub fn open(begun: &BTreeMap<Kind, u64>, told: &BTreeMap<Key, Told>) -> BTreeMap<Kind, u64> {
     let mut open = begun.clone();
-    for (key, told) in told {
+    // Those told together are not among the begun ones any more.
+    for (key, told) in told.iter().filter(|(key, _)| key.code != 0) {
         if let Some(open) = open.get_mut(&key.kind) {
             *open = open.saturating_sub(told.total());
         }
@@ -280,9 +287,12 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted_together() {
         let (traffic, took) = (Traffic::new(8), Took::new(5, &Buckets::default()));
+        (0..103).for_each(|_| traffic.begun(GET));
         (200..300).for_each(|code| traffic.answered(code, GET, took));
-        let mut told = BTreeMap::new();
+        let (mut told, mut begun) = (BTreeMap::new(), BTreeMap::new());
         traffic.add_to(&mut told);
+        traffic.add_begun_to(&mut begun);
+        assert_eq!(open(&begun, &told), BTreeMap::from([(GET, 3)]));
         assert_eq!(told.len(), 9);
         assert_eq!(told.values().map(Told::total).sum::<u64>(), 100);
         assert_eq!(told[&Key { code: 0, kind: Kind::default() }].total(), 92);

@@ -47,7 +47,7 @@ impl Handler for AllowList {
         let ip = ip.map(|ip| ip.to_canonical());
         match ip.is_some_and(|ip| self.networks.iter().any(|network| network.contains(&ip))) {
             true => Flow::Continue,
-            false => Flow::Answer(Answer::new(403)),
+            false => Flow::Answer(Answer::new(403).because("the address is in no allow list")),
         }
     }
 

@@ -116,7 +116,8 @@ impl Handler for CircuitBreaker {
             }
             Verdict::Refuse { retry_ms } => {
                 let seconds = retry_ms.div_ceil(1_000).max(1);
-                Flow::Answer(Answer::new(503).line("Retry-After", seconds.to_string()))
+                let answer = Answer::new(503).line("Retry-After", seconds.to_string());
+                Flow::Answer(answer.because("the circuit breaker is open"))
             }
         }
     }

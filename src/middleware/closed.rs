@@ -12,7 +12,7 @@ pub struct Closed {
 
 impl Handler for Closed {
     fn on_request(&self, _: &mut Exchange<'_>) -> Flow {
-        Flow::Answer(Answer::new(503))
+        Flow::Answer(Answer::new(503).because(self.describe()))
     }
 
     fn describe(&self) -> String {

@@ -63,7 +63,9 @@ impl Handler for InFlight {
             }
             None => {
                 self.counts.refused.add(exchange.sender.now_ms, 0);
-                let mut answer = Answer::new(429).line("Content-Type", "text/plain; charset=utf-8");
+                let mut answer = Answer::new(429)
+                    .because("too many requests of its kind are under way")
+                    .line("Content-Type", "text/plain; charset=utf-8");
                 answer.body =
                     Some(format!("max connections reached: {}\n", self.amount).into_bytes());
                 Flow::Answer(answer)

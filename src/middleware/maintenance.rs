@@ -42,6 +42,7 @@ impl Handler for Maintenance {
             return Flow::Continue;
         }
         let mut answer = Answer::new(503)
+            .because("it is in maintenance")
             .line("Content-Type", "text/html; charset=utf-8")
             .line("Cache-Control", "no-store")
             .line("Retry-After", self.retry_after_s.to_string());

@@ -41,6 +41,7 @@ pub use strip_prefix::StripPrefix;
 pub use trailing_slash::TrailingSlash;
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,12 +99,21 @@ pub struct Answer {
     pub lines: Vec<(LineName, String)>,
     /// Its body, where it is not the plain words of the status; a `Content-Type` is then among the lines.
     pub body: Option<Vec<u8>>,
+    /// Why, for whoever looks at the page or the logs: `the circuit breaker is open`. Never for the client.
+    pub reason: Cow<'static, str>,
 }
 
 impl Answer {
     /// An answer in the plain words of its status.
     pub fn new(status: u16) -> Box<Self> {
-        Box::new(Self { status, lines: Vec::new(), body: None })
+        Box::new(Self { status, lines: Vec::new(), body: None, reason: Cow::Borrowed("") })
+    }
+
+    /// The same with its reason.
+    #[must_use]
+    pub fn because(mut self: Box<Self>, reason: impl Into<Cow<'static, str>>) -> Box<Self> {
+        self.reason = reason.into();
+        self
     }
 
     /// The same with one line more.

@@ -111,6 +111,7 @@ impl Handler for RateLimit {
         self.buckets.refused.add(now_ms, 0);
         let wait = go_duration(wait_ns);
         let mut answer = Answer::new(429)
+            .because("the rate limit is reached")
             .line("Content-Type", "text/plain; charset=utf-8")
             .line("Retry-After", wait_ns.div_ceil(1_000_000_000).max(1).to_string())
             .line("X-Retry-In", wait.clone());

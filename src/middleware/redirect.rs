@@ -165,7 +165,10 @@ impl Handler for Redirect {
         let location = match self.location(exchange) {
             Ok(None) => return Flow::Continue,
             Ok(Some(location)) => location,
-            Err(status) => return Flow::Answer(Answer::new(status)),
+            Err(status) => {
+                let why = "the redirect leads to no URL that can be sent";
+                return Flow::Answer(Answer::new(status).because(why));
+            }
         };
         let status = match (exchange.method, self.is_permanent) {
             ("GET", false) => 302,

@@ -84,7 +84,9 @@ impl Handler for ReplacePathRegex {
         match self.replaced(exchange.plain_path()) {
             Some(Ok(path)) => replace(exchange, &path),
             Some(Err(TooLong)) => {
-                return Flow::Answer(Answer::new(414));
+                return Flow::Answer(
+                    Answer::new(414).because("the path that replaces it is too long"),
+                );
             }
             None => {}
         }

@@ -107,6 +107,7 @@ impl Handler for Secure {
         if !self.is_allowed(host) {
             // As 1.7 answers it.
             let answer = Answer::new(500)
+                .because("the host is none of allowedHosts")
                 .line("Content-Type", "text/plain; charset=utf-8")
                 .line("X-Content-Type-Options", "nosniff");
             return Flow::Answer(Box::new(Answer {
@@ -117,7 +118,11 @@ impl Handler for Secure {
         let is_https = self.is_https(exchange);
         match self.wanted_host(host, is_https) {
             // A client of HTTP/1.0 that names no host cannot be sent anywhere.
-            Some("") => return Flow::Answer(Answer::new(400)),
+            Some("") => {
+                return Flow::Answer(
+                    Answer::new(400).because("it names no host to send it to over https"),
+                );
+            }
             Some(host) => {
                 let location = format!("https://{host}{}", path_and_query(exchange));
                 let status = if self.ssl_temporary_redirect { 307 } else { 301 };

@@ -13,6 +13,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
+use url::Url;
 
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
@@ -116,7 +117,10 @@ impl Asker {
             let is_news = self.complained.get().is_none_or(|at| now - at >= COMPLAINT_PAUSE);
             if is_news {
                 self.complained.set(Some(now));
-                warn!(why, "a server that decides about requests did not answer");
+                // Without what is secret in it.
+                let server = Url::parse(&ask.url).map(|url| url.origin().ascii_serialization());
+                let server = server.unwrap_or_default();
+                warn!(server, why, "a server that decides about requests did not answer");
             }
         }
         Reply::Asked(said)

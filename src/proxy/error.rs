@@ -47,7 +47,7 @@ pub(super) enum Error {
     #[error("the server answered {0}, after which the request is sent again")]
     Again(u16),
     /// Nobody's: its frontend has an answer of its own.
-    #[error("answered by its frontend with {}", .0.status)]
+    #[error("{}", by_frontend(.0))]
     AnsweredHere(Box<Answer>),
     /// Nobody's: no frontend takes it.
     #[error("no frontend takes it")]
@@ -71,6 +71,13 @@ impl Error {
     pub(super) fn is_servers(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::SlowServer(_) | Self::BadAnswer(_))
     }
+}
+
+/// `answered by its frontend with 503: the circuit breaker is open`.
+fn by_frontend(answer: &Answer) -> String {
+    let Answer { status, reason, .. } = answer;
+    let colon = if reason.is_empty() { "" } else { ": " };
+    format!("answered by its frontend with {status}{colon}{reason}")
 }
 
 /// Whether it is this machine that has nothing left, so that no server is to blame.

@@ -453,6 +453,9 @@ async fn in_maintenance_nobody_comes_in_but_those_who_work() {
     assert!(answer.contains("<h1>Maintenance</h1>"), "{answer}");
     assert_eq!(origin.text(), "");
     assert_eq!(acts(&serving), ["in maintenance: answers 503"]);
+    let failures = serving.state.live.failures.last(10);
+    let why: Vec<&str> = failures.iter().map(|failure| &*failure.why).collect();
+    assert_eq!(why, ["answered by its frontend with 503: it is in maintenance"]);
     for (except, expected) in
         [("127.0.0.1", 200), ("10.0.0.0/8,127.0.0.0/8", 200), ("10.0.0.0/8", 503)]
     {

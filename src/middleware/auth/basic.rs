@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::seen::Seal;
 use super::users::UserBook;
-use super::{Key, PasswordUsers, REALM, TextFile, Told, Verified, closed, credentials};
+use super::{Key, NO_USERS, PasswordUsers, REALM, TextFile, Told, Verified, closed, credentials};
 use crate::middleware::{Answer, Flow, Handler, Reply};
 use crate::model::Exchange;
 
@@ -45,9 +45,9 @@ impl BasicAuth {
 
 impl Handler for BasicAuth {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let Some(users) = self.users.users() else { return closed() };
+        let Some(users) = self.users.users() else { return closed(NO_USERS) };
         let Some((user, password)) = user_and_password(exchange) else { return refused() };
-        let Some((hash, is_own)) = users.hash_of(&user) else { return closed() };
+        let Some((hash, is_own)) = users.hash_of(&user) else { return closed(NO_USERS) };
         if hash.cost() == 0 {
             return match hash.is_of(&password) && is_own {
                 true => self.told.admit(exchange, user),
@@ -78,7 +78,7 @@ impl Handler for BasicAuth {
         match (reply, user_and_password(exchange)) {
             (Reply::Worked(true), Some((user, _))) => self.told.admit(exchange, user),
             (Reply::Worked(_), _) => refused(),
-            (Reply::TooBusy | Reply::Asked(_), _) => closed(),
+            (Reply::TooBusy | Reply::Asked(_), _) => closed("too many passwords are being checked"),
         }
     }
 
@@ -93,7 +93,8 @@ impl Handler for BasicAuth {
 
 fn refused() -> Flow {
     let challenge = format!("Basic realm=\"{REALM}\"");
-    Flow::Answer(Answer::new(401).line("WWW-Authenticate", challenge))
+    let answer = Answer::new(401).line("WWW-Authenticate", challenge);
+    Flow::Answer(answer.because("no user, or not the password"))
 }
 
 /// What the client says of itself. A name is one of a line, and so without control characters.

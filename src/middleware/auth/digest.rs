@@ -12,7 +12,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::users::{Algorithm, UserBook};
-use super::{DigestUsers, Key, REALM, TextFile, Told, closed, credentials};
+use super::{DigestUsers, Key, NO_USERS, REALM, TextFile, Told, closed, credentials};
 use crate::middleware::{Answer, Flow, Handler};
 use crate::model::Exchange;
 
@@ -64,7 +64,7 @@ impl DigestAuth {
     fn refused(&self, exchange: &Exchange<'_>, users: &DigestUsers, is_stale: bool) -> Flow {
         let nonce = self.nonce(exchange);
         let stale = if is_stale { ", stale=true" } else { "" };
-        let mut answer = Answer::new(401);
+        let mut answer = Answer::new(401).because("no user, or not the password");
         // What we like best comes first (RFC 7616, section 3.7).
         for (algorithm, name) in [(Algorithm::Sha256, "SHA-256"), (Algorithm::Md5, "MD5")] {
             if users.has(algorithm) {
@@ -80,7 +80,7 @@ impl DigestAuth {
 
 impl Handler for DigestAuth {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let Some(users) = self.users.users() else { return closed() };
+        let Some(users) = self.users.users() else { return closed(NO_USERS) };
         let proof = credentials(exchange, "Digest").and_then(Proof::read);
         let Some(proof) = proof.filter(|proof| proof.is_about(exchange)) else {
             return self.refused(exchange, &users, false);

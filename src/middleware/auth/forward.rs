@@ -4,6 +4,7 @@
 //! that the servers are to get; whatever else it says is the client's answer. Where it says nothing, nobody passes: 500, as in
 //! Traefik 1.7.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -244,9 +245,9 @@ impl ForwardAuth {
     /// What the other server said, for the client.
     fn pass_on(&self, asked: Asked) -> Flow {
         if asked.status < 300 {
-            return Flow::Answer(Answer::new(500));
+            return failed(format!("it answered {}", asked.status));
         }
-        let mut answer = Answer::new(asked.status);
+        let mut answer = Answer::new(asked.status).because("forward auth said so");
         let named: Vec<String> = asked
             .lines
             .iter()
@@ -258,7 +259,7 @@ impl ForwardAuth {
             if name == "location" {
                 // As Traefik 1.7: seen from the other server, for the client's own view is another one.
                 let Ok(location) = self.url.join(value) else {
-                    return Flow::Answer(Answer::new(500));
+                    return failed("its Location cannot be read");
                 };
                 answer = answer.line("Location", String::from(location));
             } else if !NOT_PASSED.contains(&name.as_str()) && !named.contains(name) {
@@ -270,9 +271,16 @@ impl ForwardAuth {
     }
 }
 
+/// The other server decided nothing.
+fn failed(why: impl Display) -> Flow {
+    Flow::Answer(Answer::new(500).because(format!("forward auth failed: {why}")))
+}
+
 impl Handler for ForwardAuth {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        let Some(tls) = self.tls_now() else { return closed() };
+        let Some(tls) = self.tls_now() else {
+            return closed("the TLS files of forward auth cannot be read");
+        };
         Flow::Ask(Box::new(Ask {
             url: Arc::clone(&self.address),
             lines: self.lines(exchange),
@@ -288,8 +296,9 @@ impl Handler for ForwardAuth {
                 self.admit(exchange, &asked)
             }
             Reply::Asked(Ok(asked)) => self.pass_on(asked),
-            Reply::Asked(Err(_)) | Reply::Worked(_) => Flow::Answer(Answer::new(500)),
-            Reply::TooBusy => closed(),
+            Reply::Asked(Err(why)) => failed(why),
+            Reply::Worked(_) => failed("it was not asked"),
+            Reply::TooBusy => closed("forward auth is asked too much at once"),
         }
     }
 

@@ -53,9 +53,13 @@ impl Told {
     }
 }
 
-/// Passwords cannot be checked now.
-fn closed() -> Flow {
-    Flow::Answer(Answer::new(503).line("Retry-After", RETRY_AFTER_SECONDS))
+/// Why nobody can be let in.
+const NO_USERS: &str = "its users cannot be read";
+
+/// Nobody can be let in now.
+fn closed(why: &'static str) -> Flow {
+    let answer = Answer::new(503).line("Retry-After", RETRY_AFTER_SECONDS);
+    Flow::Answer(answer.because(why))
 }
 
 /// Takes the client's lines of this name out, however they spell it: servers that speak CGI or WSGI take an underscore for
