@@ -356,7 +356,12 @@ impl<'a> Running<'a> {
         let live: HashMap<&ServerName, &ServerLive> =
             servers.map(|server| (&server.name, &*server.live)).collect();
         let row = |(name, server): (&ServerName, &crate::config::Server)| {
-            let (live, container) = (live.get(name), server.origin.service.to_string());
+            let live = live.get(name);
+            // In a file it has a name, which says more than its place.
+            let container = match id.provider {
+                ProviderName::File => name.to_string(),
+                ProviderName::Docker | ProviderName::Rancher => server.origin.service.to_string(),
+            };
             let whose = Whose::Server(id.clone(), Arc::clone(name));
             ServerRow {
                 pace: Pace::of(rates, &whose, &container),
