@@ -25,14 +25,18 @@ class Peer:
     """A proxy. `start` makes a running one for some number of hosts."""
 
     name = ""
-    # Extra arguments of the program for a run with one worker, for counting instructions.
+    # The program of this name runs it.
+    program = ""
+    # Whether callgrind can count its instructions.
     can_count = False
+    # Whether it tells hosts apart.
+    routes = True
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def version(self) -> str:
-        args = {"nginx": "-v", "haproxy": "-v", "traefik": "version", "caddy": "version"}.get(self.name, "--version")
+        args = {"nginx": "-v", "haproxy": "-v", "splice": "-v", "traefik": "version", "caddy": "version"}.get(self.name, "--version")
         done = subprocess.run([self.path, args], capture_output=True, text=True)
         return next((line for line in (done.stdout + done.stderr).splitlines() if any(c.isdigit() for c in line)), "?").strip()
 
@@ -130,6 +134,25 @@ class Haproxy(Peer):
                     sock.recv(4096)
 
         return RunningHaproxy(self, [self.path, "-db", "-f", f"{root}/haproxy.cfg"], port, folder, prefix)
+
+
+class Splice(Peer):
+    """The floor: HAProxy in TCP mode reads no request, and only moves bytes from one socket to the other."""
+
+    name = "splice"
+    program = "haproxy"
+    can_count = True
+    routes = False
+
+    def start(self, hosts: int, origin: int, workers: int = 2, prefix: list[str] | None = None) -> Running:
+        folder, port = tempfile.TemporaryDirectory(), free_port()
+        path = Path(folder.name) / "haproxy.cfg"
+        path.write_text(
+            f"global\n nbthread {workers}\n maxconn {connections_max()}\n"
+            "defaults\n mode tcp\n timeout client 300s\n timeout server 300s\n timeout connect 3s\n"
+            f"listen l\n bind 127.0.0.1:{port} backlog 4096\n server s 127.0.0.1:{origin}\n"
+        )
+        return Running(self, [self.path, "-db", "-f", str(path)], port, folder, prefix)
 
 
 class Traefik(Peer):
@@ -298,10 +321,10 @@ class Herder(Peer):
         return RunningHerder(self, argv, port, folder, prefix, {"RUST_LOG": "warn"})
 
 
-ALL: dict[str, type[Peer]] = {kind.name: kind for kind in (Herder, Nginx, Haproxy, Envoy, Traefik, Caddy)}
+ALL: dict[str, type[Peer]] = {kind.name: kind for kind in (Herder, Nginx, Haproxy, Splice, Envoy, Traefik, Caddy)}
 
 
 def find(name: str, herder: Path) -> Peer | None:
     """A peer that is here, or nothing."""
-    path = str(herder) if name == "herder" else which(name)
+    path = str(herder) if name == "herder" else which(ALL[name].program or name)
     return ALL[name](path) if path else None
