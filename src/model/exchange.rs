@@ -114,15 +114,13 @@ impl<'h> Exchange<'h> {
         }
     }
 
-    /// The request as the steps before left it.
-    #[must_use]
-    pub fn changed(mut self, changes: Option<Box<Changes>>) -> Self {
+    /// Goes on with the request as the steps before left it.
+    pub fn take_up(&mut self, changes: Option<Box<Changes>>) {
         self.changes = changes;
         let path = self.changes.as_mut().and_then(|changes| changes.path.take());
         if let Some(path) = path {
             self.replace_path(path);
         }
-        self
     }
 
     /// What the steps made of it.

@@ -1,5 +1,6 @@
 //! A client's connection: one request after another, until either side has enough.
 
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +12,8 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::answer::Then;
-use super::exchange::{After, exchange};
+use super::course::After;
+use super::exchange::exchange;
 use super::head::{From, Scan, Span};
 use super::own::Own;
 use super::record;
@@ -31,7 +33,7 @@ pub(in crate::proxy) struct Client {
     /// What was read and belongs to a request that has not ended. Without memory while the connection idles.
     pub(super) inbox: Vec<u8>,
     /// Written with the first request.
-    address: Option<Address>,
+    address: OnceCell<Address>,
     /// The entry point it came in by.
     pub(super) way_in: Rc<WayIn>,
     peer: SocketAddr,
@@ -58,11 +60,11 @@ enum Next {
 
 /// Serves one connection until it ends.
 ///
-/// The size of this future is what an idle connection takes: what is rare in it is boxed.
+/// The size of this future is what an idle connection takes: what it does not need while it idles is boxed.
 pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
     loop {
         let after = match client.next(worker).await {
-            Next::Head(span) => exchange(worker, client, span).await,
+            Next::Head(span) => Box::pin(exchange(worker, client, span)).await,
             Next::Bad(error) => {
                 let all = Span { start: 0, end: client.inbox.len() };
                 Tally::new(worker, all).refused(worker, client, &error);
@@ -88,7 +90,7 @@ impl Client {
         way_in: Rc<WayIn>,
         deadline: Deadline,
     ) -> Self {
-        Self { stream, deadline, inbox: Vec::new(), address: None, way_in, peer }
+        Self { stream, deadline, inbox: Vec::new(), address: OnceCell::new(), way_in, peer }
     }
 
     /// Waits for the next head.
@@ -155,13 +157,9 @@ impl Client {
         SocketAddr::new(plain_ip(self.peer.ip()), self.peer.port())
     }
 
-    /// The client's address, as servers are told it, and what was read.
-    pub(super) fn address_and_inbox(&mut self) -> (&Address, &[u8]) {
-        let peer = self.peer;
-        let address = self
-            .address
-            .get_or_insert_with(|| Address::new(plain_ip(peer.ip()), &self.way_in.forwarder));
-        (address, &self.inbox)
+    /// The client's address, as servers are told it.
+    pub(super) fn address(&self) -> &Address {
+        self.address.get_or_init(|| Address::new(self.peer().ip(), &self.way_in.forwarder))
     }
 
     /// Sends one of our own answers. What the client does not take in time is lost.

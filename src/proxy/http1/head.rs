@@ -126,11 +126,6 @@ impl Scan {
         Ok(None)
     }
 
-    /// Whether it has looked at anything.
-    pub(super) fn has_begun(self) -> bool {
-        self.seen > 0
-    }
-
     /// Whether nothing but what may be passed over has come.
     pub(super) fn is_blank(self, bytes: &[u8]) -> bool {
         bytes.len() <= self.start

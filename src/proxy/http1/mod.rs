@@ -6,9 +6,11 @@
 //! sides, reads into a buffer of its worker, and holds none of its own while it idles.
 
 mod answer;
+mod attempt;
 mod chunked;
 mod collect;
 mod connection;
+mod course;
 mod encode;
 mod exchange;
 mod fields;
@@ -21,7 +23,9 @@ pub mod judge;
 mod lines;
 mod luck;
 mod own;
+mod prepare;
 mod record;
+mod refuse;
 mod relay;
 mod request;
 mod tally;

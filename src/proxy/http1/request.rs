@@ -56,18 +56,26 @@ pub(super) struct Hop<'a> {
 /// A client's address, written once for all its requests.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
-    text: Box<str>,
-    /// What a server is told of a client that is not trusted to tell it itself.
+    /// What a server is told of a client that is not trusted to tell it itself: the address stands in its first line.
     lines: Box<str>,
+    text_end: u8,
     is_trusted: bool,
 }
 
+/// What stands before the address.
+const BEFORE_ADDRESS: &str = "X-Forwarded-For: ";
+
 impl Address {
     pub(super) fn new(ip: IpAddr, forwarder: &Forwarder) -> Self {
-        let text = ip.to_string().into_boxed_str();
-        let own = &forwarder.lines;
-        let lines = format!("X-Forwarded-For: {text}\r\nX-Real-Ip: {text}{own}").into();
-        Self { text, lines, is_trusted: forwarder.trusts(ip) }
+        let (text, own) = (ip.to_string(), &forwarder.lines);
+        let lines = format!("{BEFORE_ADDRESS}{text}\r\nX-Real-Ip: {text}{own}").into();
+        // An address takes 45 bytes at most.
+        let text_end = (BEFORE_ADDRESS.len() + text.len()) as u8;
+        Self { lines, text_end, is_trusted: forwarder.trusts(ip) }
+    }
+
+    fn text(&self) -> &str {
+        self.lines.get(BEFORE_ADDRESS.len()..self.text_end.into()).unwrap_or_default()
     }
 }
 
@@ -136,19 +144,17 @@ impl<'h, 's> Request<'h, 's> {
         Ok(Self { head, method, lines, passing, target, wants_trailers, upgrade, facts })
     }
 
-    /// The same request with a body of this length, which is there already.
-    #[must_use]
-    pub(super) fn collected(mut self, length: u64) -> Self {
+    /// Its body is there already, and has this length.
+    pub(super) fn have_collected(&mut self, length: u64) {
         if self.facts.length != Length::None {
             self.facts.length = Length::Known(length);
         }
-        self.without(&[Field::Expect])
+        self.leave_out_field(Field::Expect);
     }
 
-    /// A request for a page in the place of what came of this one: the same client asks, without a body and without
-    /// conditions.
-    #[must_use]
-    pub(super) fn for_page(mut self) -> Self {
+    /// Asks for a page in the place of what came of this request: the same client asks, without a body and without
+    /// conditions. `is_complete`: what comes next from the client is another request.
+    pub(super) fn ask_for_page(&mut self, is_complete: bool) {
         self.method = if self.facts.is_head { "HEAD" } else { "GET" };
         let of_body = |name: &str| {
             const CONDITIONS: [&str; 8] = [
@@ -169,19 +175,18 @@ impl<'h, 's> Request<'h, 's> {
             }
         }
         self.upgrade = None;
-        let facts = self.facts;
-        self.facts =
-            Facts { length: Length::None, is_idempotent: true, is_upgrade: false, ..facts };
-        self.without(&[Field::Expect])
+        let facts = &mut self.facts;
+        (facts.length, facts.is_idempotent, facts.is_upgrade) = (Length::None, true, false);
+        facts.is_kept_alive &= is_complete;
+        self.leave_out_field(Field::Expect);
     }
 
-    fn without(mut self, fields: &[Field]) -> Self {
+    fn leave_out_field(&mut self, field: Field) {
         for (index, line) in self.lines.iter().enumerate() {
-            if fields.contains(&classify(line.name.as_bytes())) {
+            if classify(line.name.as_bytes()) == field {
                 self.passing.remove(index);
             }
         }
-        self
     }
 
     /// How long its head is.
@@ -303,7 +308,7 @@ impl Request<'_, '_> {
 
     /// What a trusted client has not told itself.
     fn put_identity(&self, told: &Told, hop: &Hop<'_>, put: &mut impl FnMut(&[u8])) {
-        let ip = &hop.client.text;
+        let ip = hop.client.text();
         put(b"X-Forwarded-For: ");
         for line in self.lines {
             if classify(line.name.as_bytes()) == Field::ForwardedFor {

@@ -43,6 +43,11 @@ impl Tally {
         Self { began_us: now_us, asked_us: now_us, span, ..Self::default() }
     }
 
+    /// Where its head is in the inbox.
+    pub(super) fn span(&self) -> Span {
+        self.span
+    }
+
     pub(super) fn began_us(&self) -> u64 {
         self.began_us
     }

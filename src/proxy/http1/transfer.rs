@@ -29,7 +29,7 @@ use crate::telemetry::Record;
 const WATCH_AFTER_MS: u64 = 500;
 
 /// Interim answers (100, 103) that come before one answer.
-const INTERIM_MAX: usize = 32;
+const INTERIM_MAX: u32 = 32;
 
 /// One read for a client that has not taken the last piece at once.
 const SLOW_READ_BYTES: usize = 32 * 1024;
@@ -40,41 +40,41 @@ const STORE_READ_BYTES: usize = 64 * 1024;
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
-/// One exchange under way.
+/// One exchange under way. What few need is boxed: each connection that waits for an answer holds one of these.
 pub(super) struct Transfer<'x> {
     worker: &'x Worker,
     client: &'x mut Client,
-    facts: Facts,
+    facts: &'x Facts,
     /// The cookie that the answer sets.
-    cookie: Option<&'x str>,
+    pub(super) cookie: Option<Box<str>>,
     /// Who wants to see the answer.
-    followers: &'x mut [Box<dyn Follower>],
+    pub(super) followers: &'x mut [Box<dyn Follower>],
     /// What the frontend and the backend ask for besides.
-    special: Special<'x>,
+    pub(super) special: Option<Box<Special<'x>>>,
+    /// How long the head of the answer is waited for.
+    response_ms: u64,
+    /// How long a pause between two pieces of a body may be.
+    body_ms: u64,
     /// The answer, while it is kept until it has come whole.
-    hold: Option<Hold>,
+    hold: Option<Box<Hold>>,
     server: Upstream,
-    /// Whether other requests went over this connection before.
-    is_reused: bool,
     up: &'x mut Relay,
     to_server: &'x mut Vec<u8>,
     sent: usize,
-    /// Whether any byte of the request went out.
-    has_sent: bool,
-    /// Whether TLS holds nothing back of it.
-    is_flushed: bool,
     /// Why the server takes no more. It may have answered before.
     server_broke: Option<io::Error>,
     down: Option<Down>,
     /// An answer's head that has not come whole.
-    half_head: Vec<u8>,
-    scan: Scan,
-    interims: usize,
-    /// What the client has not taken yet.
-    to_client: Vec<u8>,
-    taken: usize,
-    /// How much is read from the server at once.
-    window: usize,
+    half_head: Option<Box<HalfHead>>,
+    interims: u32,
+    /// Whether other requests went over the server's connection before.
+    is_reused: bool,
+    /// Whether any byte of the request went out.
+    has_sent: bool,
+    /// Whether TLS holds nothing back of it.
+    is_flushed: bool,
+    /// Whether the client did not take the last piece at once.
+    is_slow: bool,
     /// Bytes came that belong to no answer, or the server ended the connection.
     is_spoilt: bool,
     /// The client's next request is waiting: no need to look whether it is still there.
@@ -82,6 +82,9 @@ pub(super) struct Transfer<'x> {
     /// Whether the client's leaving is looked for.
     watches: bool,
     switches: bool,
+    /// What the client has not taken yet.
+    to_client: Vec<u8>,
+    taken: usize,
     /// What is noted of it, where somebody wants to know.
     pub(super) record: Option<&'x mut Record>,
     /// Told when the answer begins, where somebody wants to know how long that took.
@@ -89,11 +92,8 @@ pub(super) struct Transfer<'x> {
 }
 
 /// What is special about an exchange; about most nothing is.
+#[derive(Default)]
 pub(super) struct Special<'x> {
-    /// How long the head of the answer is waited for.
-    pub(super) response_ms: u64,
-    /// How long a pause between two pieces of a body may be.
-    pub(super) body_ms: u64,
     /// Where the request's body is, if it was read whole before.
     pub(super) store: Option<&'x mut Store>,
     /// Pages that stand in for what the server answers.
@@ -104,6 +104,13 @@ pub(super) struct Special<'x> {
     pub(super) hold: Option<Kept>,
     /// After which answers the request is sent again.
     pub(super) retry: Option<Again<'x>>,
+}
+
+/// The beginning of a head.
+#[derive(Default)]
+struct HalfHead {
+    bytes: Vec<u8>,
+    scan: Scan,
 }
 
 /// After which answers a request is sent again.
@@ -140,18 +147,21 @@ struct Down {
 /// How an exchange ended.
 pub(super) enum End {
     /// The answer went out whole.
-    Answered {
-        status: u16,
-        then: Then,
-        /// The request came whole, too: the next bytes are another one.
-        is_complete: bool,
-        /// The server's connection may carry another request.
-        is_reusable: bool,
-        /// More has come from the client.
-        has_next: bool,
-    },
+    Answered(Whole),
     /// Both sides speak another protocol now.
     Switched,
+}
+
+/// An answer that went out whole.
+pub(super) struct Whole {
+    pub(super) status: u16,
+    pub(super) then: Then,
+    /// The request came whole, too: the next bytes are another one.
+    pub(super) is_complete: bool,
+    /// The server's connection may carry another request.
+    pub(super) is_reusable: bool,
+    /// More has come from the client.
+    pub(super) has_next: bool,
 }
 
 /// Why an exchange did not end well.
@@ -183,14 +193,12 @@ impl Hold {
 }
 
 impl<'x> Transfer<'x> {
-    #[allow(clippy::too_many_arguments)] // each is one fact of the exchange
+    /// `upstream` comes with whether other requests went over it before; the waits are the answer's and the body's.
     pub(super) fn new(
         worker: &'x Worker,
         client: &'x mut Client,
-        facts: Facts,
-        cookie: Option<&'x str>,
-        followers: &'x mut [Box<dyn Follower>],
-        special: Special<'x>,
+        facts: &'x Facts,
+        (response_ms, body_ms): (u64, u64),
         (server, is_reused): (Upstream, bool),
         up: &'x mut Relay,
         to_server: &'x mut Vec<u8>,
@@ -199,29 +207,30 @@ impl<'x> Transfer<'x> {
             worker,
             client,
             facts,
-            cookie,
-            followers,
-            special,
+            cookie: None,
+            followers: &mut [],
+            special: None,
+            response_ms,
+            body_ms,
             hold: None,
             server,
-            is_reused,
             up,
             to_server,
             sent: 0,
-            has_sent: false,
-            is_flushed: false,
             server_broke: None,
             down: None,
-            half_head: Vec::new(),
-            scan: Scan::default(),
+            half_head: None,
             interims: 0,
-            to_client: Vec::new(),
-            taken: 0,
-            window: READ_BYTES,
+            is_reused,
+            has_sent: false,
+            is_flushed: false,
+            is_slow: false,
             is_spoilt: false,
             has_next: false,
             watches: false,
             switches: false,
+            to_client: Vec::new(),
+            taken: 0,
             record: None,
             timer: None,
         };
@@ -245,6 +254,25 @@ impl<'x> Transfer<'x> {
     /// The status that the client was told, where it was told any.
     pub(super) fn status(&self) -> Option<u16> {
         self.down.as_ref().map(|down| down.status)
+    }
+
+    /// Whether the request is to be sent again where nothing of an answer came.
+    pub(super) fn wants_again_after_failure(&self) -> bool {
+        self.retry().is_some_and(|again| again.wants(None))
+    }
+
+    fn retry(&self) -> Option<Again<'x>> {
+        self.special.as_ref()?.retry
+    }
+
+    /// Where the request's body is, if it was read whole before.
+    fn store(&mut self) -> Option<&mut Store> {
+        self.special.as_mut()?.store.as_deref_mut()
+    }
+
+    /// The status that the client sees, whatever the server says.
+    fn shown(&self) -> Option<u16> {
+        self.special.as_ref()?.shown
     }
 
     /// Moves what can be moved.
@@ -286,8 +314,8 @@ impl<'x> Transfer<'x> {
     fn limit_ms(&self) -> u64 {
         let is_waiting = self.is_up_done();
         let limit_ms = match self.down.is_none() && is_waiting {
-            true => self.special.response_ms,
-            false => self.special.body_ms,
+            true => self.response_ms,
+            false => self.body_ms,
         };
         match is_waiting && !self.watches {
             true => limit_ms.min(WATCH_AFTER_MS),
@@ -366,7 +394,8 @@ impl<'x> Transfer<'x> {
     /// Takes the next piece of the request's body.
     fn poll_body_of_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut scratch = self.worker.buffers.read.borrow_mut();
-        if let Some(store) = self.special.store.as_deref_mut() {
+        if let Some(store) = self.special.as_mut().and_then(|special| special.store.as_deref_mut())
+        {
             return Poll::Ready(match store.read(&mut scratch[..STORE_READ_BYTES]) {
                 Ok(read) => {
                     self.up.pass(read);
@@ -448,7 +477,7 @@ impl<'x> Transfer<'x> {
                 // It reads slowly, or has begun to: it gets smaller pieces, and no large buffer waits with it.
                 self.worker.buffers.give_back(&mut self.to_client);
                 self.taken = 0;
-                self.window = SLOW_READ_BYTES;
+                self.is_slow = true;
             }
             if self.switches {
                 return Poll::Ready(Ok(End::Switched));
@@ -462,13 +491,13 @@ impl<'x> Transfer<'x> {
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
-                return Poll::Ready(Ok(End::Answered {
+                return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
                     is_reusable: down.is_reusable && is_complete && !self.is_spoilt,
                     has_next: self.has_next,
-                }));
+                })));
             }
             match self.poll_server(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -494,7 +523,8 @@ impl<'x> Transfer<'x> {
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let worker = self.worker;
         let mut scratch = worker.buffers.read.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch[..self.window]);
+        let window = if self.is_slow { SLOW_READ_BYTES } else { READ_BYTES };
+        let mut buffer = ReadBuf::new(&mut scratch[..window]);
         let read = match self.server.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(read) => read,
@@ -511,12 +541,8 @@ impl<'x> Transfer<'x> {
         write.clear();
         let result = if self.down.is_some() {
             self.body(cx, bytes, &mut write)
-        } else if self.half_head.is_empty() {
-            self.head(cx, bytes, &mut write)
         } else {
-            let mut all = std::mem::take(&mut self.half_head);
-            all.extend_from_slice(bytes);
-            self.head(cx, &all, &mut write)
+            self.head(cx, bytes, &mut write)
         };
         self.note_progress();
         Poll::Ready(result)
@@ -550,10 +576,10 @@ impl<'x> Transfer<'x> {
         if self.down.is_some() {
             return self.broke(Error::BadAnswer("the connection broke in its body"));
         }
-        if !self.half_head.is_empty() || self.interims > 0 {
+        if self.half_head.is_some() || self.interims > 0 {
             return Failure::Refused(Error::BadAnswer("it ended in its head"));
         }
-        if self.special.store.is_none() && !self.up.is_done() && self.has_sent {
+        if self.store().is_none() && !self.up.is_done() && self.has_sent {
             return Failure::Refused(Error::Interrupted);
         }
         // What broke first is the cause.
@@ -573,31 +599,52 @@ impl<'x> Transfer<'x> {
         bytes: &[u8],
         write: &mut Vec<u8>,
     ) -> Result<(), Failure> {
+        match self.half_head.take() {
+            None => self.heads(cx, bytes, write),
+            Some(mut half) => {
+                half.bytes.extend_from_slice(bytes);
+                // One that comes in many pieces is read when its end has come: each byte is looked at once.
+                if half.scan.advance(&half.bytes, From::Server).map_err(Failure::Refused)?.is_none()
+                {
+                    return self.wait_for_head(half, write);
+                }
+                self.heads(cx, &half.bytes, write)
+            }
+        }
+    }
+
+    /// The rest of a head is to come.
+    fn wait_for_head(&mut self, half: Box<HalfHead>, write: &[u8]) -> Result<(), Failure> {
+        if half.bytes.len() > self.worker.limits.head_bytes {
+            return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
+        }
+        self.half_head = Some(half);
+        self.to_client.extend_from_slice(write);
+        Ok(())
+    }
+
+    /// Reads a head, and what interim ones stand before it.
+    fn heads(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         let mut rest = bytes;
         loop {
-            // One that comes in many pieces is read when its end has come: each byte is looked at once.
-            let is_late = self.scan.has_begun()
-                && self.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_none();
             let mut slots = head::slots();
             let slots = &mut slots[..self.worker.limits.head_lines];
-            let head = match is_late {
-                true => None,
-                false => head::answer(rest, slots).map_err(Failure::Refused)?,
+            let head = head::answer(rest, slots).map_err(Failure::Refused)?;
+            let Some(head) = head else {
+                let mut half = Box::new(HalfHead { bytes: rest.to_vec(), scan: Scan::default() });
+                half.scan.advance(rest, From::Server).map_err(Failure::Refused)?;
+                return self.wait_for_head(half, write);
             };
-            let length = head.map_or(rest.len(), |head| head.bytes.len());
-            if length > self.worker.limits.head_bytes {
+            if head.bytes.len() > self.worker.limits.head_bytes {
                 return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
             }
-            let Some(head) = head else {
-                if !is_late {
-                    self.scan.advance(rest, From::Server).map_err(Failure::Refused)?;
-                }
-                self.half_head.extend_from_slice(rest);
-                self.to_client.extend_from_slice(write);
-                return Ok(());
-            };
             let after = &rest[head.bytes.len()..];
-            let answer = Answer::read(head, &self.facts).map_err(Failure::Refused)?;
+            let answer = Answer::read(head, self.facts).map_err(Failure::Refused)?;
             if !answer.is_interim() {
                 if let Some(error) = self.unwanted(answer.status) {
                     return Err(Failure::Refused(error));
@@ -605,7 +652,7 @@ impl<'x> Transfer<'x> {
                 if self.is_empty_page(&answer) {
                     return Err(Failure::Refused(Error::BadAnswer("the page is empty")));
                 }
-                let answer = answer.under(self.special.shown);
+                let answer = answer.under(self.shown());
                 self.begin_answer(&answer, write);
                 let begun = self.body(cx, after, write);
                 if let Err(Failure::Cut(error) | Failure::Refused(error)) = begun {
@@ -615,8 +662,7 @@ impl<'x> Transfer<'x> {
                 }
                 return begun;
             }
-            answer.write_interim(&self.facts, write).map_err(Failure::Refused)?;
-            self.scan = Scan::default();
+            answer.write_interim(self.facts, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
                 record::answered(&mut self.record, 101, true, &answer, None);
                 self.to_client.extend_from_slice(write);
@@ -638,17 +684,17 @@ impl<'x> Transfer<'x> {
 
     /// Why an answer of this status does not go to the client.
     fn unwanted(&self, status: u16) -> Option<Error> {
-        if self.special.retry.is_some_and(|again| again.wants(Some(status))) {
+        let Special { retry, shown, pages, .. } = &**self.special.as_ref()?;
+        if retry.is_some_and(|again| again.wants(Some(status))) {
             return Some(Error::Again(status));
         }
-        let has_page = self.special.shown.is_none()
-            && self.special.pages.iter().any(|page| page.is_for(status));
+        let has_page = shown.is_none() && pages.iter().any(|page| page.is_for(status));
         has_page.then_some(Error::Replaced(status))
     }
 
     /// Whether it is a page that has no body to show: its status would not fit the one that the client is told.
     fn is_empty_page(&self, answer: &Answer<'_, '_>) -> bool {
-        self.special.shown.is_some() && matches!(answer.status, 204 | 205 | 304)
+        self.shown().is_some() && matches!(answer.status, 204 | 205 | 304)
     }
 
     fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
@@ -660,14 +706,17 @@ impl<'x> Transfer<'x> {
         let edits = edits.as_ref();
         record::answered(&mut self.record, answer.status, true, answer, edits);
         let is_stopping = self.worker.is_draining() || !self.is_up_done();
-        let then = if is_stopping { Then::Close } else { answer.then(&self.facts, edits) };
+        let then = if is_stopping { Then::Close } else { answer.then(self.facts, edits) };
         let clock = &self.worker.clock;
-        let body = answer.write(&self.facts, then, self.cookie, edits, clock, write);
+        let body = answer.write(self.facts, then, self.cookie.as_deref(), edits, clock, write);
         let is_reusable = answer.is_reusable();
-        self.hold = self.special.hold.map(|kept| Hold {
-            store: Store::new(&self.worker.reserve, kept.memory_bytes),
-            bytes_max: kept.bytes_max.saturating_add(write.len() as u64),
-            is_whole: false,
+        let hold = self.special.as_ref().and_then(|special| special.hold);
+        self.hold = hold.map(|kept| {
+            Box::new(Hold {
+                store: Store::new(&self.worker.reserve, kept.memory_bytes),
+                bytes_max: kept.bytes_max.saturating_add(write.len() as u64),
+                is_whole: false,
+            })
         });
         self.down = Some(Down { body, status: answer.status, then, is_reusable });
     }
@@ -713,7 +762,7 @@ impl<'x> Transfer<'x> {
         };
         if sent == all {
             // It keeps up again.
-            self.window = READ_BYTES;
+            self.is_slow = false;
             return Ok(());
         }
         let of_write = sent.min(write.len());

@@ -1,0 +1,359 @@
+//! One try at one server.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::answer::Then;
+use super::course::{After, Course};
+use super::head::Version;
+use super::record;
+use super::relay::Relay;
+use super::request::Facts;
+use super::tally::{By, CLIENT_LEFT, Fault};
+use super::timer::Timer;
+use super::transfer::{Again, End, Failure, Special, Transfer, Whole};
+use super::tunnel;
+use crate::balance::sticky;
+use crate::config::Scheme;
+use crate::live::ServerLive;
+use crate::proxy::error::{Error, is_ours};
+use crate::proxy::upstream::{Place, Risk, Upstream};
+use crate::proxy::worker::{Worker, as_ms};
+use crate::table::{Route, RunningServer};
+
+/// A request on its way to one server.
+pub(super) struct Attempt<'t> {
+    pub(super) route: &'t Arc<Route>,
+    pub(super) server: &'t RunningServer,
+    pub(super) facts: Facts,
+    /// Whether the answer tells the client to come back to this server.
+    pub(super) sets_cookie: bool,
+    pub(super) body: Relay,
+    /// How much of the inbox is this request's.
+    pub(super) used: usize,
+    /// Whether all of the request had come before it was sent on.
+    pub(super) has_come: bool,
+    /// The method, where an expression decides what is sent again.
+    pub(super) method: Box<str>,
+}
+
+/// How a try ended that reached the client.
+pub(super) struct Ran {
+    pub(super) after: After,
+    /// The status that the client was told; none where it left before.
+    pub(super) status: Option<u16>,
+    /// Whether the server broke off.
+    pub(super) is_network_error: bool,
+    /// Whether the time it took is the server's: the client did not hold it up.
+    pub(super) is_timed: bool,
+}
+
+/// A server did not answer.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Whether another one may be asked.
+    pub(super) may_go_on: bool,
+    /// Whether this one got nothing of the request.
+    pub(super) is_unsent: bool,
+}
+
+/// Whether a request can be sent a second time.
+#[derive(Clone, Copy)]
+struct Repeats {
+    /// Its body was kept.
+    is_stored: bool,
+    /// As it is: it is idempotent and has no body on its way (RFC 9110, section 9.2.2).
+    may_resend: bool,
+    /// As it is, or from the start of what was kept.
+    may_repeat: bool,
+}
+
+impl Course<'_> {
+    /// Sends the request to one server, and its answer to the client.
+    pub(super) async fn run(&mut self, attempt: &mut Attempt<'_>) -> Result<Ran, Failed> {
+        let worker = self.worker;
+        let repeats = self.repeats(attempt);
+        let mut guard = Guard::begin(&attempt.server.live);
+        let timer = attempt.is_timed().then(|| Timer::start(guard.server, &worker.clock));
+        let mut may_be_pooled = true;
+        loop {
+            // What is in this block takes no room while the answer is waited for.
+            let upstream = {
+                let pooled = may_be_pooled.then(|| self.pooled(attempt, repeats)).flatten();
+                match pooled {
+                    Some(upstream) => (upstream, true),
+                    None => match Box::pin(self.dial(attempt)).await {
+                        Ok(upstream) => (upstream, false),
+                        Err(error) => {
+                            if error.is_servers() {
+                                guard.fail();
+                                guard.server.refused(worker.clock.now_ms());
+                            }
+                            return Err(Failed { error, may_go_on: true, is_unsent: true });
+                        }
+                    },
+                }
+            };
+            let mut transfer = self.transfer(attempt, repeats, upstream, timer.as_ref());
+            let end = poll_fn(|cx| transfer.poll(cx)).await;
+            transfer.note_moved();
+            match end {
+                Ok(End::Switched) => {
+                    let upstream = transfer.into_server();
+                    return Ok(Box::pin(self.tunnel(attempt, upstream)).await);
+                }
+                Ok(End::Answered(whole)) => {
+                    let upstream = transfer.into_server();
+                    return Ok(self.ended(attempt, &whole, upstream, &mut guard));
+                }
+                // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
+                Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
+                    if repeats.may_resend || (is_unsent && !repeats.is_stored) =>
+                {
+                    may_be_pooled = false;
+                }
+                Err(Failure::NoAnswer { error, is_unsent, .. }) => {
+                    guard.fail();
+                    let is_asked_for = transfer.wants_again_after_failure();
+                    let may_go_on = is_unsent || repeats.may_repeat || is_asked_for;
+                    return Err(Failed { error, may_go_on, is_unsent });
+                }
+                Err(Failure::Refused(error)) => {
+                    let is_bad = matches!(error, Error::Replaced(500..) | Error::Again(500..));
+                    if error.is_servers() || is_bad {
+                        guard.fail();
+                    }
+                    // Nothing of an answer has gone out.
+                    let may_go_on = match error {
+                        Error::Again(_) => true,
+                        // Asked again it would be as long.
+                        Error::Replaced(_) | Error::TooLong => false,
+                        _ => error.is_servers() && repeats.may_repeat,
+                    };
+                    return Err(Failed { error, may_go_on, is_unsent: false });
+                }
+                Err(Failure::Cut(error)) => {
+                    let status = transfer.status().unwrap_or(502);
+                    drop(transfer);
+                    if error.is_servers() {
+                        guard.fail();
+                    }
+                    return Ok(self.cut(attempt, status, &error));
+                }
+                Err(Failure::Gone) => {
+                    let status = transfer.status();
+                    drop(transfer);
+                    return Ok(self.gone(attempt, status));
+                }
+            }
+        }
+    }
+
+    /// Whether this try's request can be sent a second time.
+    fn repeats(&self, attempt: &Attempt<'_>) -> Repeats {
+        let is_stored = self.collected.is_some() && self.page.is_none();
+        let may_resend = attempt.facts.is_idempotent && attempt.body.is_done();
+        let may_repeat = may_resend || (attempt.facts.is_idempotent && is_stored);
+        Repeats { is_stored, may_resend, may_repeat }
+    }
+
+    /// A connection to the server that is open already.
+    fn pooled(&self, attempt: &Attempt<'_>, repeats: Repeats) -> Option<Upstream> {
+        let risk = if repeats.may_resend { Risk::Repeatable } else { Risk::Once };
+        let Worker { pool, clock, .. } = self.worker;
+        pool.take(&attempt.place(), risk, clock.now_ms())
+    }
+
+    /// What moves the bytes of one try.
+    fn transfer<'x>(
+        &'x mut self,
+        attempt: &'x mut Attempt<'_>,
+        repeats: Repeats,
+        upstream: (Upstream, bool),
+        timer: Option<&'x Timer<'x>>,
+    ) -> Transfer<'x> {
+        let Attempt { route, server, ref facts, .. } = *attempt;
+        let backend = &route.backend;
+        let cookie = backend.sticky().filter(|_| attempt.sets_cookie);
+        let cookie = cookie.map(|sticky| sticky::set_cookie(sticky, &server.cookie_value));
+        let handling = backend.handling().filter(|_| self.page.is_none());
+        let timeouts = handling.map(|handling| handling.timeouts).unwrap_or_default();
+        let buffering = handling.and_then(|handling| handling.buffering.as_ref());
+        let limits = &self.worker.limits;
+        let response_ms = timeouts.response.map_or(limits.response_ms, as_ms);
+        let body_ms = timeouts.body.map_or(limits.body_ms, as_ms);
+        let is_plain = buffering.is_none() && route.pages.is_empty() && self.page.is_none();
+        let special = if is_plain {
+            None
+        } else {
+            let retry = buffering.and_then(|buffering| buffering.retry.as_ref());
+            let retry = retry.filter(|_| repeats.is_stored || attempt.body.is_done());
+            let (attempts, method) = (self.sent, &*attempt.method);
+            let store = self.collected.as_mut().filter(|_| repeats.is_stored);
+            Some(Box::new(Special {
+                store: store.map(|collected| &mut collected.store),
+                pages: if self.page.is_none() { &route.pages } else { &[] },
+                shown: self.page.map(|page| page.status),
+                hold: buffering.and_then(|buffering| buffering.answers),
+                retry: retry.map(|expression| Again { expression, attempts, method }),
+            }))
+        };
+        let followers = self.changes.as_mut().map(|changes| &mut *changes.followers);
+        let mut transfer = Transfer::new(
+            self.worker,
+            self.client,
+            facts,
+            (response_ms, body_ms),
+            upstream,
+            &mut attempt.body,
+            &mut self.out,
+        );
+        transfer.cookie = cookie.map(Into::into);
+        transfer.followers = followers.unwrap_or_default();
+        transfer.special = special;
+        transfer.record = self.record.as_deref_mut();
+        transfer.timer = timer;
+        transfer
+    }
+
+    /// The answer went out whole.
+    fn ended(
+        &mut self,
+        attempt: &Attempt<'_>,
+        whole: &Whole,
+        upstream: Upstream,
+        guard: &mut Guard<'_>,
+    ) -> Ran {
+        let Whole { status, then, is_complete, is_reusable, has_next } = *whole;
+        if is_reusable {
+            let worker = self.worker;
+            worker.pool.keep(&attempt.place(), upstream, worker.clock.now_ms());
+        }
+        self.answered(attempt.by(), status);
+        if status >= 500 && self.page.is_none() {
+            guard.fail();
+            self.failed(Some(attempt.route), &attempt.fault(status, None));
+        }
+        let is_complete = is_complete && self.page.is_none_or(|page| page.is_complete);
+        let after = match (then, is_complete) {
+            (Then::KeepAlive, true) => After::Again,
+            (Then::Close, true) if !has_next => After::Close,
+            _ => After::Linger,
+        };
+        let (status, is_timed) = (Some(status), attempt.has_come);
+        Ran { after, status, is_network_error: false, is_timed }
+    }
+
+    /// Both sides speak another protocol now, until they have ended.
+    async fn tunnel(&mut self, attempt: &Attempt<'_>, mut upstream: Upstream) -> Ran {
+        self.answered(attempt.by(), 101);
+        let early = self.client.inbox.split_off(attempt.used);
+        let (stream, buffers) = (&mut self.client.stream, &self.worker.buffers);
+        // However it ends, it has ended: both sides are closed here.
+        let _ = tunnel::join(stream, &mut upstream, early, buffers).await;
+        let (after, status) = (After::Close, Some(101));
+        Ran { after, status, is_network_error: false, is_timed: false }
+    }
+
+    /// The answer broke off after its head had gone out.
+    #[cold]
+    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: &Error) -> Ran {
+        self.answered(attempt.by(), status);
+        self.failed(Some(attempt.route), &attempt.fault(status, Some(error)));
+        record::failed(&mut self.record, error);
+        let (route, server) = (attempt.route, attempt.server);
+        tracing::debug!(frontend = %route.id, server = %server.name, %error, "answer cut");
+        if attempt.facts.version == Version::Http10 {
+            // The end of the connection may be the end of the body: a reset says that it is not.
+            let _ = SockRef::from(&self.client.stream).set_linger(Some(Duration::ZERO));
+        }
+        let (after, is_network_error) = (After::Close, error.is_servers());
+        Ran { after, status: Some(status), is_network_error, is_timed: false }
+    }
+
+    /// The client left, with this status or before it had any.
+    #[cold]
+    fn gone(&mut self, attempt: &Attempt<'_>, status: Option<u16>) -> Ran {
+        self.answered(attempt.by(), status.unwrap_or(CLIENT_LEFT));
+        if status.is_none() {
+            self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
+        }
+        record::failed(&mut self.record, &"the client left");
+        Ran { after: After::Close, status: None, is_network_error: false, is_timed: false }
+    }
+
+    /// Connects to a server.
+    async fn dial(&self, attempt: &Attempt<'_>) -> Result<Upstream, Error> {
+        let (worker, deadline) = (self.worker, &self.client.deadline);
+        let handling = attempt.route.backend.handling().filter(|_| self.page.is_none());
+        let wait = handling.and_then(|handling| handling.timeouts.connect);
+        deadline.set(&worker.clock, wait.map_or(worker.limits.connect_ms, as_ms));
+        let place = attempt.place();
+        let mut dial = pin!(worker.pool.dial(&place));
+        poll_fn(|cx| match dial.as_mut().poll(cx) {
+            Poll::Ready(Ok(upstream)) => Poll::Ready(Ok(upstream)),
+            Poll::Ready(Err(error)) if is_ours(&error) => {
+                Poll::Ready(Err(Error::NoMeans(error.to_string())))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Unreachable(error.to_string()))),
+            Poll::Pending if deadline.is_over(&worker.clock) => {
+                Poll::Ready(Err(Error::SlowServer("it did not take the connection")))
+            }
+            Poll::Pending => {
+                deadline.watch(cx);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl<'t> Attempt<'t> {
+    fn place(&self) -> Place {
+        let RunningServer { scheme, addr, host, .. } = self.server;
+        let host = host.as_ref().filter(|_| *scheme == Scheme::Https).cloned();
+        Place { addr: *addr, scheme: *scheme, host }
+    }
+
+    fn by(&self) -> By<'t> {
+        By::Server(self.route, self.server)
+    }
+
+    fn fault<'f>(&'f self, status: u16, error: Option<&'f Error>) -> Fault<'f> {
+        Fault { status, error, server: Some(&self.server.name) }
+    }
+
+    /// Whether its time tells the method how fast the server is.
+    fn is_timed(&self) -> bool {
+        self.route.backend.is_timed() && self.body.is_done()
+    }
+}
+
+/// Counts one request as under way at a server, until it is dropped.
+struct Guard<'t> {
+    server: &'t ServerLive,
+    is_failed: bool,
+}
+
+impl<'t> Guard<'t> {
+    fn begin(server: &'t ServerLive) -> Self {
+        server.begin();
+        Self { server, is_failed: false }
+    }
+
+    /// It went wrong: a connection that broke, or a 5xx answer.
+    fn fail(&mut self) {
+        self.is_failed = true;
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.server.end(self.is_failed);
+    }
+}

@@ -1,0 +1,165 @@
+//! What is decided about one request, from its head to its end.
+
+use std::sync::Arc;
+
+use super::collect::{Collected, Wanted};
+use super::connection::Client;
+use super::head::Span;
+use super::own;
+use super::record;
+use super::request::Facts;
+use super::tally::{By, CLIENT_LEFT, Fault, Tally};
+use crate::middleware::{Ask, Reply};
+use crate::model::{Changes, FrontendId, ServerName};
+use crate::proxy::error::Error;
+use crate::proxy::worker::Worker;
+use crate::table::Route;
+use crate::telemetry::Record;
+
+/// A request on its way: it outlives every wait and every try.
+///
+/// Every connection that is in an exchange holds one: what few requests need is boxed.
+pub(super) struct Course<'c> {
+    pub(super) worker: &'c Worker,
+    pub(super) client: &'c mut Client,
+    /// What goes to the server next.
+    pub(super) out: Vec<u8>,
+    /// What the chain made of the request.
+    pub(super) changes: Option<Box<Changes>>,
+    pub(super) stage: Stage,
+    /// Its body, where that was read whole.
+    pub(super) collected: Option<Box<Collected>>,
+    /// The page that stands in for what came of it.
+    pub(super) page: Option<PageOf>,
+    /// How often it was sent.
+    pub(super) sent: u32,
+    pub(super) tally: Tally,
+    /// What is noted of it, where somebody wants to know.
+    pub(super) record: Option<Box<Record>>,
+}
+
+/// A page that stands in for what came of a request.
+#[derive(Clone, Copy)]
+pub(super) struct PageOf {
+    /// Its place among the pages of the route.
+    pub(super) place: usize,
+    /// What the client sees.
+    pub(super) status: u16,
+    /// How much of the inbox is the request's, and whether all of it has come.
+    pub(super) used: usize,
+    pub(super) is_complete: bool,
+}
+
+/// How far a request has come on its chain.
+#[derive(Default)]
+pub(super) enum Stage {
+    /// At its beginning.
+    #[default]
+    Fresh,
+    /// At the step of this number, which wanted to know something: this is what came of it.
+    Told(Box<(usize, Reply)>),
+    /// Past it; this frontend's it was.
+    Through(Option<FrontendId>),
+}
+
+/// Why a request does not go to a server now.
+pub(super) enum Stop {
+    /// It never will.
+    Refused(Refusal),
+    /// The step of this number wants to know something first.
+    Wait(usize, Need),
+    /// Its body is to be read whole first.
+    Collect(Wanted, Arc<Route>, Facts),
+}
+
+/// What a step wants to know.
+pub(super) enum Need {
+    Ask(Box<Ask>),
+    Work(Box<dyn FnOnce() -> bool + Send>),
+}
+
+/// A request that no server answers.
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    pub(super) route: Option<Arc<Route>>,
+    /// Who was asked, where anybody was.
+    pub(super) server: Option<ServerName>,
+    pub(super) is_head: bool,
+    pub(super) after: After,
+    /// How much of the inbox is the request's.
+    pub(super) used: usize,
+}
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// Another request may come.
+    Again,
+    /// It ends.
+    Close,
+    /// It ends, and the client may still be sending.
+    Linger,
+}
+
+/// How a request ended.
+pub(super) struct Done {
+    pub(super) after: After,
+    /// How much of the inbox was this request's.
+    pub(super) used: usize,
+    /// The status of the answer; none where the client left before.
+    pub(super) status: Option<u16>,
+    pub(super) is_network_error: bool,
+    /// Whether the time it took says something of the servers.
+    pub(super) is_timed: bool,
+}
+
+impl<'c> Course<'c> {
+    /// A request whose head is there.
+    pub(super) fn new(worker: &'c Worker, client: &'c mut Client, span: Span) -> Self {
+        Self {
+            worker,
+            client,
+            out: worker.buffers.take(),
+            changes: None,
+            stage: Stage::Fresh,
+            collected: None,
+            page: None,
+            sent: 0,
+            tally: Tally::new(worker, span),
+            record: record::begin(worker),
+        }
+    }
+
+    /// It was answered with this status.
+    pub(super) fn answered(&mut self, by: By<'_>, status: u16) {
+        self.tally.answered(self.worker, &self.client.way_in, by, status);
+    }
+
+    /// It went wrong.
+    #[cold]
+    pub(super) fn failed(&self, route: Option<&Route>, fault: &Fault<'_>) {
+        self.tally.failed(self.worker, self.client, route, fault);
+    }
+
+    /// The client left before it was answered.
+    #[cold]
+    pub(super) fn left(&mut self, route: Option<&Route>) -> Done {
+        self.answered(By::Us(route), CLIENT_LEFT);
+        self.failed(route, &Fault { status: CLIENT_LEFT, error: None, server: None });
+        record::failed(&mut self.record, &"the client left");
+        let (after, used) = (After::Close, self.client.inbox.len());
+        Done { after, used, status: None, is_network_error: false, is_timed: false }
+    }
+}
+
+impl After {
+    /// What becomes of the connection when one of our own answers goes out.
+    pub(super) fn refusal(error: &Error, facts: &Facts, is_complete: bool) -> Self {
+        match (own::ends_connection(error) || !is_complete, facts.is_kept_alive) {
+            // What follows may still be this request.
+            (true, _) => Self::Linger,
+            (false, true) => Self::Again,
+            (false, false) => Self::Close,
+        }
+    }
+}

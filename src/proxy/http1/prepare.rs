@@ -1,0 +1,238 @@
+//! A request before it is sent: read, looked up, led through its chain, and written for the server that was picked.
+
+use std::sync::Arc;
+
+use super::attempt::Attempt;
+use super::chunked::BadChunk;
+use super::collect::Wanted;
+use super::course::{After, Course, Need, PageOf, Refusal, Stage, Stop};
+use super::framing::Length;
+use super::head;
+use super::record;
+use super::relay::{Relay, Sink};
+use super::request::{Hop, Request};
+use crate::balance::{Moment, sticky};
+use crate::middleware::{Flow, Handler, Reply};
+use crate::model::{Exchange, Sender};
+use crate::proxy::error::Error;
+use crate::proxy::worker::WayIn;
+use crate::table::{Page, Route, RunningServer, Table, Tried};
+
+/// Where the chain let a request go.
+enum Led {
+    /// To its server.
+    Through,
+    /// Nowhere: a step answers it.
+    Answered(Error),
+    /// To a step that wants to know something first.
+    Waiting(usize, Need),
+}
+
+impl Course<'_> {
+    /// Reads the request, finds its route, leads it through its chain, picks a server, and writes what that one gets to
+    /// `out`. Asked again, it goes on where it stopped, and picks a server that was not tried.
+    pub(super) fn prepare<'t>(
+        &mut self,
+        table: &'t Table,
+        tried: &mut Tried,
+    ) -> Result<Attempt<'t>, Box<Stop>> {
+        let worker = self.worker;
+        self.out.clear();
+        let span = self.tally.span();
+        let peer = self.client.peer();
+        let client = &*self.client;
+        let (way_in, inbox) = (&*client.way_in, &*client.inbox);
+        let mut slots = head::slots();
+        let slots = &mut slots[..worker.limits.head_lines];
+        let request = head::request(&inbox[span.start..span.end], slots).and_then(Request::read);
+        let mut request = request.map_err(|error| unread(error, inbox.len()))?;
+        let method = request.method;
+        match (&self.page, &self.collected) {
+            (Some(page), _) => request.ask_for_page(page.is_complete),
+            (None, Some(collected)) => request.have_collected(collected.store.len()),
+            (None, None) => {}
+        }
+        let facts = request.facts;
+        let end = span.start + request.head_len();
+        let rest = &inbox[end..];
+        let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
+            Box::new(Stop::Refused(Refusal {
+                after: After::refusal(&error, &facts, is_complete),
+                error,
+                route: route.cloned(),
+                server: None,
+                is_head: facts.is_head,
+                used: end + used,
+            }))
+        };
+
+        let target = &request.target;
+        let query = target.query().strip_prefix('?').unwrap_or_default();
+        let path = (target.path(), query);
+        let mut exchange =
+            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &request);
+        exchange.authority = target.authority;
+        exchange.trusted = way_in.forwarder.trusted();
+        exchange.sender = Sender {
+            ip: peer.ip(),
+            port: peer.port(),
+            is_trusted: way_in.forwarder.trusts(peer.ip()),
+            is_tls: false,
+            now_ms: self.tally.began_ms(),
+            random: || fastrand::u64(..),
+        };
+        let mut route = table.lookup(&exchange);
+        exchange.take_up(self.changes.take());
+        self.tally.begin(way_in, &request, route.map(|route| &**route));
+        record::arrived(&mut self.record, &mut exchange, route);
+        let stage = std::mem::replace(&mut self.stage, Stage::Through(None));
+        if let Stage::Through(Some(went)) = &stage {
+            // Another frontend's chain has not seen it.
+            route = route.filter(|route| *went == route.id);
+        }
+        let led = lead(&mut exchange, way_in, route, stage);
+        if let Led::Waiting(step, need) = led {
+            self.changes = exchange.into_changes();
+            return Err(Box::new(Stop::Wait(step, need)));
+        }
+        let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
+        if let (Some(buffering), Some(route), Led::Through, None) =
+            (buffering, route, &led, &self.collected)
+            && facts.length != Length::None
+        {
+            self.changes = exchange.into_changes();
+            let (kept, expects) = (buffering.requests, facts.expects);
+            let wanted = Wanted { start: end, length: facts.length, expects, kept };
+            return Err(Box::new(Stop::Collect(wanted, Arc::clone(route), facts)));
+        }
+        let page = self.page.and_then(|asked| page_of(route?, asked));
+        if let (Some(page), Some(asked)) = (page, self.page) {
+            let (path, query) = page.target(asked.status);
+            exchange.replace_path(path);
+            exchange.change().query = Some(query);
+        } else if self.page.is_some() {
+            // It has gone meanwhile: the server of the frontend itself is not to be asked in its place.
+            self.changes = exchange.into_changes();
+            return Err(refused(Error::NoServer, route, 0, true));
+        }
+        let backend = page.map(|page| &page.backend).or(route.map(|route| &route.backend));
+        let moment = Moment { now_ms: worker.clock.now_ms(), random: || fastrand::u64(..) };
+        let server = match led {
+            Led::Through => backend.and_then(|backend| backend.pick(&exchange, moment, tried)),
+            _ => None,
+        };
+        let mut sets_cookie = false;
+        if let (Some(route), Some(server)) = (route, server) {
+            if let Some(record) = &mut self.record {
+                record.asks(&mut exchange, server);
+            }
+            let own_host;
+            let host = match host_for(&exchange, route) {
+                Some(host) => host,
+                None => {
+                    own_host = own_host_of(server);
+                    &own_host
+                }
+            };
+            let hop = Hop { forwarder: &way_in.forwarder, client: client.address(), host };
+            request.write(&exchange, &hop, &mut self.out);
+            let sticky = backend.and_then(|backend| backend.sticky()).filter(|_| page.is_none());
+            sets_cookie = sticky.is_some_and(|sticky| {
+                let line = exchange.head.header("cookie");
+                let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
+                has != Some(&server.cookie_value)
+            });
+        }
+        self.changes = exchange.into_changes();
+        let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
+        let mut body = Relay::new(facts.length, sink);
+        if self.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty()) {
+            // What may not stand in the head may not come behind the body either.
+            body = body.without_trailers();
+        }
+        let (used, has_come) = match (self.page, &mut self.collected) {
+            (Some(page), _) => (page.used - end, page.is_complete),
+            (None, Some(collected)) => {
+                collected.store.rewind();
+                (collected.used - end, true)
+            }
+            (None, None) => {
+                let used = body.feed(rest, &mut self.out);
+                let bad =
+                    |bad: BadChunk| refused(Error::BadRequest(bad.0), route, rest.len(), false);
+                (used.map_err(bad)?, body.is_done())
+            }
+        };
+        match (led, route, server) {
+            (Led::Through, Some(route), Some(server)) => {
+                let is_choosy = buffering.is_some_and(|buffering| buffering.retry.is_some());
+                let method = if is_choosy { method.into() } else { Box::default() };
+                let used = end + used;
+                Ok(Attempt { route, server, facts, sets_cookie, body, used, has_come, method })
+            }
+            (Led::Answered(error), route, _) => Err(refused(error, route, used, has_come)),
+            (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),
+            (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
+        }
+    }
+}
+
+/// Leads a request through the steps of its entry point and of its frontend that it has not seen.
+fn lead(
+    exchange: &mut Exchange<'_>,
+    way_in: &WayIn,
+    route: Option<&Arc<Route>>,
+    stage: Stage,
+) -> Led {
+    let (mut at, mut reply): (usize, Option<Reply>) = match stage {
+        Stage::Fresh => (0, None),
+        Stage::Told(told) => (told.0, Some(told.1)),
+        Stage::Through(_) => return Led::Through,
+    };
+    let chain = route.map(|route| &*route.chain).unwrap_or_default();
+    let step_at = |at: usize| -> Option<&Arc<dyn Handler>> {
+        let of_entry = way_in.chain.len();
+        if at < of_entry { way_in.chain.get(at) } else { chain.get(at - of_entry) }
+    };
+    while let Some(step) = step_at(at) {
+        let flow = match reply.take() {
+            None => step.on_request(exchange),
+            Some(reply) => step.on_reply(exchange, reply),
+        };
+        match flow {
+            Flow::Continue => at += 1,
+            Flow::Answer(answer) => return Led::Answered(Error::AnsweredHere(answer)),
+            Flow::Ask(ask) => return Led::Waiting(at, Need::Ask(ask)),
+            Flow::Work(work) => return Led::Waiting(at, Need::Work(work)),
+        }
+    }
+    Led::Through
+}
+
+/// The page that is asked for, if the route in force has it.
+fn page_of(route: &Route, asked: PageOf) -> Option<&Page> {
+    route.pages.get(asked.place).filter(|page| page.is_for(asked.status))
+}
+
+/// The host that the server sees: the one that a step gave it, or the client's. None: its own address, where the frontend
+/// wants that or nobody named a host.
+fn host_for<'e>(exchange: &'e Exchange<'_>, route: &Route) -> Option<&'e str> {
+    let given = exchange.changes().and_then(|changes| changes.host.as_deref());
+    let passes = route.frontend.pass_host_header && !exchange.authority.is_empty();
+    given.or(passes.then_some(exchange.authority))
+}
+
+fn own_host_of(server: &RunningServer) -> String {
+    match &server.host {
+        None => server.addr.to_string(),
+        Some(host) => format!("{host}:{}", server.addr.port()),
+    }
+}
+
+/// What cannot be read is refused, and whatever else came with it is not trusted.
+#[cold]
+fn unread(error: Error, used: usize) -> Box<Stop> {
+    let (route, server) = (None, None);
+    let after = After::Linger;
+    Box::new(Stop::Refused(Refusal { error, route, server, is_head: false, after, used }))
+}
