@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
 use super::{Cli, Command};
 use crate::document::{Language, Node, Place, Table, Value};
 use crate::settings::traefik::{self, Found, Given};
-use crate::settings::{EntryPoint, Settings, catalog};
+use crate::settings::{Conflict, EntryPoint, Settings, catalog};
 
 /// The subcommands that take settings.
 const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
@@ -58,8 +59,11 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     }
     let own = own_flags(&command);
     let (mut args, foreign) = split(args, &own);
-    // What clap refuses, it explains better than we could; `--help` ends here as well.
-    let Ok(matches) = Cli::command().try_get_matches_from(&args) else { return Ok(args) };
+    let matches = match Cli::command().try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        // What clap refuses, it explains better than we could; `--help` ends here as well.
+        Err(error) => return wrong_variable(&error, &own, &args).map_or(Ok(args), Err),
+    };
     let Some((_, matches)) = matches.subcommand() else { return Ok(args) };
 
     let names: Vec<String> = own.iter().map(|flag| flag.name.clone()).collect();
@@ -121,6 +125,8 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
 pub(super) struct OwnFlag {
     pub(super) name: String,
     pub(super) id: String,
+    /// The variable that says the same.
+    variable: Option<String>,
     /// Whether it stands alone or takes its value after `=` only.
     is_switch: bool,
 }
@@ -131,9 +137,39 @@ pub(super) fn own_flags(command: &str) -> Vec<OwnFlag> {
     let args = cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
     let flag = |arg: &clap::Arg| {
         let is_switch = arg.is_require_equals_set() || !arg.get_action().takes_values();
-        Some(OwnFlag { name: arg.get_long()?.to_owned(), id: arg.get_id().to_string(), is_switch })
+        let (name, id) = (arg.get_long()?.to_owned(), arg.get_id().to_string());
+        let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+        Some(OwnFlag { name, id, variable, is_switch })
     };
     args.filter_map(flag).collect()
+}
+
+/// The same error with the name of the variable that is wrong, where it was one: clap blames the flag.
+fn wrong_variable(
+    error: &clap::Error,
+    own: &[OwnFlag],
+    args: &[OsString],
+) -> Option<anyhow::Error> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    // `--refresh <TIME>`
+    let long = shown.split(' ').next()?;
+    let is_typed = |text: &str| {
+        text.strip_prefix(long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if args.iter().filter_map(|arg| arg.to_str()).any(is_typed) {
+        return None;
+    }
+    let flag = own.iter().find(|flag| Some(&*flag.name) == long.strip_prefix("--"))?;
+    let variable = flag.variable.as_deref().filter(|name| std::env::var_os(name).is_some())?;
+    Some(anyhow!("{variable}: {}", reason(error)))
+}
+
+/// What clap says is wrong with a value, without the value: an entry point's may hold secrets.
+fn reason(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let why = first.split_once(">': ").map_or(first, |(_, why)| why);
+    why.trim_start_matches("error: ").to_owned()
 }
 
 /// Our own flags in their own spelling, and those of Traefik 1.7 that are not ours as a tree.
@@ -245,23 +281,17 @@ pub(super) fn check(command: &str, given: &Given) -> anyhow::Result<()> {
     let flag = format!("--{}={}", given.flag, given.value);
     match Cli::command().try_get_matches_from(["herder", command, &flag]) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            // Without the value: an entry point's may hold secrets.
-            let why = first.split_once(">': ").map_or(first, |(_, why)| why);
-            Err(anyhow!("{}: {}: {}", given.origin, given.flag, why.trim_start_matches("error: ")))
-        }
+        Err(error) => Err(anyhow!("{}: {}: {}", given.origin, given.flag, reason(&error))),
     }
 }
 
-/// The settings that a command line of `run` stands for.
+/// The settings that a command line of `run` stands for, and what of them does not fit together.
 ///
 /// # Errors
-/// Why they do not fit together.
-pub(super) fn settings_of(args: &[String]) -> Result<Settings, String> {
+/// Why it is no such command line.
+pub(super) fn settings_of(args: &[String]) -> Result<(Settings, Vec<Conflict>), String> {
     match Cli::try_parse_from(args).map(|cli| cli.command) {
-        Ok(Command::Run(args)) => args.settings.meant(),
+        Ok(Command::Run(args)) => Ok(args.settings.read()),
         Ok(_) => Err("it is no command line of run".to_owned()),
         Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
     }

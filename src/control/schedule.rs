@@ -23,8 +23,8 @@ pub struct Schedule {
 /// When the cron expression cannot be read: a sentence without a full stop.
 pub async fn start(refresh: &Refresh) -> Result<Schedule, String> {
     let (tick, refreshes) = watch::channel(0_u64);
-    let scheduler = JobScheduler::new().await.map_err(|error| explain(refresh, &error))?;
     let job = job(refresh, tick.clone()).map_err(|error| explain(refresh, &error))?;
+    let scheduler = JobScheduler::new().await.map_err(|error| explain(refresh, &error))?;
     scheduler.add(job).await.map_err(|error| explain(refresh, &error))?;
     scheduler.start().await.map_err(|error| explain(refresh, &error))?;
     let guard = match refresh {

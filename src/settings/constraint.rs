@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::typed::list;
+
 /// `tag==us-*`: a tag that fits must be there; `tag!=us-*`: none may.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Constraint {
@@ -20,7 +22,7 @@ impl Constraint {
     /// # Errors
     /// A sentence without a full stop that says which cannot be read.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
-        text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::parse).collect()
+        list(text, &[','], str::parse)
     }
 }
 

@@ -180,12 +180,36 @@ fn truth(key: &str, value: &str) -> Result<bool, String> {
     }
 }
 
+/// The keys of an entry point, as Traefik 1.7 writes them.
+const KEYS: &[&str] = &[
+    "Name",
+    "Address",
+    "ForwardedHeaders.TrustedIPs",
+    "ForwardedHeaders.Insecure",
+    "TLS",
+    "Redirect.EntryPoint",
+    "Redirect.Regex",
+    "Redirect.Replacement",
+    "Redirect.Permanent",
+    "Compress",
+    "WhiteList.SourceRange",
+    "ProxyProtocol.TrustedIPs",
+    "Auth.Basic.Users",
+];
+
+/// More wrong letters than this are another word.
+const SLIPS_MAX: usize = 3;
+
 fn unknown(key: &str) -> String {
-    format!(
-        "\"{key}\" is not a key of an entry point; there are Name, Address, ForwardedHeaders.TrustedIPs, \
-         ForwardedHeaders.Insecure, TLS, Redirect.EntryPoint, Redirect.Regex, Redirect.Replacement, \
-         Redirect.Permanent, Compress, WhiteList.SourceRange, ProxyProtocol.TrustedIPs, Auth.Basic.Users"
-    )
+    let lower = key.to_ascii_lowercase();
+    let slips = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &lower);
+    let near = KEYS.iter().map(|known| (slips(known), known)).min();
+    match near {
+        Some((slips, near)) if slips <= SLIPS_MAX => {
+            format!("\"{key}\" is not a key of an entry point; did you mean {near}?")
+        }
+        _ => format!("\"{key}\" is not a key of an entry point; there are {}", KEYS.join(", ")),
+    }
 }
 
 impl fmt::Display for EntryPoint {
@@ -269,6 +293,11 @@ mod tests {
             ("Name:http Address::80 Redirect.Permanent:true", "leads nowhere"),
             ("Name:http Address::80 Redirect.Entrypiont:https", "Entrypiont"),
             ("Name:http Address::80 Compress:maybe", "maybe"),
+            ("Name:http Adress::80", "did you mean Address?"),
+            (
+                "Name:http Address::80 Redirect.Entrypiont:https",
+                "did you mean Redirect.EntryPoint?",
+            ),
             ("Name:http Address::80 WhiteList.SourceRange:10.0.0.0/33", "10.0.0.0/33"),
         ] {
             let why = text.parse::<EntryPoint>().expect_err(text);

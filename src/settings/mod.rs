@@ -27,7 +27,7 @@ pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-pub use typed::{Admin, AdminMethod, Typed, duration};
+pub use typed::{Admin, AdminMethod, Conflict, Typed, duration};
 pub use typed_observe::TypedObserve;
 
 /// Everything fixed at start.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use croner::parser::{CronParser, Seconds};
 use ipnet::IpNet;
 
 use super::{
@@ -367,6 +368,15 @@ impl std::str::FromStr for AdminMethod {
     }
 }
 
+/// A setting that does not fit together with others.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Conflict {
+    /// The flag that says it, or the first of those that do.
+    pub flag: &'static str,
+    /// Why: a sentence without a full stop.
+    pub why: String,
+}
+
 impl Typed {
     /// Which providers were named: none means that those which answer are used.
     pub fn names_a_provider(&self) -> bool {
@@ -377,12 +387,20 @@ impl Typed {
             || self.file_main.is_some()
     }
 
-    /// The settings as meant. Both providers are described; who is not used is taken out by the caller, who can
-    /// ask which of them answer.
+    /// The settings as meant, see [`Self::read`].
     ///
     /// # Errors
-    /// A sentence that says which settings do not fit together.
+    /// Sentences that say which settings do not fit together.
     pub fn meant(&self) -> Result<Settings, String> {
+        let (settings, conflicts) = self.read();
+        let why: Vec<String> = conflicts.into_iter().map(|conflict| conflict.why).collect();
+        if why.is_empty() { Ok(settings) } else { Err(why.join("\n  ")) }
+    }
+
+    /// The settings as meant, and what of them does not fit together. Both providers are described; who is not used is
+    /// taken out by the caller, who can ask which of them answer.
+    pub fn read(&self) -> (Settings, Vec<Conflict>) {
+        let mut conflicts = Vec::new();
         let usual = Limits::default();
         let limits = Limits {
             connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
@@ -392,21 +410,19 @@ impl Typed {
             attempts_max: self.attempts_max.map_or(usual.attempts_max, usize::from),
             ..usual
         };
-        Ok(Settings {
-            entrypoints: self.meant_entrypoints()?,
-            default_entrypoints: match self.default_entrypoints.as_deref() {
-                None | Some([]) => vec![HTTP_ENTRYPOINT.to_owned()],
-                Some(names) => names.to_vec(),
-            },
+        let entrypoints = self.meant_entrypoints(&mut conflicts);
+        let settings = Settings {
+            default_entrypoints: self.meant_default_entrypoints(&entrypoints, &mut conflicts),
+            entrypoints,
             admin: match self.admin.unwrap_or(Admin::At(Listen { ip: None, port: 8000 })) {
                 Admin::At(listen) => Some(listen),
                 Admin::Off => None,
             },
             admin_auth: self.meant_admin_auth(),
             refresh: self.refresh.clone().unwrap_or_default(),
-            file: self.file_settings()?,
-            docker: (self.docker != Some(false)).then(|| self.docker_settings()).transpose()?,
-            rancher: (self.rancher != Some(false)).then(|| self.rancher_settings()).transpose()?,
+            file: self.file_settings(&mut conflicts),
+            docker: (self.docker != Some(false)).then(|| self.docker_settings(&mut conflicts)),
+            rancher: (self.rancher != Some(false)).then(|| self.rancher_settings(&mut conflicts)),
             limits,
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
@@ -415,12 +431,13 @@ impl Typed {
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
             observe: self.observe.meant(),
-        })
+        };
+        (settings, conflicts)
     }
 
     /// Who may see the admin side. Whoever says that there are users wants it closed to others, even where none can be read.
     fn meant_admin_auth(&self) -> Option<Box<EntryAuth>> {
-        let file = self.admin_users_file.clone().filter(|file| !file.is_empty());
+        let file = filled(self.admin_users_file.as_ref());
         if self.admin_users.is_none() && file.is_none() {
             return None;
         }
@@ -435,7 +452,6 @@ impl Typed {
         }))
     }
 
-    /// The entry points that were named, with the address of `--http` for the one of that name.
     fn meant_metrics(&self) -> MetricsSettings {
         let usual = MetricsSettings::default();
         MetricsSettings {
@@ -445,7 +461,8 @@ impl Typed {
         }
     }
 
-    fn meant_entrypoints(&self) -> Result<Vec<EntryPoint>, String> {
+    /// The entry points that were named, with the address of `--http` for the one of that name.
+    fn meant_entrypoints(&self, conflicts: &mut Vec<Conflict>) -> Vec<EntryPoint> {
         let mut meant = self.entrypoints.clone().unwrap_or_default();
         let is_http = |entrypoint: &EntryPoint| entrypoint.name == HTTP_ENTRYPOINT;
         match (meant.iter_mut().find(|e| is_http(e)), self.http) {
@@ -463,38 +480,61 @@ impl Typed {
         }
         for (place, entrypoint) in meant.iter().enumerate() {
             if meant[..place].iter().any(|earlier| earlier.name == entrypoint.name) {
-                return Err(format!("there are two entry points \"{}\"", entrypoint.name));
+                let why = format!("there are two entry points \"{}\"", entrypoint.name);
+                conflicts.push(Conflict { flag: "entryPoints", why });
             }
         }
         if meant.iter().all(|entrypoint| entrypoint.shut.is_some()) {
             let why: Vec<String> =
                 meant.iter().map(|e| format!("{e}: {}", e.shut.unwrap_or_default())).collect();
-            return Err(format!(
+            let why = format!(
                 "no entry point can be opened: {}. Give requests one that asks for none of it: \
                  --entryPoints='Name:http Address::80'",
                 why.join("; ")
-            ));
+            );
+            conflicts.push(Conflict { flag: "entryPoints", why });
         }
-        Ok(meant)
+        meant
     }
 
-    fn file_settings(&self) -> Result<Option<FileSettings>, String> {
+    /// The entry points of frontends that name none. Whoever names one that is not there would get nothing served.
+    fn meant_default_entrypoints(
+        &self,
+        all: &[EntryPoint],
+        conflicts: &mut Vec<Conflict>,
+    ) -> Vec<String> {
+        let names = match self.default_entrypoints.as_deref() {
+            None | Some([]) => return vec![HTTP_ENTRYPOINT.to_owned()],
+            Some(names) => names,
+        };
+        let is_unknown = |name: &&String| all.iter().all(|entrypoint| entrypoint.name != **name);
+        for name in names.iter().filter(is_unknown) {
+            let known: Vec<&str> = all.iter().map(|entrypoint| &*entrypoint.name).collect();
+            let known = known.join(", ");
+            let why = format!(
+                "defaultEntryPoints names \"{name}\", which is no entry point; there is {known}"
+            );
+            conflicts.push(Conflict { flag: "defaultEntryPoints", why });
+        }
+        names.to_vec()
+    }
+
+    fn file_settings(&self, conflicts: &mut Vec<Conflict>) -> Option<FileSettings> {
         let watch = self.file_watch.unwrap_or(true);
         let source = match (&self.file_filename, &self.file_directory) {
-            (None, None) => match &self.file_main {
-                None => return Ok(None),
-                Some(path) => FileSource::Main(path.clone()),
-            },
+            (None, None) => FileSource::Main(self.file_main.clone()?),
             (Some(path), None) => FileSource::File(path.clone()),
             (None, Some(path)) => FileSource::Directory(path.clone()),
-            (Some(_), Some(_)) => {
-                return Err("--file.filename and --file.directory exclude each other".to_owned());
+            (Some(path), Some(_)) => {
+                let why = "--file.filename and --file.directory exclude each other".to_owned();
+                conflicts.push(Conflict { flag: "file.directory", why });
+                FileSource::File(path.clone())
             }
         };
-        Ok(Some(FileSettings { source, watch }))
+        Some(FileSettings { source, watch })
     }
 
-    fn docker_settings(&self) -> Result<DockerSettings, String> {
+    fn docker_settings(&self, conflicts: &mut Vec<Conflict>) -> DockerSettings {
         let files = (&self.docker_tls_ca, &self.docker_tls_cert, &self.docker_tls_key);
         let tls = match files {
             (None, None, None) => None,
@@ -502,16 +542,14 @@ impl Typed {
                 Some(DockerTls { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
             }
             _ => {
-                return Err(
-                    "--docker.tls.ca, --docker.tls.cert and --docker.tls.key go together; \
-                            one of them is missing"
-                        .to_owned(),
-                );
+                let why = "--docker.tls.ca, --docker.tls.cert and --docker.tls.key go together; one of them is missing";
+                conflicts.push(Conflict { flag: "docker.tls.ca", why: why.to_owned() });
+                None
             }
         };
-        let endpoint = self.docker_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
-        Ok(DockerSettings {
-            endpoint: endpoint.unwrap_or("unix:///var/run/docker.sock").to_owned(),
+        let endpoint = filled(self.docker_endpoint.as_ref());
+        DockerSettings {
+            endpoint: endpoint.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
             tls,
             defaults: Defaults {
                 domain: filled(self.docker_domain.as_ref()),
@@ -522,15 +560,15 @@ impl Typed {
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: filled(self.docker_network.as_ref()),
             },
-        })
+        }
     }
 
-    fn rancher_settings(&self) -> Result<RancherSettings, String> {
+    fn rancher_settings(&self, conflicts: &mut Vec<Conflict>) -> RancherSettings {
         let url = filled(self.rancher_metadata_url.as_ref());
         let version = filled(self.rancher_metadata_version.as_ref());
         let is_api = self.rancher_api == Some(true) || self.rancher_api_endpoint.is_some();
-        let api = is_api.then(|| self.rancher_api_settings()).transpose()?;
-        Ok(RancherSettings {
+        let api = is_api.then(|| self.rancher_api_settings(conflicts)).flatten();
+        RancherSettings {
             api,
             answers: super::AnswerLimits::default(),
             url: url.unwrap_or_else(|| "http://rancher-metadata.rancher.internal".to_owned()),
@@ -545,23 +583,37 @@ impl Typed {
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: None,
             },
-        })
+        }
     }
 
-    fn rancher_api_settings(&self) -> Result<RancherApi, String> {
+    fn rancher_api_settings(&self, conflicts: &mut Vec<Conflict>) -> Option<RancherApi> {
         // Rancher hands these to a container with the label io.rancher.container.create_agent; Traefik 1.7 reads them.
         let handed = |name: &str| filled(std::env::var(name).ok().as_ref());
         let said =
             |value: &Option<String>, name: &str| filled(value.as_ref()).or_else(|| handed(name));
-        let endpoint = said(&self.rancher_api_endpoint, "CATTLE_URL").ok_or_else(|| {
-            "--rancher.api needs to know whom to ask: --rancher.api.endpoint=http://rancher:8080".to_owned()
-        })?;
-        Ok(RancherApi {
-            endpoint,
+        let endpoint = said(&self.rancher_api_endpoint, "CATTLE_URL");
+        if endpoint.is_none() {
+            let why = "--rancher.api needs to know whom to ask: --rancher.api.endpoint=http://rancher:8080";
+            conflicts.push(Conflict { flag: "rancher.api", why: why.to_owned() });
+        }
+        Some(RancherApi {
+            endpoint: endpoint?,
             access_key: said(&self.rancher_api_access_key, "CATTLE_ACCESS_KEY").unwrap_or_default(),
             secret_key: said(&self.rancher_api_secret_key, "CATTLE_SECRET_KEY").unwrap_or_default(),
         })
     }
+}
+
+/// Reads each part of a list; empty ones vanish.
+///
+/// # Errors
+/// What is wrong with the first that cannot be read.
+pub(super) fn list<T, L: FromIterator<T>>(
+    text: &str,
+    between: &[char],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<L, String> {
+    text.split(between).map(str::trim).filter(|part| !part.is_empty()).map(read).collect()
 }
 
 /// An empty value is as good as none: a catalog entry hands over questions that were not answered.
@@ -601,13 +653,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// More than a week is a slip of the fingers.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// Whether this is a cron expression, as the scheduler reads it (tokio-cron-scheduler, job/mod.rs, `new_tz`).
+fn cron(text: &str) -> Result<(), String> {
+    let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
+    parser.parse(text).map(|_| ()).map_err(|error| {
+        format!(
+            "\"{text}\" is not a cron expression ({error}); write 60s, or six fields from seconds to weekdays: \
+             0 */5 * * * *"
+        )
+    })
+}
+
 impl std::str::FromStr for Refresh {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.split_whitespace().count() >= 5 {
-            return Ok(Self::Cron(text.to_owned()));
+            return cron(text).map(|()| Self::Cron(text.to_owned()));
         }
         let time =
             duration(text).map_err(|why| format!("{why}, or a cron expression with seconds"))?;
@@ -637,6 +700,10 @@ mod tests {
         assert_eq!("60s".parse(), Ok(Refresh::Every(Duration::from_secs(60))));
         assert_eq!("0 */5 * * * *".parse(), Ok(Refresh::Cron("0 */5 * * * *".to_owned())));
         assert!("0s".parse::<Refresh>().is_err());
+        for wrong in ["every now and then or so", "*/5 * * * *", "61 * * * * *"] {
+            let why = wrong.parse::<Refresh>().expect_err(wrong);
+            assert!(why.contains(wrong) && why.contains("0 */5 * * * *"), "{why}");
+        }
         assert!("often".parse::<Refresh>().is_err());
     }
 
@@ -666,6 +733,22 @@ mod tests {
     fn certificates_go_together() {
         let typed = Typed { docker_tls_ca: Some("ca.pem".into()), ..Typed::default() };
         assert!(typed.meant().expect_err("two are missing").contains("--docker.tls.key"));
+    }
+
+    #[test]
+    fn one_conflict_hides_no_other() {
+        let typed = Typed {
+            docker_tls_ca: Some("ca.pem".into()),
+            default_entrypoints: Some(vec!["a".to_owned(), "http".to_owned(), "b".to_owned()]),
+            file_filename: Some("a".into()),
+            file_directory: Some("b".into()),
+            ..Typed::default()
+        };
+        let flags: Vec<&str> = typed.read().1.iter().map(|conflict| conflict.flag).collect();
+        let expected =
+            ["defaultEntryPoints", "defaultEntryPoints", "file.directory", "docker.tls.ca"];
+        assert_eq!(flags, expected);
+        assert_eq!(typed.meant().expect_err("four").lines().count(), 4);
     }
 
     #[test]

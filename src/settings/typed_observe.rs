@@ -8,7 +8,7 @@ use super::observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-use super::typed::duration;
+use super::typed::{duration, list};
 
 /// What is told about each request.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -173,8 +173,7 @@ pub struct Statuses(Vec<StatusRange>);
 
 impl Statuses {
     fn parse(text: &str) -> Result<Self, String> {
-        let ranges = text.split([',', ';']).map(str::trim).filter(|range| !range.is_empty());
-        ranges.map(str::parse).collect::<Result<_, _>>().map(Self)
+        list(text, &[',', ';'], str::parse).map(Self)
     }
 }
 
@@ -202,7 +201,6 @@ impl<M: std::str::FromStr<Err = String>> std::str::FromStr for Named<M> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split([' ', ',']).filter(|part| !part.is_empty());
         let pair = |part: &str| {
             let (name, mode) = part
                 .split_once('=')
@@ -210,7 +208,7 @@ impl<M: std::str::FromStr<Err = String>> std::str::FromStr for Named<M> {
             let mode = mode.parse().map_err(|why| format!("{name}: {why}"))?;
             Ok((name.to_owned(), mode))
         };
-        parts.map(pair).collect::<Result<_, String>>().map(Self)
+        list(text, &[' ', ','], pair).map(Self)
     }
 }
 
@@ -272,14 +270,13 @@ impl std::str::FromStr for Lines {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let pair = |part: &str| {
             // Not the value: it may be a key.
             let (name, value) =
                 part.split_once('=').ok_or("a line has no \"=\"; write name=value")?;
             Ok((name.trim().parse()?, value.trim().to_owned()))
         };
-        parts.map(pair).collect::<Result<_, String>>().map(Self)
+        list(text, &[','], pair).map(Self)
     }
 }
 

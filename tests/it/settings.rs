@@ -305,6 +305,29 @@ fn a_guarded_page_has_users_or_is_switched_off() {
 }
 
 #[test]
+fn a_wrong_value_is_named_by_where_it_was_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = |args: &[&str], variables: &[(&str, &str)]| {
+        let output = herder(dir.path(), &[&["config"], args].concat(), variables);
+        assert_eq!(output.status.code(), Some(2), "{args:?} {variables:?}");
+        stderr(&output)
+    };
+    let said = config(&[], &[("HERDER_REFRESH", "abc"), ("HERDER_DOCKER", "true")]);
+    assert!(said.starts_with("herder: HERDER_REFRESH: \"abc\" is not a time"), "{said}");
+    let said = config(&["--refresh=abc"], &[("HERDER_REFRESH", "60s")]);
+    assert!(said.contains("'--refresh <TIME>'"), "{said}");
+    let said = config(&["--refresh=a b c d e f"], &[]);
+    assert!(said.contains("\"a b c d e f\" is not a cron expression"), "{said}");
+    let said = config(&["--entryPoints=Name:http Adress::80"], &[]);
+    assert!(said.contains("did you mean Address?"), "{said}");
+    let said = config(&["--defaultEntryPoints=foo"], &[]);
+    assert!(
+        said.contains("defaultEntryPoints names \"foo\", which is no entry point; there is http"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_page_takes_no_entry_point_from_requests() {
     let dir = tempfile::tempdir().expect("a directory");
     for table in ["[ping]\nentryPoint = \"http\"\n", "[api]\nentryPoint = \"http\"\n"] {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::document::{Language, Node, Place, Table};
 use crate::model::{Document, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
-use crate::settings::{Defaults, FileSettings, traefik};
+use crate::settings::{Conflict, Defaults, FileSettings, traefik};
 
 /// What one file holds.
 #[derive(Default)]
@@ -104,7 +104,12 @@ impl Checked {
             }
         }
         match args::settings_of(&flags) {
-            Ok(settings) => {
+            Ok((settings, conflicts)) => {
+                for Conflict { flag, why } in conflicts {
+                    let given = found.given.iter().find(|given| given.flag == flag);
+                    let place = given.map_or_else(|| format!("{name}:1:1"), |g| g.origin.clone());
+                    self.findings.push(error(format!("{place}: {why}.")));
+                }
                 let left_out = settings.left_out();
                 self.findings.extend(left_out.iter().map(|note| Finding::of_settings(note)));
                 self.entrypoints = settings.entrypoints.into_iter().map(|e| e.name).collect();
