@@ -9,9 +9,7 @@ use herder::config::Config;
 use herder::dialects::{read, read_document};
 use herder::document::Language;
 use herder::live::Live;
-use herder::model::{
-    Address, Document, Exchange, Instance, Kind, ProviderName, Service, Snapshot, State, Trace,
-};
+use herder::model::{Document, Exchange, ProviderName, Service, Snapshot, Trace};
 use herder::plan::{Input, plan};
 use herder::rules::v1;
 use herder::settings::{Constraint, Defaults, EntryPoint, HostTemplate, traefik};
@@ -49,26 +47,8 @@ fn rule(text: &str) {
 
 fn labels(text: &str) {
     let labels = text.lines().filter_map(|line| line.split_once('='));
-    let address = Address { network: None, ip: [10, 0, 0, 1].into(), shared: false, published: None };
-    let service = Service {
-        id: "a".into(),
-        name: "a".to_owned(),
-        stack: Some("b".to_owned()),
-        labels: labels.map(|(key, value)| (format!("traefik.{key}"), value.to_owned())).collect(),
-        instances: vec![Instance {
-            id: "a".into(),
-            name: "a".to_owned(),
-            addresses: vec![address],
-            exposed_ports: vec![80],
-            state: State::Running,
-            health: None,
-        }],
-        kind: Kind::Containers,
-        state: None,
-        health_checked: false,
-        health_block: None,
-        age_order: None,
-    };
+    let labels = labels.map(|(key, value)| (format!("traefik.{key}"), value.to_owned())).collect();
+    let service = Service::running("a", Some("b"), labels);
     for provider in [ProviderName::Docker, ProviderName::Rancher] {
         let _ = read(provider, &service, &DEFAULTS, &mut Trace::on());
     }

@@ -11,10 +11,10 @@ use tracing::{info, warn};
 
 use super::{discover, files};
 use crate::admin;
-use crate::control::{Phase, State, View, probe, schedule};
+use crate::control::{Phase, State, View, guards, probe, schedule};
 use crate::proxy::{Proxy, client_tls};
 use crate::settings::Settings;
-use crate::table::{admin_complaints, auth_step, entry_chain, entry_complaints};
+use crate::table::{auth_step, entry_chain};
 
 /// Where everything is, once all ports are bound.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +42,8 @@ pub(super) async fn serve(
     for (entrypoint, addr) in proxy.local_addrs() {
         info!(entrypoint, %addr, "open");
     }
-    let complaints = settings.open_entrypoints().flat_map(entry_complaints);
-    let complaints =
-        complaints.chain(settings.admin_auth.iter().flat_map(|auth| admin_complaints(auth)));
-    for line in settings.left_out().into_iter().chain(complaints) {
+    let guards = guards::invalid(&settings).into_iter().map(|guard| guard.text);
+    for line in settings.left_out().into_iter().chain(guards) {
         warn!("{line}");
     }
     info!(
@@ -78,7 +76,7 @@ pub(super) async fn serve(
     });
     on_bound(addresses);
 
-    while signals.next().await == Told::Reopen {
+    while signals.next().await == Action::ReopenLogs {
         info!("opening log files anew");
         running.reopen_logs();
     }
@@ -106,13 +104,13 @@ pub(super) async fn serve(
 /// The admin side has nothing to finish that is worth a longer wait.
 const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What a signal says.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Told {
+pub(super) enum Action {
     /// SIGTERM, SIGINT.
     Stop,
     /// SIGUSR1, as in Traefik 1.7: log files were moved.
-    Reopen,
+    ReopenLogs,
 }
 
 /// The signals that are listened to, as one stream.
@@ -132,16 +130,16 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Action {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.reopen.recv() => Told::Reopen,
+            _ = self.terminate.recv() => Action::Stop,
+            _ = self.interrupt.recv() => Action::Stop,
+            _ = self.reopen.recv() => Action::ReopenLogs,
         }
     }
 
     /// Waits for a stop.
     pub(super) async fn stop(&mut self) {
-        while self.next().await != Told::Stop {}
+        while self.next().await != Action::Stop {}
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{anyhow, bail};
 
 use crate::config::Config;
-use crate::control::{ProviderStatus, Source, View};
+use crate::control::{ProviderStatus, Source, View, secrets};
 use crate::live::Live;
 use crate::plan::{Input, Planner};
 use crate::providers::docker::{self, Docker};
@@ -83,7 +83,9 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     });
     let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
     let mut planner = Planner::new(names.collect());
-    let (config, problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
+    let (config, mut problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
+    problems.extend(secrets::problems(&planner, &config));
+    problems.sort();
     let table = compile(1, Arc::new(config), problems.into(), &Live::default(), settings.into());
     Ok(View { serial: 1, table: Arc::new(table), sources, ..View::default() })
 }

@@ -56,7 +56,7 @@ pub struct Request {
 
 /// A setting of a check that cannot be used; its default counts instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Complaint {
+pub struct InvalidCheck {
     /// `interval`, as the label ends.
     pub setting: &'static str,
     /// Why, in words that follow on the setting's name.
@@ -83,10 +83,10 @@ const OWN_LINES: &[&str] = &["host", "connection", "content-length", "transfer-e
 
 impl Check {
     /// The check that is asked for, where one is, and what of it cannot be used.
-    pub fn of(wish: &HealthCheck) -> (Option<Self>, Vec<Complaint>) {
-        let mut reader = Reader { complaints: Vec::new() };
+    pub fn of(wish: &HealthCheck) -> (Option<Self>, Vec<InvalidCheck>) {
+        let mut reader = Reader { invalid: Vec::new() };
         let check = reader.check(wish);
-        (check, reader.complaints)
+        (check, reader.invalid)
     }
 
     /// `GET /health`, `connection`: what is asked, in the words of events.
@@ -136,12 +136,12 @@ impl Request {
 }
 
 struct Reader {
-    complaints: Vec<Complaint>,
+    invalid: Vec<InvalidCheck>,
 }
 
 impl Reader {
     fn complain(&mut self, setting: &'static str, why: impl Into<String>, hint: &'static str) {
-        self.complaints.push(Complaint { setting, why: why.into(), hint });
+        self.invalid.push(InvalidCheck { setting, why: why.into(), hint });
     }
 
     fn check(&mut self, wish: &HealthCheck) -> Option<Check> {
@@ -274,10 +274,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(wish: &HealthCheck, complaints: &[&str]) -> Check {
+    fn check(wish: &HealthCheck, invalid: &[&str]) -> Check {
         let (check, found) = Check::of(wish);
-        let settings: Vec<&str> = found.iter().map(|complaint| complaint.setting).collect();
-        assert_eq!(settings, complaints);
+        let settings: Vec<&str> = found.iter().map(|invalid| invalid.setting).collect();
+        assert_eq!(settings, invalid);
         check.expect("a check is asked for")
     }
 

@@ -12,4 +12,6 @@ pub struct Fragment {
     pub frontends: Vec<(FrontendId, Arc<Frontend>)>,
     /// The backends they lead to.
     pub backends: Vec<(BackendId, Arc<Backend>)>,
+    /// Frontends that cannot be served, for their rule cannot be read. What else is wrong with them is told all the same.
+    pub refused: Vec<(FrontendId, Arc<Frontend>)>,
 }

@@ -9,7 +9,7 @@ use crate::middleware::auth::{
 
 /// Something that is wrong with a guard.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Complaint {
+pub struct InvalidGuard {
     /// Where, below a frontend: `auth.basic.users`.
     pub key: &'static str,
     /// What: goes on after the key, without a full stop. Never a secret.
@@ -21,18 +21,17 @@ pub struct Complaint {
 }
 
 /// What is wrong with the guards of a frontend, but for what only their files can tell.
-pub fn complaints(wishes: &FrontendWishes) -> Vec<Complaint> {
-    let mut found: Vec<_> =
-        wishes.white_list.as_ref().map(allow_list_complaints).unwrap_or_default();
-    found.extend(wishes.auth.iter().flat_map(auth_complaints));
+pub fn invalid_guards(wishes: &FrontendWishes) -> Vec<InvalidGuard> {
+    let mut found: Vec<_> = wishes.white_list.as_ref().map(invalid_allow_list).unwrap_or_default();
+    found.extend(wishes.auth.iter().flat_map(invalid_auth));
     found
 }
 
 /// What is wrong with an allow list.
-pub fn allow_list_complaints(list: &AllowList) -> Vec<Complaint> {
+fn invalid_allow_list(list: &AllowList) -> Vec<InvalidGuard> {
     let step = AllowStep::new(&list.source_range, list.use_x_forwarded_for);
     let key = "whiteList.sourceRange";
-    let wrong = step.err().map(|what| Complaint {
+    let wrong = step.err().map(|what| InvalidGuard {
         key,
         what,
         hint: "Write 10.0.0.1 or 10.0.0.0/8.",
@@ -42,10 +41,10 @@ pub fn allow_list_complaints(list: &AllowList) -> Vec<Complaint> {
 }
 
 /// What is wrong with an authentication, but for what only its files can tell.
-pub fn auth_complaints(auth: &Auth) -> Vec<Complaint> {
+pub fn invalid_auth(auth: &Auth) -> Vec<InvalidGuard> {
     let mut found = Vec::new();
     let mut closes =
-        |key, what: String, hint| found.push(Complaint { key, what, hint, closes: true });
+        |key, what: String, hint| found.push(InvalidGuard { key, what, hint, closes: true });
     if let Some(forward) = &auth.forward {
         let (field, names) = (header_field(auth), &forward.auth_response_headers);
         match ForwardAuth::new(&forward.address) {
@@ -66,26 +65,27 @@ pub fn auth_complaints(auth: &Auth) -> Vec<Complaint> {
         closes("auth.headerField", why, "Write a name like X-WebAuth-User.");
     }
     if let Some(basic) = &auth.basic {
-        users_complaints::<PasswordUsers>("auth.basic.users", basic, &mut found);
+        invalid_users::<PasswordUsers>("auth.basic.users", basic, &mut found);
     }
     if let Some(digest) = &auth.digest {
-        users_complaints::<DigestUsers>("auth.digest.users", digest, &mut found);
+        invalid_users::<DigestUsers>("auth.digest.users", digest, &mut found);
     }
     found
 }
 
-fn users_complaints<U: Users>(key: &'static str, auth: &UsersAuth, found: &mut Vec<Complaint>) {
+fn invalid_users<U: Users>(key: &'static str, auth: &UsersAuth, found: &mut Vec<InvalidGuard>) {
     let (users, bad) = U::read(&auth.users, "");
     let only_entry = auth.users.len() == 1;
-    for BadLine { number, why, hint } in bad {
-        let whose = if only_entry { String::new() } else { format!(", entry {number},") };
-        let what = format!("{whose} {why}, and lets nobody in").trim_start().to_owned();
-        found.push(Complaint { key, what, hint, closes: false });
+    for bad in bad {
+        let (user, why, hint) = (bad.shown_user(), &bad.why, bad.hint);
+        let which = if only_entry { String::new() } else { format!(" number {}", bad.number) };
+        let what = format!("has an entry{which}{user} that lets nobody in: {why}");
+        found.push(InvalidGuard { key, what, hint, closes: false });
     }
     if users.is_empty() && auth.users_file.is_empty() {
         let what = "knows no user".to_owned();
         let hint = "Write NAME:HASH as htpasswd or htdigest makes it, or name a usersFile.";
-        found.push(Complaint { key, what, hint, closes: true });
+        found.push(InvalidGuard { key, what, hint, closes: true });
     }
 }
 
@@ -94,26 +94,28 @@ pub fn header_field(auth: &Auth) -> Option<String> {
     Some(auth.header_field.clone()).filter(|name| !name.is_empty())
 }
 
-/// What is wrong with the lines of a users' file.
-pub fn file_complaints(auth: &Auth, text: &str) -> Vec<BadLine> {
-    match (&auth.basic, &auth.digest) {
-        (Some(_), _) => checked::<PasswordUsers>(text),
-        (None, Some(_)) => checked::<DigestUsers>(text),
-        (None, None) => Vec::new(),
+/// How the lines of a users' file are written.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum UserLines {
+    /// `NAME:HASH`, for basic authentication.
+    Password,
+    /// `NAME:REALM:HASH`, for digest authentication.
+    Digest,
+}
+
+impl UserLines {
+    /// Whether a file's text knows a user, and what is wrong with its lines.
+    pub fn read(self, text: &str) -> (bool, Vec<BadLine>) {
+        match self {
+            Self::Password => read_lines::<PasswordUsers>(text),
+            Self::Digest => read_lines::<DigestUsers>(text),
+        }
     }
 }
 
-fn checked<U: Users>(text: &str) -> Vec<BadLine> {
-    let (users, mut bad) = U::read(&[], text);
-    if users.is_empty() && bad.is_empty() {
-        let hint = "Write NAME:HASH as htpasswd or htdigest makes it.";
-        bad.push(BadLine {
-            number: 1,
-            why: "is the first of none that knows a user".to_owned(),
-            hint,
-        });
-    }
-    bad
+fn read_lines<U: Users>(text: &str) -> (bool, Vec<BadLine>) {
+    let (users, bad) = U::read(&[], text);
+    (!users.is_empty(), bad)
 }
 
 /// Whether a word names a file rather than being PEM itself, as in Traefik 1.7.
@@ -121,13 +123,36 @@ pub fn is_path(word: &str) -> bool {
     !word.contains("-----BEGIN")
 }
 
+/// A file that an authentication needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GuardFile<'a> {
+    /// Where it is named, below a frontend: `auth.basic.usersFile`.
+    pub key: &'static str,
+    /// Where it is.
+    pub path: &'a str,
+    /// How its lines are written, where it has users.
+    pub users: Option<UserLines>,
+}
+
 /// The files that an authentication needs.
-pub fn files_of(auth: &Auth) -> Vec<&str> {
-    let users = [&auth.basic, &auth.digest].into_iter().flatten().map(|users| &users.users_file);
+pub fn files_of(auth: &Auth) -> Vec<GuardFile<'_>> {
+    let users = [
+        ("auth.basic.usersFile", &auth.basic, UserLines::Password),
+        ("auth.digest.usersFile", &auth.digest, UserLines::Digest),
+    ];
+    let users = users.into_iter().filter_map(|(key, auth, lines)| {
+        Some(GuardFile { key, path: &auth.as_ref()?.users_file, users: Some(lines) })
+    });
     let tls = auth.forward.iter().flat_map(|forward| &forward.tls);
-    let tls = tls.flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]);
-    let named = users.chain(tls).map(String::as_str);
-    named.filter(|word| !word.is_empty() && is_path(word)).collect()
+    let tls = tls.flat_map(|tls| {
+        let words = [
+            ("auth.forward.tls.ca", &tls.ca),
+            ("auth.forward.tls.cert", &tls.cert),
+            ("auth.forward.tls.key", &tls.key),
+        ];
+        words.map(|(key, word)| GuardFile { key, path: word, users: None })
+    });
+    users.chain(tls).filter(|file| !file.path.is_empty() && is_path(file.path)).collect()
 }
 
 /// PEM, or the file that has it.
@@ -149,7 +174,7 @@ mod tests {
 
     #[track_caller]
     fn check(auth: &Auth, expected: &[(&str, &str, bool)]) {
-        let found = auth_complaints(auth);
+        let found = invalid_auth(auth);
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (is, (key, word, closes)) in found.iter().zip(expected) {
             assert!(is.key == *key && is.what.contains(word) && is.closes == *closes, "{is:?}");
@@ -169,7 +194,7 @@ mod tests {
         let key = "auth.basic.users";
         check(&basic(&[GOOD], ""), &[]);
         check(&basic(&[], "/u"), &[]);
-        check(&basic(&[GOOD, "bob:geheim"], ""), &[(key, "entry 2", false)]);
+        check(&basic(&[GOOD, "bob:geheim"], ""), &[(key, "number 2 (\"bob\")", false)]);
         check(&basic(&["bob:geheim"], ""), &[(key, "not taken", false), (key, "no user", true)]);
         check(&basic(&[], ""), &[(key, "no user", true)]);
         let field = Auth { header_field: "a b".to_owned(), ..basic(&[GOOD], "") };
@@ -183,7 +208,13 @@ mod tests {
         check(&forward("https://a.test/", ""), &[]);
         check(&forward("a.test", ""), &[("auth.forward.address", "URL", true)]);
         check(&forward("https://a.test/", "c"), &[("auth.forward.tls.cert", "key", true)]);
-        assert_eq!(files_of(&forward("https://a.test/", "/c.pem")), ["/c.pem"]);
-        assert_eq!(files_of(&basic(&[], "/u")), ["/u"]);
+        let files = |auth: &Auth| {
+            files_of(auth)
+                .iter()
+                .map(|file| format!("{} {}", file.key, file.path))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(files(&forward("https://a.test/", "/c.pem")), ["auth.forward.tls.cert /c.pem"]);
+        assert_eq!(files(&basic(&[], "/u")), ["auth.basic.usersFile /u"]);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use backend::{
     Backend, CookieScope, HashKey, Method, SameSite, Scheme, Server, Servers, Sticky, is_token,
 };
-pub use check::{Check, Complaint, Question, Request};
+pub use check::{Check, InvalidCheck, Question, Request};
 pub use fragment::Fragment;
 pub use frontend::Frontend;
 pub use wishes::{

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::{Phase, ProviderStatus, Source, State, View, secrets};
+use super::secrets::{self, UserFiles};
+use super::{Phase, ProviderStatus, Source, State, View};
 use crate::config::{Backend, Config};
 use crate::live::slot_of;
 use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
@@ -58,6 +59,7 @@ pub struct Control {
     sources: BTreeMap<ProviderName, Source>,
     revision: u64,
     planner: Planner,
+    user_files: UserFiles,
 }
 
 impl Control {
@@ -73,7 +75,7 @@ impl Control {
         let sources = providers.into_iter().map(source).collect();
         let names = state.settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
         let planner = Planner::new(names.collect());
-        Self { state, sources, revision: 0, planner }
+        Self { state, sources, revision: 0, planner, user_files: UserFiles::default() }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -159,9 +161,10 @@ impl Control {
         });
         let inputs: Vec<Input<'_>> = inputs.collect();
         let (config, mut problems) = self.planner.plan(&inputs, &before.table.config);
+        let guarded = secrets::guarded(&config.frontends);
         // Held until the table holds them.
-        let _files = secrets::prepare(&config, &self.state.live);
-        problems.extend(secrets::problems(&config, &self.state.live));
+        let _files = secrets::prepare(&guarded, &self.state.live);
+        problems.extend(self.user_files.problems(&self.planner, &guarded, &self.state.live));
         problems.sort();
         problems.dedup();
         let is_same = config == *before.table.config && *problems == *before.table.problems;

@@ -1,6 +1,7 @@
 //! The loop: supervise providers, plan, compile, publish.
 
 mod event_loop;
+pub mod guards;
 mod health;
 pub mod probe;
 pub mod schedule;

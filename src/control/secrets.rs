@@ -14,17 +14,18 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::{Event, State};
-use crate::config::guards::{file_complaints, files_of};
+use crate::config::guards::{GuardFile, UserLines, files_of};
 use crate::config::{Auth, Config, Frontend};
 use crate::live::Live;
-use crate::middleware::auth::{FileText, TEXT_FILE_BYTES_MAX, TextFile};
-use crate::model::Problem;
+use crate::middleware::auth::{BadLine, FileText, TEXT_FILE_BYTES_MAX, TextFile};
+use crate::model::{FrontendId, Origin, Problem};
+use crate::plan::Planner;
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Of what is wrong with the lines of one file, so much is told.
-const LINES_TOLD_MAX: usize = 5;
+pub(super) const LINES_TOLD_MAX: usize = 5;
 
 /// What a file looked like when it was last read: a file that looks the same is not read again.
 type Look = (u64, i64, i64, u64, u64);
@@ -73,7 +74,7 @@ fn look_of(meta: &Metadata) -> Look {
 }
 
 /// Reads a file that is one, and not too large: whoever writes a label must not make us wait for a pipe.
-fn read(path: &str) -> FileText {
+pub(super) fn read(path: &str) -> FileText {
     let meta = fs::metadata(path).map_err(|error| error.to_string())?;
     if !meta.is_file() {
         return Err("it is no regular file".to_owned());
@@ -92,11 +93,25 @@ fn read(path: &str) -> FileText {
     }
 }
 
-/// Reads the files that a config names before it is in force, so that nobody stands before a closed door meanwhile. The
+/// A frontend that asks for names, and how.
+pub(super) type Guarded<'a> = (&'a FrontendId, &'a Frontend, &'a Auth);
+
+/// Those of these frontends that ask for names.
+pub(super) fn guarded<'a>(
+    frontends: impl IntoIterator<Item = (&'a FrontendId, &'a Arc<Frontend>)>,
+) -> Vec<Guarded<'a>> {
+    let guarded = frontends.into_iter().filter_map(|(id, frontend)| {
+        Some((id, &**frontend, frontend.wishes.as_deref()?.auth.as_ref()?))
+    });
+    guarded.collect()
+}
+
+/// Reads the files that frontends name before they are in force, so that nobody stands before a closed door meanwhile. The
 /// files are to be held until a table holds them.
-pub(super) fn prepare(config: &Config, live: &Live) -> Vec<Arc<TextFile>> {
+pub(super) fn prepare(frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
     let mut watch = Watch::default();
-    let paths: BTreeSet<&str> = auths(config).flat_map(|(_, auth)| files_of(auth)).collect();
+    let named = frontends.iter().flat_map(|(.., auth)| files_of(auth));
+    let paths: BTreeSet<&str> = named.map(|file| file.path).collect();
     let files: Vec<_> = paths.into_iter().map(|path| live.file(path)).collect();
     files.iter().filter(|file| file.text().is_err()).for_each(|file| {
         watch.look_at(file);
@@ -104,46 +119,93 @@ pub(super) fn prepare(config: &Config, live: &Live) -> Vec<Arc<TextFile>> {
     files
 }
 
-/// What is wrong with the files that a config names, for the owners of its frontends.
-pub(super) fn problems(config: &Config, live: &Live) -> Vec<Problem> {
-    let mut found = Vec::new();
-    for (frontend, auth) in auths(config) {
-        for path in files_of(auth) {
-            let text = live.file(path).text();
-            let origin = &frontend.origin;
-            let text = match &*text {
-                Ok(text) => text,
-                Err(why) => {
-                    let what = format!(
-                        "The file {path} cannot be read: {why}. The frontend that needs it stays closed."
-                    );
-                    let hint =
-                        "Mount the file or secret where Herder runs; it is looked at every second.";
-                    found.push(Problem::error(origin, what).hint(hint));
-                    continue;
-                }
-            };
-            let is_users = [&auth.basic, &auth.digest].into_iter().flatten();
-            if is_users.into_iter().all(|users| users.users_file != path) {
-                continue;
-            }
-            for bad in file_complaints(auth, text).into_iter().take(LINES_TOLD_MAX) {
-                let what = format!(
-                    "Line {} of the file {path} {}, and lets nobody in.",
-                    bad.number, bad.why
-                );
-                found.push(Problem::error(origin, what).hint(bad.hint));
-            }
-        }
-    }
-    found
+/// What is wrong now with the files that a config names, or a frontend that is not served: for who looks once.
+pub fn problems(planner: &Planner, config: &Config) -> Vec<Problem> {
+    let frontends = guarded(config.frontends.iter().chain(planner.refused()));
+    let live = Live::default();
+    let _files = prepare(&frontends, &live);
+    UserFiles::default().problems(planner, &frontends, &live)
 }
 
-fn auths(config: &Config) -> impl Iterator<Item = (&Frontend, &Auth)> {
-    config
-        .frontends
-        .values()
-        .filter_map(|frontend| Some((&**frontend, frontend.wishes.as_deref()?.auth.as_ref()?)))
+/// The bad lines of a file by its path and how they are written, with the text in which they stand.
+type BadLines = HashMap<(String, UserLines), (Arc<FileText>, Arc<[BadLine]>)>;
+
+/// Why users' files let nobody in: each is read once when it has changed, however many frontends name it.
+#[derive(Debug, Default)]
+pub(super) struct UserFiles {
+    known: BadLines,
+}
+
+impl UserFiles {
+    /// What is wrong with the files that frontends name, for their owners. [`prepare`] has read them.
+    pub(super) fn problems(
+        &mut self,
+        planner: &Planner,
+        frontends: &[Guarded<'_>],
+        live: &Live,
+    ) -> Vec<Problem> {
+        let mut before = std::mem::take(&mut self.known);
+        let mut found = Vec::new();
+        for (id, frontend, auth) in frontends {
+            for file in files_of(auth) {
+                let text = live.file(file.path).text();
+                let key: Vec<&str> = file.key.split('.').collect();
+                let origin = || planner.key_of(id, frontend, &key).0;
+                match (&*text, file.users) {
+                    (Err(why), _) => found.push(unreadable(&origin(), &file, why)),
+                    (Ok(_), None) => {}
+                    (Ok(_), Some(lines)) => {
+                        let bad = self.bad_lines(&mut before, &file, lines, &text);
+                        let told = bad.iter().take(LINES_TOLD_MAX);
+                        found.extend(told.map(|bad| bad_line(&origin(), &file, bad)));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// What is wrong with the lines of a file, as it was found out before where it says the same still.
+    fn bad_lines(
+        &mut self,
+        before: &mut BadLines,
+        file: &GuardFile<'_>,
+        lines: UserLines,
+        text: &Arc<FileText>,
+    ) -> Arc<[BadLine]> {
+        let key = (file.path.to_owned(), lines);
+        let known = before.remove(&key).filter(|(of, _)| Arc::ptr_eq(of, text));
+        let fresh = || (Arc::clone(text), bad_lines(lines, text.as_deref().unwrap_or_default()));
+        let known = self.known.entry(key).or_insert_with(|| known.unwrap_or_else(fresh));
+        Arc::clone(&known.1)
+    }
+}
+
+fn bad_lines(lines: UserLines, text: &str) -> Arc<[BadLine]> {
+    let (knows_users, mut bad) = lines.read(text);
+    if !knows_users && bad.is_empty() {
+        let why = "there is no user in the file".to_owned();
+        let hint = "Write NAME:HASH as htpasswd or htdigest makes it.";
+        bad.push(BadLine { number: 1, user: None, why, hint });
+    }
+    bad.into()
+}
+
+fn unreadable(origin: &Origin, file: &GuardFile<'_>, why: &str) -> Problem {
+    let what = format!(
+        "The file {} cannot be read: {why}. The frontend that needs it stays closed.",
+        file.path
+    );
+    Problem::error(origin, what).hint(MOUNT)
+}
+
+/// What to do about a file that cannot be read.
+const MOUNT: &str = "Mount the file or secret where Herder runs; it is looked at every second.";
+
+fn bad_line(origin: &Origin, file: &GuardFile<'_>, bad: &BadLine) -> Problem {
+    let (number, user, why) = (bad.number, bad.shown_user(), &bad.why);
+    let what = format!("Line {number} of the file {}{user} lets nobody in: {why}.", file.path);
+    Problem::error(origin, what).hint(bad.hint)
 }
 
 /// Looks at the files for ever. News is an event: the page may have to say something else.
@@ -170,6 +232,10 @@ pub async fn watch(state: Arc<State>, mut watch: Watch, events: mpsc::Sender<Eve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Language;
+    use crate::model::{Document, ProviderName, Snapshot};
+    use crate::plan::Input;
+    use crate::settings::FileSettings;
 
     #[test]
     fn a_file_is_read_when_it_looks_new() {
@@ -205,5 +271,43 @@ mod tests {
         let large = vec![b'x'; usize::try_from(TEXT_FILE_BYTES_MAX).expect("small") + 1];
         fs::write(&path, large).expect("written");
         assert!(read(path.to_str().expect("text")).is_err_and(|why| why.contains("1024 KiB")));
+    }
+
+    #[test]
+    fn a_file_of_users_is_read_once_for_all_frontends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("users");
+        fs::write(&path, "bob:geheim\n").expect("written");
+        let frontend = |name: &str| {
+            format!(
+                "[frontends.{name}]\nbackend = \"b\"\n[frontends.{name}.routes.r]\nrule = \"Host:{name}\"\n\
+                 [frontends.{name}.auth.basic]\nusersFile = \"{}\"\n",
+                path.display()
+            )
+        };
+        let text = format!("[backends.b]\n{}{}", frontend("f"), frontend("g"));
+        let tree = Language::Toml.parse(&text).expect("TOML");
+        let (name, addresses) = ("r.toml".into(), std::collections::BTreeMap::new());
+        let document = Document { name, is_main: false, tree, addresses };
+        let snapshot = Snapshot { documents: vec![Arc::new(document)], ..Snapshot::default() };
+        let defaults = FileSettings::defaults();
+        let (provider, mut planner) = (ProviderName::File, Planner::default());
+        let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+        let (config, _) = planner.plan(&[input], &Config::default());
+        let (live, mut users) = (Live::default(), UserFiles::default());
+        let frontends = guarded(&config.frontends);
+        let files = prepare(&frontends, &live);
+        let found = users.problems(&planner, &frontends, &live);
+        let places: Vec<&str> = found.iter().map(|problem| &*problem.origin.service).collect();
+        assert_eq!(places, ["r.toml:7:13", "r.toml:13:13"]);
+        let lines = |users: &UserFiles| {
+            users.known.values().map(|(_, bad)| Arc::clone(bad)).collect::<Vec<_>>()
+        };
+        let before = lines(&users);
+        assert_eq!(users.problems(&planner, &frontends, &live), found);
+        assert!(matches!((&*before, &*lines(&users)), ([a], [b]) if Arc::ptr_eq(a, b)));
+        assert!(files[0].put(Ok("ann:geheim\n".into())));
+        assert!(users.problems(&planner, &frontends, &live)[0].message.contains("ann"));
+        assert!(!Arc::ptr_eq(&before[0], &lines(&users)[0]));
     }
 }

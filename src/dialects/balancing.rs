@@ -36,7 +36,7 @@ pub(super) struct Balancing {
 
 /// What is wrong with one of the values: a sentence that goes on after the key, and what to write.
 #[derive(Debug)]
-pub(super) struct Complaint {
+pub(super) struct InvalidBalancing {
     pub(super) key: &'static str,
     pub(super) severity: Severity,
     pub(super) what: String,
@@ -49,26 +49,26 @@ pub(super) fn read(
     backend: &str,
     fallback: Method,
     is_sticky: bool,
-) -> (Balancing, Vec<Complaint>) {
-    let mut reader = Reader { said, complaints: Vec::new() };
+) -> (Balancing, Vec<InvalidBalancing>) {
+    let mut reader = Reader { said, invalid: Vec::new() };
     let method = reader.method(fallback);
     let slow_start = reader.slow_start();
     let sticky = reader.sticky(backend, is_sticky);
-    (Balancing { method, slow_start, sticky }, reader.complaints)
+    (Balancing { method, slow_start, sticky }, reader.invalid)
 }
 
 struct Reader<'a> {
     said: &'a Said<'a>,
-    complaints: Vec<Complaint>,
+    invalid: Vec<InvalidBalancing>,
 }
 
 impl Reader<'_> {
     fn error(&mut self, key: &'static str, what: String, hint: &'static str) {
-        self.complaints.push(Complaint { key, severity: Severity::Error, what, hint });
+        self.invalid.push(InvalidBalancing { key, severity: Severity::Error, what, hint });
     }
 
     fn warning(&mut self, key: &'static str, what: String, hint: &'static str) {
-        self.complaints.push(Complaint { key, severity: Severity::Warning, what, hint });
+        self.invalid.push(InvalidBalancing { key, severity: Severity::Warning, what, hint });
     }
 
     fn method(&mut self, fallback: Method) -> Method {
@@ -173,21 +173,21 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// `method/seconds of slow start/Set-Cookie`, and the complaints.
+    /// `method/seconds of slow start/Set-Cookie`, and the invalid.
     #[track_caller]
-    fn check(said: &[(&'static str, &str)], expected: &str, complaint: &str) {
+    fn check(said: &[(&'static str, &str)], expected: &str, expected_part: &str) {
         let said: Said<'_> = said.iter().copied().collect();
         assert!(said.keys().all(|key| KEYS.contains(key)), "{said:?}");
-        let (balancing, complaints) = read(&said, "my.web", Method::Wrr, false);
+        let (balancing, invalid) = read(&said, "my.web", Method::Wrr, false);
         let sticky = balancing.sticky.as_ref();
         let cookie = sticky.map(|sticky| crate::balance::sticky::set_cookie(sticky, "v"));
         let slow_start = balancing.slow_start.as_secs();
         let cookie = cookie.map(|cookie| cookie.replace("Path=/; ", "")).unwrap_or_default();
         assert_eq!(format!("{}/{slow_start}/{cookie}", balancing.method), expected, "{said:?}");
-        let text = |c: &Complaint| format!("{} {} {}", c.key, c.what, c.hint);
-        let all = complaints.iter().map(text).collect::<Vec<_>>().join(" | ");
-        assert_eq!(complaint.is_empty(), all.is_empty(), "{said:?}: {all}");
-        assert!(all.contains(complaint), "{said:?}: {all}");
+        let text = |c: &InvalidBalancing| format!("{} {} {}", c.key, c.what, c.hint);
+        let all = invalid.iter().map(text).collect::<Vec<_>>().join(" | ");
+        assert_eq!(expected_part.is_empty(), all.is_empty(), "{said:?}: {all}");
+        assert!(all.contains(expected_part), "{said:?}: {all}");
     }
 
     #[test]

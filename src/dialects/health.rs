@@ -1,7 +1,7 @@
 //! The check that the servers of a service get: the one of its labels, else Rancher's own where that is asked for.
 
 use super::reader::Reader;
-use crate::config::{Check, Complaint, HealthCheck};
+use crate::config::{Check, HealthCheck, InvalidCheck};
 use crate::model::{HealthBlock, Origin, Outcome, Problem};
 
 /// Where the settings of a check stand.
@@ -22,10 +22,10 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let (check, complaints) = Check::of(&wish);
-        for complaint in complaints {
-            let key = format!("{FAMILY}{}", complaint.setting);
-            let problem = complaint_of(&self.at(&key), &self.written(&key), &complaint);
+        let (check, invalid) = Check::of(&wish);
+        for invalid in invalid {
+            let key = format!("{FAMILY}{}", invalid.setting);
+            let problem = problem_of(&self.at(&key), &self.written(&key), &invalid);
             self.problem(problem);
         }
         let name = check?.name();
@@ -49,8 +49,8 @@ impl Reader<'_> {
 }
 
 /// What is wrong with one setting, for whoever wrote it.
-pub(super) fn complaint_of(origin: &Origin, key: &str, complaint: &Complaint) -> Problem {
-    Problem::error(origin, format!("{key} {}.", complaint.why)).hint(complaint.hint)
+pub(super) fn problem_of(origin: &Origin, key: &str, invalid: &InvalidCheck) -> Problem {
+    Problem::error(origin, format!("{key} {}.", invalid.why)).hint(invalid.hint)
 }
 
 /// Rancher's `health_check` block as a wish: a request line is asked over HTTP, without one a connection is enough.
@@ -91,8 +91,8 @@ mod tests {
             fall: 3,
             request_line: request_line.to_owned(),
         };
-        let (check, complaints) = Check::of(&of_rancher(&block));
-        assert_eq!(complaints, []);
+        let (check, invalid) = Check::of(&of_rancher(&block));
+        assert_eq!(invalid, []);
         check.expect("a check")
     }
 

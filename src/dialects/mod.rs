@@ -176,6 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_label_is_told_once() {
+        let key = "traefik.frontend.redirect.metod";
+        let service = service("web", None, &[(key, "x")]);
+        let mut trace = Trace::on();
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut trace);
+        assert_eq!(reading.problems.len(), 1, "{:?}", reading.problems);
+        assert!(trace.of(None).iter().all(|step| step.what != key), "{:?}", trace.of(None));
+    }
+
+    #[test]
     fn names_become_hosts() {
         check(&[], WEB, "");
         check_service(

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::balancing::{self, Balancing, Complaint, Said};
+use super::balancing::{self, Balancing, InvalidBalancing, Said};
 use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits};
-use crate::config::guards::{self, complaints};
+use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known};
@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
         // A reading is remembered for as long as its service is there: it keeps no room for more.
         self.fragment.frontends.shrink_to_fit();
         self.fragment.backends.shrink_to_fit();
+        self.fragment.refused.shrink_to_fit();
         self.problems.shrink_to_fit();
         Reading { fragment: self.fragment, problems: self.problems }
     }
@@ -278,8 +279,8 @@ impl<'a> Reader<'a> {
         let said = balancing::KEYS.iter().filter_map(|key| Some((*key, self.label(&key_of(key))?)));
         let said: Said<'_> = said.collect();
         let is_sticky = self.boolean("traefik.sticky") == Some(true);
-        let (balancing, complaints) = balancing::read(&said, backend, fallback, is_sticky);
-        for Complaint { key, severity, what, hint } in complaints {
+        let (balancing, invalid) = balancing::read(&said, backend, fallback, is_sticky);
+        for InvalidBalancing { key, severity, what, hint } in invalid {
             let key = key_of(key);
             let problem = Problem::new(severity, &self.at(&key), format!("{key} {what}"));
             self.problem(problem.hint(hint));
@@ -312,9 +313,7 @@ impl<'a> Reader<'a> {
         for key in self.service.labels.keys().filter(is_slip) {
             let origin = self.origin.label(key.as_str());
             let what = format!("{key} is not a label we know.");
-            let problem = hinted(Problem::warning(&origin, what), Some(meant));
-            self.step(Outcome::Note, key, || problem_text(&problem));
-            self.problem(problem);
+            self.problem(hinted(Problem::warning(&origin, what), Some(meant)));
         }
     }
 
@@ -351,7 +350,6 @@ impl<'a> Reader<'a> {
                     near,
                 ),
             };
-            self.step(Outcome::Note, key, || problem_text(&problem));
             self.problem(problem);
         }
     }
@@ -426,8 +424,8 @@ impl<'a> Reader<'a> {
         wishes: &FrontendWishes,
     ) -> Option<String> {
         let mut closing = wanted.protection.clone();
-        let key_of = |complaint: &guards::Complaint| {
-            let key = self.written(&format!("traefik.frontend.{}", complaint.key));
+        let key_of = |key: &str| {
+            let key = self.written(&format!("traefik.frontend.{key}"));
             let is_old = !wanted.guards.contains(&key);
             // The older words for the same.
             let old = wanted.guards.iter().find(|key| {
@@ -437,13 +435,12 @@ impl<'a> Reader<'a> {
             old.filter(|_| is_old).cloned().unwrap_or(key)
         };
         let mut problems = Vec::new();
-        for complaint in complaints(wishes) {
-            let key = key_of(&complaint);
-            let follows = if complaint.closes { " Its frontend stays closed." } else { "" };
-            let what = format!("{key} {}.{follows}", complaint.what);
-            problems
-                .push(Problem::error(&self.origin.label(key.as_str()), what).hint(complaint.hint));
-            if complaint.closes {
+        for InvalidGuard { key, what, hint, closes } in invalid_guards(wishes) {
+            let key = key_of(key);
+            let follows = if closes { " Its frontend stays closed." } else { "" };
+            let what = format!("{key} {what}.{follows}");
+            problems.push(Problem::error(&self.origin.label(key.as_str()), what).hint(hint));
+            if closes {
                 closing.get_or_insert(key);
             }
         }
@@ -470,6 +467,11 @@ impl<'a> Reader<'a> {
             format!("{} leads to backend {}.", frontend.rule.text(), frontend.backend.name)
         });
         self.fragment.frontends.push((id, Arc::new(frontend)));
+    }
+
+    /// A frontend that is not served: its rule cannot be read.
+    pub(super) fn refuse(&mut self, id: FrontendId, frontend: Frontend) {
+        self.fragment.refused.push((id, Arc::new(frontend)));
     }
 
     pub(super) fn backend(&mut self, id: BackendId, backend: Backend) {
@@ -580,11 +582,4 @@ fn host_label(name: &str) -> String {
 pub(super) fn normalized(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
-}
-
-fn problem_text(problem: &Problem) -> String {
-    match &problem.hint {
-        Some(hint) => format!("{} {hint}", problem.message),
-        None => problem.message.clone(),
-    }
 }

@@ -37,8 +37,12 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
 }
 
 fn read_segment(reader: &mut Reader<'_>) {
-    let Some(v1::Reading { rule, mut chain }) = rule(reader) else {
-        return;
+    let (v1::Reading { rule, mut chain }, is_refused) = match rule(reader) {
+        Routing::Rule(reading) => (reading, false),
+        Routing::Unreadable(text) => {
+            (v1::Reading { rule: Rule::new(text, Vec::new()), chain: Vec::new() }, true)
+        }
+        Routing::Nothing => return,
     };
     let wanted = reader.wanted();
     let mut wishes = frontend_wishes(&wanted.frontend);
@@ -71,7 +75,11 @@ fn read_segment(reader: &mut Reader<'_>) {
         rule,
     };
     let name = format!("frontend-{}", names.frontend);
-    reader.frontend(FrontendId::new(reader.provider, name), frontend);
+    let id = FrontendId::new(reader.provider, name);
+    match is_refused {
+        true => reader.refuse(id, frontend),
+        false => reader.frontend(id, frontend),
+    }
 
     let mut wishes = backend_wishes(&wanted.backend);
     wishes.health_check = reader.health_check(wishes.health_check);
@@ -95,21 +103,33 @@ fn read_segment(reader: &mut Reader<'_>) {
         wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
         origin: reader.origin.clone(),
     };
-    reader.backend(backend, value);
+    if !is_refused {
+        reader.backend(backend, value);
+    }
+}
+
+/// What becomes of the requests that a service asks for.
+enum Routing<'a> {
+    /// They are its own.
+    Rule(v1::Reading),
+    /// Its owner wrote a rule that cannot be read.
+    Unreadable(&'a str),
+    /// Nothing is to be routed.
+    Nothing,
 }
 
 /// `traefik.frontend.rule`, else the hosts of service, stack and domain.
-fn rule(reader: &mut Reader<'_>) -> Option<v1::Reading> {
+fn rule<'a>(reader: &mut Reader<'a>) -> Routing<'a> {
     let key = "traefik.frontend.rule";
     if let Some(text) = reader.label(key) {
         return match v1::parse(text) {
-            Ok(reading) => Some(reading),
+            Ok(reading) => Routing::Rule(reading),
             Err(why) => {
                 let key = reader.written(key);
                 let what = format!("{key} \"{text}\" cannot be read: {why}; it is not routed.");
                 reader.step(Outcome::Stop, &key, || what.clone());
                 reader.problem(Problem::error(&reader.origin.label(key), what));
-                None
+                Routing::Unreadable(text)
             }
         };
     }
@@ -126,17 +146,17 @@ fn rule(reader: &mut Reader<'_>) -> Option<v1::Reading> {
                 "Add the label traefik.domain or traefik.frontend.rule, or set docker.domain.";
             reader.problem(Problem::error(&label, what).hint(hint));
         }
-        return None;
+        return Routing::Nothing;
     }
     let stack = reader.service.stack.as_deref().unwrap_or_default();
     let mut hosts = reader.hosts(&reader.service.name, stack, &domains);
     hosts.dedup();
     if hosts.is_empty() {
         reader.step(Outcome::Stop, "rule", || "No host is left to route by.".to_owned());
-        return None;
+        return Routing::Nothing;
     }
     let rule = Rule::new(format!("Host:{}", hosts.join(",")), vec![Matcher::Host(hosts)]);
-    Some(v1::Reading { rule, chain: Vec::new() })
+    Routing::Rule(v1::Reading { rule, chain: Vec::new() })
 }
 
 /// How Traefik 1.7's templates name a frontend and its backend (provider/docker/config.go, provider/rancher/config.go).

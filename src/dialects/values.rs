@@ -111,8 +111,41 @@ impl Values {
     }
 }
 
-/// Whether what one label says can be acted on: asked of the steps that do.
+/// Whether what one label says can be acted on.
 fn fits(label: &Label, value: &Value) -> Result<(), Misfit> {
+    let frontend = label.key.strip_prefix("traefik.frontend.");
+    let backend = label.key.strip_prefix("traefik.backend.");
+    frontend.map_or(Ok(()), |path| fits_frontend(path, value))?;
+    backend.map_or(Ok(()), |path| fits_backend(path, value))
+}
+
+/// The counts that make sense: more tries or passes in a row than this is a slip.
+const COUNTS: std::ops::RangeInclusive<i64> = 1..=100;
+
+/// Whether a backend can do what is asked of it.
+fn fits_backend(path: &str, value: &Value) -> Result<(), Misfit> {
+    let (why, hint) = match (path, value) {
+        ("attempts" | "healthcheck.rise" | "healthcheck.fall", Value::Number(count))
+            if !COUNTS.contains(count) =>
+        {
+            (format!("{count} is not from 1 to 100"), "Write how often; 1 is the least.")
+        }
+        ("timeout.connect" | "timeout.response" | "timeout.body", Value::Text(text))
+            if duration(text).is_ok_and(|wait| wait.is_zero()) =>
+        {
+            (format!("\"{text}\" leaves no time at all"), "Write 10s, 5m or 500ms.")
+        }
+        // 1.7 refuses them too (oxy, buffer.go, `MaxRequestBodyBytes` and its like).
+        (path, Value::Number(bytes @ ..0)) if path.starts_with("buffering.") => {
+            (format!("{bytes} is less than nothing"), "Write bytes; 0 is as if nothing was said.")
+        }
+        _ => return Ok(()),
+    };
+    Err(Misfit { why, hint })
+}
+
+/// Whether a frontend can do what is asked of it: asked of the steps that do.
+fn fits_frontend(path: &str, value: &Value) -> Result<(), Misfit> {
     let text = || match value {
         Value::Text(text) => text.as_str(),
         _ => "",
@@ -125,7 +158,7 @@ fn fits(label: &Label, value: &Value) -> Result<(), Misfit> {
         Value::Headers(lines) => Some(lines),
         _ => None,
     };
-    let (fitting, hint) = match label.key.strip_prefix("traefik.frontend.").unwrap_or_default() {
+    let (fitting, hint) = match path {
         "headers.customRequestHeaders" => {
             let mut lines = lines().into_iter().flatten();
             let fitting = lines.try_for_each(|(name, value)| check_request_line(name, value));
@@ -184,6 +217,10 @@ fn together(values: &Values) -> Vec<(&'static str, String, &'static str)> {
         };
         let why = format!("there is no {missing} beside it; nobody is sent anywhere");
         wrong.push((at, why, "Write both."));
+    }
+    if values.has("maintenanceExcept") && !values.has("maintenance") {
+        let why = "there is no maintenance that it could be an exception to".to_owned();
+        wrong.push(("maintenanceExcept", why, "Write maintenance = true, or leave both out."));
     }
     if let Err(why) = cors(values).check() {
         let hint = "Name the sites, methods and lines one by one.";

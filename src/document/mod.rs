@@ -96,6 +96,21 @@ impl Table {
         self.0.get(&key.to_ascii_lowercase()).map(|entry| &entry.node)
     }
 
+    /// Follows keys down, as far as they are there: each as it was written, and the place of the last one found.
+    pub fn follow<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k str>,
+    ) -> (Vec<String>, Option<Place>) {
+        let (mut table, mut place, mut written) = (Some(self), None, Vec::new());
+        for key in keys {
+            let entry = table.and_then(|table| table.0.get(&key.to_ascii_lowercase()));
+            written.push(entry.map_or(key, |entry| &entry.key).to_owned());
+            table = entry.and_then(|entry| entry.node.as_table());
+            place = entry.map(|entry| entry.node.place).or(place);
+        }
+        (written, place)
+    }
+
     /// Everything in it, in the order of the keys.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
@@ -219,6 +234,18 @@ mod tests {
         assert_eq!(without_places(&yaml), without_places(&toml));
         assert!(drawn(&yaml).contains(&".backends.B.servers.s.weight=10@7:17".to_owned()));
         assert!(toml.get("BACKENDS").and_then(|b| b.as_table()?.get("b")).is_some());
+    }
+
+    #[test]
+    fn a_path_of_keys_is_followed_as_far_as_it_goes() {
+        let tree = Language::Toml.parse("[A.B]\nc = 1\n").expect("TOML");
+        let place = |keys: &[&str]| {
+            let (written, place) = tree.follow(keys.iter().copied());
+            (written.join("."), place.map(|place| place.to_string()))
+        };
+        assert_eq!(place(&["a", "b", "C"]), ("A.B.c".to_owned(), Some("2:5".to_owned())));
+        assert_eq!(place(&["a", "b", "d"]), ("A.B.d".to_owned(), Some("1:1".to_owned())));
+        assert_eq!(place(&["x"]), ("x".to_owned(), None));
     }
 
     #[test]

@@ -81,6 +81,38 @@ pub struct Service {
     pub age_order: Option<i64>,
 }
 
+impl Service {
+    /// A service of which only the labels are known, as if one container of it ran on this machine and exposed port 80.
+    pub fn running(name: &str, stack: Option<&str>, labels: Labels) -> Self {
+        let address = Address {
+            network: None,
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            shared: true,
+            published: None,
+        };
+        let instance = Instance {
+            id: name.into(),
+            name: name.to_owned(),
+            addresses: vec![address],
+            exposed_ports: vec![80],
+            state: State::Running,
+            health: None,
+        };
+        Self {
+            id: name.into(),
+            name: name.to_owned(),
+            stack: stack.map(str::to_owned),
+            labels,
+            instances: vec![instance],
+            kind: Kind::Containers,
+            state: None,
+            health_checked: false,
+            health_block: None,
+            age_order: None,
+        }
+    }
+}
+
 /// Rancher's `health_check` block. What it leaves out is 0.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HealthBlock {

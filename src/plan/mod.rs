@@ -5,6 +5,7 @@
 //! replaced by younger ones.
 
 mod claims;
+mod references;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::model::{
     BackendId, Document, FrontendId, Origin, Problem, ProviderName, Service, Snapshot, Trace,
 };
 use crate::settings::Defaults;
+use references::{References, is_homeless};
 
 /// One provider's last word, and how its labels are read.
 #[derive(Clone, Copy, Debug)]
@@ -66,30 +68,11 @@ impl Planner {
         Self { entrypoints, ..Self::default() }
     }
 
-    /// Frontends at entry points that are not there.
-    fn check_entrypoints(&self, config: &Config, problems: &mut Vec<Problem>) {
-        let frontends = config.frontends.iter().filter(|_| !self.entrypoints.is_empty());
-        for (id, frontend) in frontends {
-            for name in frontend.entrypoints.iter().filter(|name| !self.entrypoints.contains(name))
-            {
-                let what =
-                    format!("{} asks for the entry point \"{name}\", which is not there.", id.name);
-                let known = self.entrypoints.join(", ");
-                let label = frontend.origin.label("traefik.frontend.entryPoints");
-                problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));
-            }
-            let redirect = frontend.wishes.as_ref().and_then(|wishes| wishes.redirect.as_ref());
-            let target = redirect.map(|redirect| &redirect.entry_point);
-            if let Some(name) = target.filter(|n| !n.is_empty() && !self.entrypoints.contains(n)) {
-                let what = format!(
-                    "{} sends its clients to the entry point \"{name}\", which is not there; they get 503.",
-                    id.name
-                );
-                let known = self.entrypoints.join(", ");
-                let label = frontend.origin.label("traefik.frontend.redirect.entryPoint");
-                problems.push(Problem::error(&label, what).hint(format!("There is {known}.")));
-            }
-        }
+    /// The frontends that were not served in the last plan, for their rule cannot be read.
+    pub fn refused(&self) -> impl Iterator<Item = (&FrontendId, &Arc<Frontend>)> {
+        let readings = self.services.values().map(|(_, reading)| reading);
+        let readings = readings.chain(self.documents.values().map(|(_, reading)| reading));
+        readings.flat_map(|reading| &reading.fragment.refused).map(|(id, f)| (id, f))
     }
 
     /// Plans for everything that is known. `previous` is the config in force: it says who had a rule before.
@@ -112,9 +95,6 @@ impl Planner {
                 merge_file(&mut config, &reading.1.fragment, &mut problems);
                 documents.insert(key, reading);
             }
-            if !input.snapshot.documents.is_empty() {
-                drop_homeless(&mut config, input.provider, &mut problems);
-            }
             for service in by_age(&input.snapshot.services) {
                 let key = (input.provider, Arc::clone(&service.id));
                 let off = &mut Trace::off();
@@ -126,38 +106,18 @@ impl Planner {
             }
         }
         (self.services, self.documents) = (services, documents);
-        self.check_entrypoints(&config, &mut problems);
-        check_pages(&config, &mut problems);
+        let frontends = config.frontends.iter().chain(self.refused());
+        for (id, frontend) in frontends {
+            let references = References { planner: self, config: &config, id, frontend };
+            references.check(&mut problems);
+        }
+        config.frontends.retain(|_, frontend| !is_homeless(frontend, &config.backends));
         claims::settle(&mut config, previous, &mut problems);
         problems.sort();
         problems.dedup();
         share(&mut config.frontends, &previous.frontends);
         share(&mut config.backends, &previous.backends);
         (config, problems)
-    }
-}
-
-/// Pages in the place of errors that a backend has which is not there.
-fn check_pages(config: &Config, problems: &mut Vec<Problem>) {
-    for (id, frontend) in &config.frontends {
-        let Some(wishes) = &frontend.wishes else { continue };
-        for (name, page) in &wishes.errors {
-            let known =
-                |name: &str| config.backends.contains_key(&BackendId::new(id.provider, name));
-            let wrong = match page {
-                page if page.status.is_empty() => "status names no status",
-                page if page.query.is_empty() => "query is missing",
-                page if !known(&page.backend) => "backend is not there",
-                _ => continue,
-            };
-            let what = format!(
-                "errors.{name}.{wrong}: what the servers of {} answer stays as it is.",
-                id.name
-            );
-            let origin = frontend.origin.label(format!("traefik.frontend.errors.{name}"));
-            let hint = "Write status (500-599), backend (a name) and query (/{status}.html).";
-            problems.push(Problem::error(&origin, what).hint(hint));
-        }
     }
 }
 
@@ -214,29 +174,6 @@ fn merge_file(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Probl
             Some(first) => twice("frontend", &id.name, &first.origin, &frontend.origin),
         }
     }
-}
-
-/// Takes out the frontends of files that lead to a backend that no file has.
-fn drop_homeless(config: &mut Config, provider: ProviderName, problems: &mut Vec<Problem>) {
-    let Config { frontends, backends } = config;
-    frontends.retain(|id, frontend| {
-        let wanted = &frontend.backend;
-        if id.provider != provider || backends.contains_key(wanted) {
-            return true;
-        }
-        let slips = |known: &&BackendId| strsim::damerau_levenshtein(&known.name, &wanted.name);
-        let near = backends.keys().filter(|known| known.provider == provider).min_by_key(slips);
-        let hint = match near {
-            Some(near) => format!("Did you mean \"{}\"?", near.name),
-            None => format!("Write a table [backends.{}].", wanted.name),
-        };
-        let what = format!(
-            "frontends.{}.backend: there is no backend \"{}\"; it is not served.",
-            id.name, wanted.name
-        );
-        problems.push(Problem::error(&frontend.origin, what).hint(hint));
-        false
-    });
 }
 
 fn merge_backend(

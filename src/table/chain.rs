@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use super::{guards, headers};
-use crate::config::guards::{Complaint, auth_complaints};
 use crate::config::{AllowList, Backend, BackendWishes, Frontend, FrontendWishes};
 use crate::live::Live;
 use crate::middleware::{
@@ -141,24 +140,4 @@ pub fn entry_chain(
 /// The step that asks for a name where `auth` says so: for the admin side, which has no chain.
 pub fn auth_step(auth: &EntryAuth, live: &Live) -> Arc<dyn Handler> {
     guards::auth(&guards::of_entry(auth), live)
-}
-
-/// What is wrong with the authentication of the admin side, a sentence for each: what it cannot do lets nobody in.
-pub fn admin_complaints(auth: &EntryAuth) -> Vec<String> {
-    auth_sentences(auth, "the admin side")
-}
-
-/// What is wrong with the guards of an entry point, a sentence for each: what they cannot do lets nobody in.
-pub fn entry_complaints(entrypoint: &EntryPoint) -> Vec<String> {
-    let whose = format!("the entry point {entrypoint}");
-    entrypoint.auth.iter().flat_map(|auth| auth_sentences(auth, &whose)).collect()
-}
-
-fn auth_sentences(auth: &EntryAuth, whose: &str) -> Vec<String> {
-    let sentence = |complaint: Complaint| {
-        let follows = if complaint.closes { " Everybody gets 503 there." } else { "" };
-        let Complaint { key, what, hint, .. } = complaint;
-        format!("{key} of {whose} {what}.{follows} {hint}")
-    };
-    auth_complaints(&guards::of_entry(auth)).into_iter().map(sentence).collect()
 }

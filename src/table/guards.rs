@@ -59,7 +59,7 @@ fn forward(auth: &Auth, live: &Live) -> Option<ForwardAuth> {
 }
 
 /// An entry point's authentication, in the words of a frontend's.
-pub(super) fn of_entry(auth: &EntryAuth) -> Auth {
+pub fn of_entry(auth: &EntryAuth) -> Auth {
     let users = |users: &EntryUsers| UsersAuth {
         users: users.users.clone(),
         users_file: users.users_file.clone(),

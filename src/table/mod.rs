@@ -12,8 +12,9 @@ mod running;
 
 use std::sync::Arc;
 
-pub use chain::{admin_complaints, auth_step, entry_chain, entry_complaints};
+pub use chain::{auth_step, entry_chain};
 pub use compile::{EntryPoints, compile, compile_after};
+pub use guards::of_entry as auth_of_entry;
 pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};

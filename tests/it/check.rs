@@ -117,6 +117,167 @@ fn a_folder_is_looked_at_as_a_whole() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// One thing that is wrong hides no other: not in its frontend, nor in its backend, nor in its container.
+#[test]
+fn everything_wrong_is_told_where_it_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write(
+        "rules.toml",
+        r#"[backends.b]
+attempts = 0
+[backends.b.servers.s]
+url = "http://127.0.0.1:80"
+[backends.b.healthCheck]
+path = "/"
+rise = 0
+port = 70000
+[backends.b.timeout]
+response = "0s"
+[backends.b.buffering]
+maxRequestBodyBytes = -5
+[backends.empty]
+[frontends.f]
+backend = "gone"
+entryPoints = ["nope"]
+priority = "x"
+maintenanceExcept = ["1.2.3.4"]
+[frontends.f.routes.one]
+rule = "Hst:a.local"
+[frontends.f.routes.two]
+rule = "Pth:/"
+[frontends.f.redirect]
+entryPoint = "nowhere"
+[frontends.f.errors.x]
+status = ["500"]
+backend = "missing"
+[frontends.f.auth.basic]
+users = ["bob:geheim", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="]
+"#,
+    );
+    let output = check(folder.path(), &["rules.toml", "--http=:80"]);
+    let said = stdout(&output);
+    for line in [
+        "error: rules.toml:2:12: backends.b.attempts: 0 is not from 1 to 100; it is left out.",
+        "error: rules.toml:7:8: backends.b.healthCheck.rise: 0 is not from 1 to 100",
+        "error: rules.toml:8:8: backends.b.healthCheck.port \"70000\" is not a port",
+        "error: rules.toml:10:12: backends.b.timeout.response: \"0s\" leaves no time at all",
+        "error: rules.toml:12:23: backends.b.buffering.maxRequestBodyBytes: -5 is less than nothing",
+        "warning: rules.toml:13:1: backends.empty has no servers",
+        "error: rules.toml:15:11: frontends.f.backend: there is no backend \"gone\"",
+        "error: rules.toml:16:15: frontends.f.entryPoints names the entry point \"nope\", which is not there. There is http.",
+        "error: rules.toml:17:12: frontends.f.priority \"x\"",
+        "error: rules.toml:18:21: frontends.f.maintenanceExcept: there is no maintenance",
+        "error: rules.toml:20:8: frontends.f.routes.one.rule \"Hst:a.local\" cannot be read",
+        "error: rules.toml:22:8: frontends.f.routes.two.rule \"Pth:/\" cannot be read",
+        "error: rules.toml:24:14: frontends.f.redirect.entryPoint sends clients to the entry point \"nowhere\"",
+        "error: rules.toml:25:1: frontends.f.errors.x.query is missing; what the servers answer stays as it is.",
+        "error: rules.toml:27:11: frontends.f.errors.x.backend: there is no backend \"missing\"",
+        "error: rules.toml:29:9: frontends.f.auth.basic.users has an entry number 1 (\"bob\") that lets nobody in: its password is in clear",
+        "\n1 file; 15 errors, 1 warning, 0 notes\n",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("geheim"), "{said}");
+    // Which entry points there are, nobody said.
+    let said = stdout(&check(folder.path(), &["rules.toml"]));
+    assert!(
+        said.contains("warning: rules.toml:16:15: ") && said.contains("say --entryPoints"),
+        "{said}"
+    );
+    write(
+        "compose.yml",
+        r#"services:
+  web:
+    labels:
+      traefik.frontend.rule: "Hst:a.local"
+      traefik.port: "80a"
+      traefik.frontend.entryPoints: nope
+      traefik.frontend.redirect.entryPoint: nowhere
+      traefik.backend.attempts: "0"
+      traefik.weight: "x"
+      traefik.frontend.errors.x.backend: missing
+      traefik.frontend.auth.basic.usersFile: /run/secrets/none
+"#,
+    );
+    let said = stdout(&check(folder.path(), &["compose.yml", "--http=:80"]));
+    for line in [
+        "error: compose.yml:4:30: traefik.frontend.rule \"Hst:a.local\"",
+        "error: compose.yml:5:21: traefik.port \"80a\"",
+        "error: compose.yml:6:37: traefik.frontend.entryPoints names the entry point \"nope\"",
+        "error: compose.yml:7:45: traefik.frontend.redirect.entryPoint sends clients",
+        "error: compose.yml:8:33: traefik.backend.attempts: 0 is not from 1 to 100",
+        "error: compose.yml:9:23: traefik.weight \"x\"",
+        // Another project may have it.
+        "note: compose.yml:11:46: The file /run/secrets/none cannot be read",
+        "note: compose.yml:10:42: traefik.frontend.errors.x.backend: there is no backend \"missing\"",
+        "error: compose.yml:10:42: traefik.frontend.errors.x.status names no status",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+}
+
+/// A file of users is read as `run` reads it: one that is not there closes its frontend, and so it is told.
+#[test]
+fn files_of_users_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    let users = folder.path().join("users");
+    let rules = format!(
+        "{}[frontends.f.auth.basic]\nusersFile = \"{}\"\n",
+        RULES.replace("priority = \"x\"\n", ""),
+        users.display()
+    );
+    write("rules.toml", &rules);
+    let missing =
+        format!("error: rules.toml:8:13: The file {} cannot be read: No such", users.display());
+    for args in [&["rules.toml"][..], &["--file.filename=rules.toml"]] {
+        let output = check(folder.path(), args);
+        assert!(stdout(&output).contains(&missing), "{missing} is not in\n{}", stdout(&output));
+        assert_eq!(output.status.code(), Some(1));
+    }
+    write("users", "# ours\nbob:geheim\nann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n");
+    let said = stdout(&check(folder.path(), &["rules.toml"]));
+    assert!(
+        said.contains("Line 2 of the file ") && said.contains("(\"bob\") lets nobody in"),
+        "{said}"
+    );
+    assert!(!said.contains("geheim") && !said.contains("Line 3"), "{said}");
+    write("users", "# nobody\n");
+    let said = stdout(&check(folder.path(), &["rules.toml"]));
+    assert!(said.contains("there is no user in the file"), "{said}");
+    // The file of a label is where Herder runs, which may be elsewhere.
+    let label = "services:\n  web:\n    labels:\n    - traefik.frontend.auth.basic.usersFile=/run/secrets/none\n";
+    write("compose.yml", label);
+    let output = check(folder.path(), &["compose.yml"]);
+    assert!(
+        stdout(&output).contains("note: compose.yml:4:7: The file /run/secrets/none"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(output.status.code(), Some(0));
+    // So are those of entry points.
+    let settings = "[entryPoints.http]\naddress = \":80\"\n[entryPoints.http.auth.basic]\nusersFile = \"/run/secrets/none\"\n";
+    write(
+        "traefik.toml",
+        &format!("defaultEntryPoints = [\"htp\"]\n{settings}[docker.tls]\nca = \"x\"\n"),
+    );
+    let said = stdout(&check(folder.path(), &["traefik.toml"]));
+    for line in [
+        "error: traefik.toml:1:22: defaultEntryPoints names \"htp\", which is no entry point; there is http.",
+        "error: traefik.toml:7:6: --docker.tls.ca, --docker.tls.cert and --docker.tls.key go together",
+        "error: traefik.toml:5:13: auth.basic.usersFile of the entry point http",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    write("traefik.toml", settings);
+    let said = stdout(&check(folder.path(), &["traefik.toml"]));
+    let line = "error: traefik.toml:4:13: auth.basic.usersFile of the entry point http at :80 names the file";
+    assert!(said.contains(line), "{line} is not in\n{said}");
+}
+
 /// A URL is asked for where it would come in, and what is in its way is said.
 #[test]
 fn a_request_is_explained_where_it_comes_in() {

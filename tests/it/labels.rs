@@ -502,7 +502,7 @@ fn what_is_wrong_with_a_check_is_told() {
             true,
             Some("\"ftp\" is not served"),
         ),
-        (format!("{path} traefik.backend.healthcheck.fall=1000"), true, Some("no count")),
+        (format!("{path} traefik.backend.healthcheck.fall=1000"), true, Some("not from 1 to 100")),
         (format!("{path} traefik.backend.healthcheck.status=all"), true, Some("no status")),
         (
             format!("{path} traefik.backend.healthcheck.rancher=maybe"),

@@ -1,34 +1,48 @@
 //! The labels of Compose files.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::files::EntryPoints;
 use super::finding::{File, Finding};
-use crate::dialects;
+use crate::config::Config;
+use crate::control::secrets;
 use crate::document::{Node, Place, Table, Value};
-use crate::model::{
-    Address, Instance, Kind, Labels, Problem, ProviderName, Service, Severity, State, Trace,
-};
+use crate::model::{Labels, Problem, ProviderName, Service, Severity, Snapshot};
+use crate::plan::{Input, Planner};
 use crate::settings::Defaults;
 
-/// The labels of a Compose file, each service as if its container ran.
-pub(super) fn check(
-    name: &str,
-    project: &str,
-    services: &Table,
-    defaults: &Defaults,
-) -> Vec<Finding> {
+/// The services of a Compose file, each as if one container of it ran, and where their labels stand.
+pub(super) struct Compose {
+    name: String,
+    services: BTreeMap<String, Labelled>,
+}
+
+/// A service with the places of its labels.
+struct Labelled {
+    service: Arc<Service>,
+    place: Place,
+    labels: Vec<(String, Place)>,
+}
+
+/// Reads the services of a Compose file, and tells which of their labels are not what they seem.
+pub(super) fn read(name: &str, project: &str, services: &Table) -> (Compose, Vec<Finding>) {
+    let mut compose = Compose { name: name.to_owned(), services: BTreeMap::new() };
     let mut findings = Vec::new();
     for entry in services.entries() {
         let Some(table) = entry.node.as_table() else { continue };
         let deploy = table.get("deploy").and_then(Node::as_table);
         let nodes = [table.get("labels"), deploy.and_then(|deploy| deploy.get("labels"))];
-        let written: Vec<(String, String, Place)> =
-            nodes.into_iter().flatten().flat_map(labels).collect();
-        let mut labels = Vec::new();
-        for (key, value, place) in written {
+        let mut labels = Labels::default();
+        let mut places = Vec::new();
+        for (key, value, place) in nodes.into_iter().flatten().flat_map(labels_of) {
             match interpolated(&value) {
-                Ok(value) => labels.push((key, value, place)),
+                Ok(value) => {
+                    labels.insert(key.clone(), value);
+                    places.push((key, place));
+                }
                 Err((severity, message)) if key.starts_with("traefik.") => {
-                    let Place { line, column } = place;
-                    let file = Some(File { name: name.to_owned(), line, column });
+                    let file = Some(compose.file(place));
                     let message = format!("{key}: {message}");
                     let (who, label) = (entry.key.clone(), Some(key));
                     findings.push(Finding { severity, file, who, label, message, hint: None });
@@ -36,53 +50,79 @@ pub(super) fn check(
                 Err(_) => {}
             }
         }
-        let service = Service {
-            id: entry.key.as_str().into(),
-            name: entry.key.clone(),
-            stack: Some(project.to_owned()),
-            labels: labels.iter().map(|(k, v, _)| (k.clone(), v.clone())).collect::<Labels>(),
-            instances: vec![Instance {
-                id: entry.key.as_str().into(),
-                name: entry.key.clone(),
-                addresses: vec![Address {
-                    network: None,
-                    ip: [127, 0, 0, 1].into(),
-                    shared: true,
-                    published: None,
-                }],
-                // What the image exposes is not known here.
-                exposed_ports: vec![80],
-                state: State::Running,
-                health: None,
-            }],
-            kind: Kind::Containers,
-            state: None,
-            health_checked: false,
-            health_block: None,
-            age_order: None,
-        };
-        let off = &mut Trace::off();
-        let problems = dialects::read(ProviderName::Docker, &service, defaults, off).problems;
-        let at = |problem: &Problem| {
-            let label = problem.origin.label.as_deref();
-            let line = labels.iter().find(|(key, ..)| Some(key.as_str()) == label);
-            let Place { line, column } = line.map_or(entry.node.place, |(_, _, place)| *place);
-            Finding {
-                file: Some(File { name: name.to_owned(), line, column }),
-                who: entry.key.clone(),
-                ..Finding::of(problem)
-            }
-        };
-        // Which network it is in is not known here either.
-        let is_known =
-            |problem: &&Problem| problem.origin.label.as_deref() != Some("traefik.docker.network");
-        findings.extend(problems.iter().filter(is_known).map(at));
+        let service = Arc::new(Service::running(&entry.key, Some(project), labels));
+        let labelled = Labelled { service, place: entry.node.place, labels: places };
+        compose.services.insert(entry.key.clone(), labelled);
     }
-    findings
+    (compose, findings)
+}
+
+impl Compose {
+    /// What is wrong with the labels, as they would be served together.
+    pub(super) fn check(&self, defaults: &Defaults, entrypoints: &EntryPoints) -> Vec<Finding> {
+        let services = self.services.values().map(|labelled| Arc::clone(&labelled.service));
+        let snapshot = Snapshot { services: services.collect(), ..Snapshot::default() };
+        let input = Input { provider: ProviderName::Docker, snapshot: &snapshot, defaults };
+        let mut planner = Planner::new(entrypoints.names.clone());
+        let (config, mut problems) = planner.plan(&[input], &Config::default());
+        problems.extend(secrets::problems(&planner, &config));
+        let problems = problems.into_iter().map(|problem| entrypoints.judge(problem));
+        problems.filter_map(|problem| self.finding(&problem)).collect()
+    }
+
+    fn finding(&self, problem: &Problem) -> Option<Finding> {
+        let severity = match problem.origin.label.as_deref() {
+            // Which network it is in is not known here.
+            Some("traefik.docker.network") => return None,
+            // Nor what is where Herder runs, and in other projects.
+            Some(label) if is_elsewhere(label) => Severity::Note,
+            _ => problem.severity,
+        };
+        let whose = |labelled: &&Labelled| {
+            let Service { name, stack, .. } = &*labelled.service;
+            let full = format!("{name}.{}", stack.as_deref().unwrap_or_default());
+            *problem.origin.service == **name || *problem.origin.service == *full
+        };
+        let labelled = self.services.values().find(whose);
+        let place = labelled.map(|labelled| labelled.place_of(problem.origin.label.as_deref()));
+        Some(Finding {
+            severity,
+            file: Some(self.file(place.unwrap_or_default())),
+            who: labelled.map(|labelled| labelled.service.name.clone()).unwrap_or_default(),
+            ..Finding::of(problem)
+        })
+    }
+
+    fn file(&self, Place { line, column }: Place) -> File {
+        File { name: self.name.clone(), line, column }
+    }
+}
+
+/// Whether a label names what another machine or another project may have.
+fn is_elsewhere(label: &str) -> bool {
+    label.ends_with(".usersFile")
+        || label.contains(".auth.forward.tls.")
+        || label.contains(".frontend.errors.") && label.ends_with(".backend")
+}
+
+impl Labelled {
+    /// Where a label stands; else where one of a segment says the same, or one of its family.
+    fn place_of(&self, label: Option<&str>) -> Place {
+        let Some(label) = label else { return self.place };
+        let own = label.strip_prefix("traefik").unwrap_or(label);
+        let family = label.rsplit_once('.').map_or(label, |(family, _)| family);
+        let place = |fits: &dyn Fn(&str) -> bool| {
+            self.labels.iter().find(|(key, _)| fits(key)).map(|(_, place)| *place)
+        };
+        place(&|key| key == label)
+            .or_else(|| place(&|key| key.ends_with(own)))
+            .or_else(|| place(&|key| key.starts_with(family)))
+            .unwrap_or(self.place)
+    }
 }
 
 /// Labels as a table or as a list of `key=value`.
-fn labels(node: &Node) -> Vec<(String, String, Place)> {
+fn labels_of(node: &Node) -> Vec<(String, String, Place)> {
     match &node.value {
         Value::Table(table) => {
             let label = |entry: &crate::document::Entry| {

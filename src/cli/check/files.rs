@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::compose;
+use super::compose::{self, Compose};
 use super::finding::{File, Finding};
 use crate::cli::args;
 use crate::config::Config;
+use crate::control::{guards, secrets};
 use crate::document::{Language, Node, Place, Table};
-use crate::model::{Document, ProviderName, Severity, Snapshot};
+use crate::model::{Document, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
-use crate::settings::{Conflict, Defaults, FileSettings, traefik};
+use crate::settings::traefik::{self, Found};
+use crate::settings::{Conflict, Defaults, FileSettings, Settings, Typed};
 
 /// What one file holds.
 #[derive(Default)]
@@ -20,8 +22,39 @@ pub(super) struct Checked {
     findings: Vec<Finding>,
     /// Its rules, to be looked at together with those of the other files.
     document: Option<Document>,
+    /// The services of a Compose file.
+    compose: Option<Compose>,
     /// The entry points it names.
     entrypoints: Vec<String>,
+}
+
+/// The entry points that rules and labels may name.
+pub(super) struct EntryPoints {
+    pub(super) names: Vec<String>,
+    /// Whether anybody named them, so that there are no others.
+    is_said: bool,
+}
+
+impl EntryPoints {
+    /// Those of flags and variables, else the default ones.
+    pub(super) fn of(typed: &Typed, settings: &Settings) -> Self {
+        let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
+        let is_said = typed.entrypoints.is_some() || typed.http.is_some();
+        Self { names: names.collect(), is_said }
+    }
+
+    /// A problem as it is told: of entry points that nobody named, it is not known that there are no others.
+    pub(super) fn judge(&self, problem: Problem) -> Problem {
+        let label = problem.origin.label.as_deref().unwrap_or_default();
+        if self.is_said || !(label.ends_with(".entryPoints") || label.ends_with(".entryPoint")) {
+            return problem;
+        }
+        let hint = format!(
+            "There is {} where the settings name no other: look at their file together with this one, or say --entryPoints.",
+            self.names.join(", ")
+        );
+        Problem { severity: Severity::Warning, ..problem.hint(hint) }
+    }
 }
 
 /// The files that are meant: of a directory, all that are TOML or YAML.
@@ -53,7 +86,7 @@ pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// When it cannot be read at all.
-pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Checked> {
+pub(super) fn check(path: &Path) -> anyhow::Result<Checked> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     let language = Language::of(&name).unwrap_or(Language::Toml);
@@ -70,8 +103,8 @@ pub(super) fn check(path: &Path, defaults: &Defaults) -> anyhow::Result<Checked>
         let project = path.canonicalize().ok();
         let project = project.as_deref().and_then(Path::parent).and_then(Path::file_name);
         let project = project.map_or_else(|| "project".into(), |name| name.to_string_lossy());
-        let findings = compose::check(&name, &project, services, defaults);
-        return Ok(Checked { findings, ..Checked::default() });
+        let (compose, findings) = compose::read(&name, &project, services);
+        return Ok(Checked { findings, compose: Some(compose), ..Checked::default() });
     }
     let is_rules = tree.get("frontends").is_some() || tree.get("backends").is_some();
     let is_settings = tree.entries().any(|entry| {
@@ -112,6 +145,10 @@ impl Checked {
                 }
                 let left_out = settings.left_out();
                 self.findings.extend(left_out.iter().map(|note| Finding::of_settings(note)));
+                for guard in guards::invalid(&settings) {
+                    let place = place_of_guard(&guard, tree, &found, name);
+                    self.findings.push(Finding::of_guard(&guard, &format!("{place}: ")));
+                }
                 self.entrypoints = settings.entrypoints.into_iter().map(|e| e.name).collect();
             }
             Err(why) => self.findings.push(error(format!("{name}:1:1: {why}."))),
@@ -119,21 +156,49 @@ impl Checked {
     }
 }
 
-/// What is wrong with the rules of several files, as they would be served together.
-pub(super) fn together(checked: Vec<Checked>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let (mut documents, mut entrypoints) = (Vec::new(), Vec::new());
+/// Where a guard of a settings file stands: `traefik.toml:12:3`.
+fn place_of_guard(guard: &guards::Invalid, tree: &Table, found: &Found, name: &str) -> String {
+    let top = || format!("{name}:1:1");
+    let Some(entrypoint) = &guard.entrypoint else {
+        let given = found.given.iter().find(|given| given.flag.starts_with("admin.users"));
+        return given.map_or_else(top, |given| given.origin.clone());
+    };
+    let keys = ["entryPoints", entrypoint].into_iter().chain(guard.key.split('.'));
+    tree.follow(keys).1.map_or_else(top, |place| format!("{name}:{place}"))
+}
+
+/// What is wrong with several files, as they would be served together. `entrypoints` count where no file names any.
+pub(super) fn together(
+    checked: Vec<Checked>,
+    defaults: &Defaults,
+    mut entrypoints: EntryPoints,
+) -> Vec<Finding> {
+    let (mut findings, mut named) = (Vec::new(), Vec::new());
+    let (mut documents, mut composes) = (Vec::new(), Vec::new());
     for one in checked {
         findings.extend(one.findings);
         documents.extend(one.document.map(Arc::new));
-        entrypoints.extend(one.entrypoints);
+        composes.extend(one.compose);
+        named.extend(one.entrypoints);
+    }
+    if !named.is_empty() {
+        entrypoints = EntryPoints { names: named, is_said: true };
     }
     let snapshot = Snapshot { documents, ..Snapshot::default() };
-    let defaults = FileSettings::defaults();
-    let input = Input { provider: ProviderName::File, snapshot: &snapshot, defaults: &defaults };
-    let (_, problems) = Planner::new(entrypoints).plan(&[input], &Config::default());
-    findings.extend(problems.iter().map(Finding::of));
+    findings.extend(rules(&snapshot, &entrypoints));
+    findings.extend(composes.iter().flat_map(|compose| compose.check(defaults, &entrypoints)));
     findings
+}
+
+/// What is wrong with the rules of all files.
+fn rules(snapshot: &Snapshot, entrypoints: &EntryPoints) -> Vec<Finding> {
+    let defaults = FileSettings::defaults();
+    let input = Input { provider: ProviderName::File, snapshot, defaults: &defaults };
+    let mut planner = Planner::new(entrypoints.names.clone());
+    let (config, mut problems) = planner.plan(&[input], &Config::default());
+    problems.extend(secrets::problems(&planner, &config));
+    let problems = problems.into_iter().map(|problem| entrypoints.judge(problem));
+    problems.map(|problem| Finding::of(&problem)).collect()
 }
 
 fn finding(severity: Severity, file: File, message: String) -> Finding {

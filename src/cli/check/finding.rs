@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::control::guards;
 use crate::model::{Problem, Severity};
 
 /// One thing that is wrong.
@@ -45,6 +46,12 @@ impl Finding {
         let message = message.to_owned();
         let (file, who) = (parsed.map(|(file, _)| file), "settings".to_owned());
         Self { severity: Severity::Warning, file, who, label: None, message, hint: None }
+    }
+
+    /// Something that is wrong with a guard of the settings; `place` is `traefik.toml:17:1: `, or nothing.
+    pub(super) fn of_guard(guard: &guards::Invalid, place: &str) -> Self {
+        let severity = if guard.is_fatal { Severity::Error } else { Severity::Warning };
+        Self { severity, ..Self::of_settings(&format!("{place}{}", guard.text)) }
     }
 
     /// The line of the text.

@@ -15,9 +15,9 @@ use finding::Finding;
 
 use crate::admin::providers;
 use crate::cli::{args, sources};
-use crate::control::View;
+use crate::control::{View, guards};
 use crate::model::Severity;
-use crate::settings::{Settings, Typed};
+use crate::settings::{FileSettings, Settings, Typed};
 
 /// Reads the same sources once, and prints what is wrong with labels, files, rules and settings.
 ///
@@ -57,19 +57,24 @@ enum Format {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.files.is_empty() {
         let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
+        let entrypoints = files::EntryPoints::of(&args.settings, &settings);
         let defaults = settings.docker.map(|docker| docker.defaults);
-        let defaults = defaults.unwrap_or_else(crate::settings::FileSettings::defaults);
+        let defaults = defaults.unwrap_or_else(FileSettings::defaults);
         let files = files::expand(&args.files)?;
-        let checked = files.iter().map(|file| files::check(file, &defaults));
+        let checked = files.iter().map(|file| files::check(file));
         let checked = checked.collect::<anyhow::Result<Vec<_>>>()?;
-        return print(args.format, files::together(checked), &[], &[("files", files.len())]);
+        let found = files::together(checked, &defaults, entrypoints);
+        return print(args.format, found, &[], &[("files", files.len())]);
     }
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
     let mut notes = args::said().notes.clone();
     notes.extend(settings.left_out());
     let problems = view.table.problems.iter().map(Finding::of);
-    let found = notes.iter().map(|note| Finding::of_settings(note)).chain(problems).collect();
+    let guards = guards::invalid(&settings);
+    let guards = guards.iter().map(|guard| Finding::of_guard(guard, ""));
+    let notes = notes.iter().map(|note| Finding::of_settings(note));
+    let found = notes.chain(guards).chain(problems).collect();
     let differences = match &args.against {
         None => Vec::new(),
         Some(url) => against::differences(&against::fetch(url).await?, &ours(&view, &settings)),
@@ -105,15 +110,12 @@ fn print(
             let lines: String = found.iter().map(Finding::text).collect();
             let differing: String =
                 differences.iter().map(|line| format!("differs: {line}\n")).collect();
-            let counts = summary.iter().map(|(what, count)| format!("{count} {what}"));
-            let counts: Vec<String> = counts.collect();
-            format!(
-                "{lines}{differing}{}; {} errors, {} warnings, {} notes\n",
-                counts.join(", "),
-                of(Severity::Error),
-                of(Severity::Warning),
-                of(Severity::Note)
-            )
+            let severities = [
+                ("errors", of(Severity::Error)),
+                ("warnings", of(Severity::Warning)),
+                ("notes", of(Severity::Note)),
+            ];
+            format!("{lines}{differing}{}; {}\n", counted(summary), counted(&severities))
         }
         Format::Json => {
             let counts = summary.iter().map(|(what, count)| ((*what).to_owned(), json!(count)));
@@ -127,4 +129,13 @@ fn print(
     std::io::stdout().write_all(text.as_bytes())?;
     let is_well = differences.is_empty() && found.iter().all(|f| f.severity == Severity::Note);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `1 file, 2 errors`: how many there are of what, said in the plural.
+fn counted(counts: &[(&str, usize)]) -> String {
+    let count = |&(what, count): &(&str, usize)| match count {
+        1 => format!("1 {}", what.strip_suffix('s').unwrap_or(what)),
+        _ => format!("{count} {what}"),
+    };
+    counts.iter().map(count).collect::<Vec<_>>().join(", ")
 }

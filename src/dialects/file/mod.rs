@@ -14,14 +14,14 @@ pub use servers::server_hosts;
 use leaves::raw;
 
 use super::Reading;
-use super::balancing::{self, Balancing, Complaint, Said};
-use super::health::complaint_of;
+use super::balancing::{self, Balancing, InvalidBalancing, Said};
+use super::health::problem_of;
 use super::reader::is_guard;
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
 };
-use crate::config::guards::complaints;
+use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
 use crate::document::{Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
@@ -70,7 +70,7 @@ impl<'d> FileReader<'d> {
             self.backend(&name, place, table);
         }
         for (name, place, table) in self.tables("frontends") {
-            let _ = self.frontend(&name, place, table);
+            self.frontend(&name, place, table);
         }
     }
 
@@ -138,17 +138,25 @@ impl<'d> FileReader<'d> {
     fn backend(&mut self, key: &str, place: Place, table: &Table) {
         let name = format!("backends.{key}");
         let (values, _) = self.values(&name, table, "backend", &["servers", "loadBalancer"]);
-        self.report_misfits(&name, place, table, backend_misfits(&values));
+        self.report_misfits(&["backends", key], backend_misfits(&values));
         let Balancing { method, slow_start, sticky } = self.balancing(&name, key, table);
         let wishes = backend_wishes(&values);
         if let Some(wish) = &wishes.health_check {
-            for complaint in Check::of(wish).1 {
-                let key = format!("{name}.healthcheck.{}", complaint.setting);
-                let problem = complaint_of(&self.origin(place), &key, &complaint);
+            for invalid in Check::of(wish).1 {
+                let path = format!("healthcheck.{}", invalid.setting);
+                let (key, place) = self.key(&["backends", key], &path);
+                let problem = problem_of(&self.origin(place), &key, &invalid);
                 self.reading.problems.push(problem);
             }
         }
         let servers = self.servers(&name, table);
+        if table.get("servers").is_none_or(|node| node.as_table().is_some_and(Table::is_empty)) {
+            let what = format!("{name} has no servers: what is sent there is answered with 503.");
+            let hint =
+                format!("Write [{name}.servers.ANY] and below it url = \"http://10.0.0.1:80\".");
+            let problem = Problem::warning(&self.origin(place), what);
+            self.reading.problems.push(problem.hint(hint));
+        }
         let backend = Backend {
             method,
             slow_start,
@@ -164,25 +172,18 @@ impl<'d> FileReader<'d> {
     }
 
     /// Reports what is wrong with values together, each as near to them as can be.
-    fn report_misfits(
-        &mut self,
-        name: &str,
-        place: Place,
-        table: &Table,
-        misfits: Vec<(String, Misfit)>,
-    ) {
+    fn report_misfits(&mut self, table: &[&str], misfits: Vec<(String, Misfit)>) {
         for (path, Misfit { why, hint }) in misfits {
-            let (mut inner, mut place, mut shown) = (Some(table), place, name.to_owned());
-            for key in path.split('.') {
-                let is_it = |entry: &&Entry| entry.key.eq_ignore_ascii_case(key);
-                let entry = inner.and_then(|table| table.entries().find(is_it));
-                // As it was written, where it was.
-                shown = format!("{shown}.{}", entry.map_or(key, |entry| &entry.key));
-                inner = entry.and_then(|entry| entry.node.as_table());
-                place = entry.map_or(place, |entry| entry.node.place);
-            }
+            let (shown, place) = self.key(table, &path);
             self.error(place, format!("{shown}: {why}; it is left out."), hint);
         }
+    }
+
+    /// A key below a table: as it was written, where it was, as near as can be.
+    fn key(&self, table: &[&str], path: &str) -> (String, Place) {
+        let keys = table.iter().copied().chain(path.split('.'));
+        let (written, place) = self.document.tree.follow(keys);
+        (written.join("."), place.unwrap_or_default())
     }
 
     /// How load is shared among the servers of this backend.
@@ -192,8 +193,8 @@ impl<'d> FileReader<'d> {
         if let Some(node) = table.get("loadBalancer") {
             self.said_of_balancing(&name, "", node, &mut said, &mut places);
         }
-        let (balancing, complaints) = balancing::read(&said, key, Method::Wrr, false);
-        for Complaint { key, severity, what, hint } in complaints {
+        let (balancing, invalid) = balancing::read(&said, key, Method::Wrr, false);
+        for InvalidBalancing { key, severity, what, hint } in invalid {
             let origin = self.origin(places.get(key).copied().unwrap_or_default());
             let problem = Problem::new(severity, &origin, format!("{name}.{key} {what}"));
             self.reading.problems.push(problem.hint(hint));
@@ -236,73 +237,70 @@ impl<'d> FileReader<'d> {
         }
     }
 
-    fn frontend(&mut self, key: &str, place: Place, table: &Table) -> Option<()> {
+    /// Reads a frontend. All that is wrong with it is told, also where it cannot be served.
+    fn frontend(&mut self, key: &str, place: Place, table: &Table) {
         let name = format!("frontends.{key}");
         let own = ["backend", "routes", "priority", "entryPoints", "passHostHeader"];
         let (values, protection) = self.values(&name, table, "frontend", &own);
-        let (rule, mut chain, routes) = self.routes(&name, place, table)?;
-        let Some((_, backend)) = self.text(&name, table, "backend") else {
-            self.error(
-                place,
-                format!("{name} names no backend; it is not served."),
-                "Write backend = \"NAME\".",
-            );
-            return None;
-        };
+        let routes = self.routes(&name, place, table);
+        let backend = self.text(&name, table, "backend").map(|(_, backend)| backend);
+        if backend.is_none() {
+            let what = format!("{name} names no backend; it is not served.");
+            self.error(place, what, "Write backend = \"NAME\".");
+        }
         let wishes = frontend_wishes(&values);
-        let protection = protection.or_else(|| self.closing_key(&name, place, table, &wishes));
+        let protection = protection.or_else(|| self.closing_key(key, table, &wishes));
+        let priority = self.priority(&name, table);
+        self.report_misfits(&["frontends", key], frontend_misfits(&values));
+        let entrypoints = self.entrypoints(&name, table);
+        let is_served = routes.is_some() && backend.is_some() && entrypoints.is_some();
+        let Routes { rule, mut chain, routes } = routes.unwrap_or_default();
         if let Some(reason) = protection {
             chain.insert(0, Middleware::Closed(Closed { reason }));
         }
-        let priority = self.text(&name, table, "priority").and_then(|(place, text)| {
-            let number = text.parse().ok();
-            if number.is_none() {
-                self.error(
-                    place,
-                    format!("{name}.priority \"{text}\" is not a whole number; it is left out."),
-                    "",
-                );
-            }
-            number
-        });
-        self.report_misfits(&name, place, table, frontend_misfits(&values));
-        let entrypoints = self.entrypoints(&name, table)?;
         let frontend = Frontend {
-            entrypoints,
+            entrypoints: entrypoints.unwrap_or_default(),
             priority,
             chain,
             // Unlike a label's, a file's default is false (Traefik 1.7, types.Frontend).
             pass_host_header: self.flag(&name, table, "passHostHeader").unwrap_or(false),
             wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
-            backend: BackendId::new(ProviderName::File, backend),
+            backend: BackendId::new(ProviderName::File, backend.unwrap_or_default()),
             origin: self.origin(place),
             age_order: Some(0),
             shadowed_by: None,
             routes,
             rule,
         };
-        self.reading
-            .fragment
-            .frontends
-            .push((FrontendId::new(ProviderName::File, key), Arc::new(frontend)));
-        Some(())
+        let fragment = &mut self.reading.fragment;
+        let those = if is_served { &mut fragment.frontends } else { &mut fragment.refused };
+        those.push((FrontendId::new(ProviderName::File, key), Arc::new(frontend)));
+    }
+
+    fn priority(&mut self, name: &str, table: &Table) -> Option<i64> {
+        let (place, text) = self.text(name, table, "priority")?;
+        let number = text.parse().ok();
+        if number.is_none() {
+            let what = format!("{name}.priority \"{text}\" is not a whole number; it is left out.");
+            self.error(place, what, "");
+        }
+        number
     }
 
     /// The guard because of which nobody may come in, if there is one: nothing can be done with it. What is wrong with
     /// guards is reported.
     fn closing_key(
         &mut self,
-        name: &str,
-        place: Place,
+        frontend: &str,
         table: &Table,
         wishes: &FrontendWishes,
     ) -> Option<String> {
         let mut closing = None;
-        for complaint in complaints(wishes) {
-            let key = format!("{name}.{}", complaint.key);
-            let follows = if complaint.closes { " Its frontend stays closed." } else { "" };
-            self.error(place, format!("{key} {}.{follows}", complaint.what), complaint.hint);
-            if complaint.closes {
+        for InvalidGuard { key, what, hint, closes } in invalid_guards(wishes) {
+            let (key, place) = self.key(&["frontends", frontend], key);
+            let follows = if closes { " Its frontend stays closed." } else { "" };
+            self.error(place, format!("{key} {what}.{follows}"), hint);
+            if closes {
                 closing.get_or_insert(key);
             }
         }
@@ -316,7 +314,7 @@ impl<'d> FileReader<'d> {
         };
         let guard = table.entries().find(says_nothing).filter(|_| closing.is_none());
         if let Some(guard) = guard {
-            let key = format!("{name}.{}", guard.key);
+            let key = format!("frontends.{frontend}.{}", guard.key);
             let what = format!("{key} alone keeps nobody out. Its frontend stays closed.");
             let hint = "Say who may pass: users, an address to ask, or a sourceRange.";
             self.error(guard.node.place, what, hint);
@@ -341,17 +339,8 @@ impl<'d> FileReader<'d> {
         }
     }
 
-    /// All rules of a frontend, which must all match.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three things that belong to one frontend, taken apart at once"
-    )]
-    fn routes(
-        &mut self,
-        name: &str,
-        place: Place,
-        table: &Table,
-    ) -> Option<(Rule, Vec<Middleware>, Vec<(String, String)>)> {
+    /// All rules of a frontend, which must all match; nothing where one of them cannot be read.
+    fn routes(&mut self, name: &str, place: Place, table: &Table) -> Option<Routes> {
         let table = table.get("routes").and_then(Node::as_table).filter(|table| !table.is_empty());
         let Some(table) = table else {
             let hint =
@@ -363,35 +352,55 @@ impl<'d> FileReader<'d> {
             );
             return None;
         };
-        let mut routes: Vec<(String, String, String, Place)> = Vec::new();
-        for entry in table.entries() {
-            let name = format!("{name}.routes.{}", entry.key);
-            let rule = entry.node.as_table().and_then(|table| self.text(&name, table, "rule"));
-            let Some((place, text)) = rule else {
-                self.error(
-                    entry.node.place,
-                    format!("{name} has no rule; its frontend is not served."),
-                    "Write rule = \"Host:a.example.com\".",
-                );
-                return None;
-            };
-            routes.push((entry.key.clone(), text.to_owned(), name, place));
-        }
+        let read: Vec<_> = table.entries().map(|entry| self.route(name, entry)).collect();
+        let rules: Vec<(&str, &str, Place)> = read.into_iter().collect::<Option<_>>()?;
         // Together, so that what they do to a request happens in the order of one rule.
-        let texts: Vec<&str> = routes.iter().map(|(_, rule, ..)| rule.as_str()).collect();
-        let v1::Reading { rule, chain } = match v1::parse_all(&texts) {
-            Ok(reading) => reading,
-            Err((which, why)) => {
-                let (_, text, name, place) = &routes[which];
-                let what = format!(
-                    "{name}.rule \"{text}\" cannot be read: {why}; its frontend is not served."
-                );
-                self.error(*place, what, "");
-                return None;
+        let texts: Vec<&str> = rules.iter().map(|(_, text, _)| *text).collect();
+        match v1::parse_all(&texts) {
+            Ok(v1::Reading { rule, chain }) => {
+                let owned = |(key, text, _): (&str, &str, Place)| (key.to_owned(), text.to_owned());
+                Some(Routes { rule, chain, routes: rules.into_iter().map(owned).collect() })
             }
+            Err((which, why)) => {
+                for (at, (key, text, place)) in rules.into_iter().enumerate() {
+                    // The first that is wrong is not all that is.
+                    let own = if at == which { Some(why.clone()) } else { v1::parse(text).err() };
+                    let Some(why) = own else { continue };
+                    let what = format!(
+                        "{name}.routes.{key}.rule \"{text}\" cannot be read: {why}; its frontend is not served."
+                    );
+                    self.error(place, what, "");
+                }
+                None
+            }
+        }
+    }
+
+    /// One rule: its name, its text and where that stands.
+    fn route<'t>(&mut self, name: &str, entry: &'t Entry) -> Option<(&'t str, &'t str, Place)> {
+        let name = format!("{name}.routes.{}", entry.key);
+        let rule = entry.node.as_table().and_then(|table| self.text(&name, table, "rule"));
+        let Some((place, text)) = rule else {
+            let what = format!("{name} has no rule; its frontend is not served.");
+            self.error(entry.node.place, what, "Write rule = \"Host:a.example.com\".");
+            return None;
         };
-        let routes = routes.into_iter().map(|(key, rule, ..)| (key, rule)).collect();
-        Some((rule, chain, routes))
+        Some((&entry.key, text, place))
+    }
+}
+
+/// What a frontend's rules come to.
+struct Routes {
+    rule: Rule,
+    chain: Vec<Middleware>,
+    /// Each by its name, as it was written.
+    routes: Vec<(String, String)>,
+}
+
+impl Default for Routes {
+    /// Those of a frontend whose rules cannot be read.
+    fn default() -> Self {
+        Self { rule: Rule::new(String::new(), Vec::new()), chain: Vec::new(), routes: Vec::new() }
     }
 }
 

@@ -12,15 +12,24 @@ use subtle::ConstantTimeEq as _;
 /// The costliest bcrypt: each step more doubles the time, and 14 is about a second.
 pub const BCRYPT_COST_MAX: u32 = 14;
 
-/// A line that makes no user: whose it is, where that can be told without showing a secret, why, and what to do.
+/// A line that makes no user: whose it is, why, and what to do. Never what follows the name: that is a secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadLine {
     /// Its number, from 1.
     pub number: usize,
-    /// What is wrong with it: the end of a sentence, without a full stop.
+    /// The name before its first colon, where there is one.
+    pub user: Option<Box<str>>,
+    /// What is wrong with it: a clause without a full stop.
     pub why: String,
     /// What to write instead: a sentence.
     pub hint: &'static str,
+}
+
+impl BadLine {
+    /// ` ("ann")`, or nothing where nobody knows whose it is.
+    pub fn shown_user(&self) -> String {
+        self.user.as_ref().map(|user| format!(" ({user:?})")).unwrap_or_default()
+    }
 }
 
 /// What is kept of a password.
@@ -61,13 +70,13 @@ impl Hash {
     /// Reads one.
     ///
     /// # Errors
-    /// Why it is none, the end of a sentence, and what to write instead.
+    /// Why it is none, a clause, and what to write instead.
     pub(super) fn parse(text: &str) -> Result<Self, (String, &'static str)> {
         const USE: &str = "Write what `htpasswd -nbB NAME PASSWORD` prints.";
         let wrong = |why: &str, hint| Err((why.to_owned(), hint));
         if text.starts_with("$$") {
             return wrong(
-                "has its $ doubled",
+                "its $ are doubled",
                 "Double each $ in Compose files only; elsewhere write it once.",
             );
         }
@@ -75,7 +84,7 @@ impl Hash {
             let digest = STANDARD.decode(digest).ok().and_then(|d| d.try_into().ok());
             return match digest {
                 Some(digest) => Ok(Self::Sha1(digest)),
-                None => wrong("has an {SHA} that is no digest of 20 bytes in base64", USE),
+                None => wrong("its {SHA} is no digest of 20 bytes in base64", USE),
             };
         }
         for magic in ["$apr1$", "$1$"] {
@@ -87,7 +96,7 @@ impl Hash {
                 Some((salt, digest)) => {
                     Ok(Self::Md5 { magic, salt: salt.into(), digest: digest.into() })
                 }
-                None => wrong("has an MD5 that was cut or is not Apache's", USE),
+                None => wrong("its MD5 was cut or is not Apache's", USE),
             };
         }
         if ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix)) {
@@ -98,13 +107,16 @@ impl Hash {
             return match cost.filter(|_| is_whole) {
                 Some(cost @ 4..=BCRYPT_COST_MAX) => Ok(Self::Bcrypt { text: text.into(), cost }),
                 Some(cost) if cost > BCRYPT_COST_MAX => Err((
-                    format!("has a bcrypt of cost {cost}: each request would take seconds"),
+                    format!("its bcrypt has the cost {cost}, and each request would take seconds"),
                     "Make it anew with a cost of up to 14; 10 is usual.",
                 )),
-                _ => wrong("has a bcrypt that was cut", USE),
+                _ => wrong("its bcrypt was cut", USE),
             };
         }
-        wrong("has a password of a kind that is not taken: bcrypt, apr1 and {SHA} are", USE)
+        wrong(
+            "its password is in clear or of a kind that is not taken; bcrypt, apr1 and {SHA} are",
+            USE,
+        )
     }
 
     /// Whether this is the password. Takes as long for a wrong one as for the right one.
@@ -152,16 +164,22 @@ pub(super) fn parse_users<'l>(
                 Hash::parse(hash.trim()).map(|hash| (name.into(), hash))
             }
             _ => Err((
-                "is not NAME:HASH".to_owned(),
+                "it is not NAME:HASH".to_owned(),
                 "Write what `htpasswd -nbB NAME PASSWORD` prints.",
             )),
         };
         match read {
             Ok(user) => users.push(user),
-            Err((why, hint)) => bad.push(BadLine { number, why, hint }),
+            Err((why, hint)) => bad.push(BadLine { number, user: user_of(line), why, hint }),
         }
     }
     (users, bad)
+}
+
+/// Whose line this is.
+pub(super) fn user_of(line: &str) -> Option<Box<str>> {
+    let (name, _) = line.trim().split_once(':')?;
+    Some(name).filter(|name| !name.is_empty()).map(Box::from)
 }
 
 /// Whether a line says anything: not empty, and no comment.
@@ -284,6 +302,8 @@ mod tests {
         assert_eq!(users.len(), 1);
         assert_eq!(&*users[0].0, "ann");
         assert_eq!(bad.iter().map(|bad| bad.number).collect::<Vec<_>>(), [4, 5, 6]);
+        let whose: Vec<String> = bad.iter().map(BadLine::shown_user).collect();
+        assert_eq!(whose, [" (\"bob\")", "", ""]);
         assert!(!format!("{bad:?}{users:?}").contains("geheim"));
     }
 }

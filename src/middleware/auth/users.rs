@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::REALM;
-use super::htpasswd::{BadLine, Hash, is_entry, parse_users};
+use super::htpasswd::{BadLine, Hash, is_entry, parse_users, user_of};
 use super::text_file::{FileText, TextFile};
 
 /// A way of writing users, a line for each.
@@ -74,26 +74,27 @@ impl DigestUsers {
     fn add<'l>(&mut self, lines: impl Iterator<Item = &'l str>, bad: &mut Vec<BadLine>) {
         const HINT: &str = "Write what `htdigest FILE traefik NAME` puts in its file.";
         for (number, line) in (1..).zip(lines).filter(|(_, line)| is_entry(line)) {
-            let mut wrong = |why: String| bad.push(BadLine { number, why, hint: HINT });
+            let mut wrong = |why: String| {
+                let user = user_of(line);
+                bad.push(BadLine { number, user, why, hint: HINT });
+            };
             let parts: Vec<&str> = line.trim().split(':').collect();
             let [name, realm, hash] = parts.as_slice() else {
-                wrong("is not NAME:REALM:HASH".to_owned());
+                wrong("it is not NAME:REALM:HASH".to_owned());
                 continue;
             };
             let algorithm = match hash.len() {
                 32 => Algorithm::Md5,
                 64 => Algorithm::Sha256,
                 _ => {
-                    wrong(
-                        "has a hash that is neither an MD5 nor a SHA-256 in hexadecimal".to_owned(),
-                    );
+                    wrong("its hash is neither an MD5 nor a SHA-256 in hexadecimal".to_owned());
                     continue;
                 }
             };
             if name.is_empty() || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                wrong("has a hash that is not hexadecimal, or no name".to_owned());
+                wrong("its hash is not hexadecimal, or it has no name".to_owned());
             } else if *realm != REALM {
-                wrong(format!("has another realm than {REALM}, so nobody can use it"));
+                wrong(format!("its realm is not {REALM}, so nobody can use it"));
             } else {
                 self.0.insert(((*name).into(), algorithm), hash.to_ascii_lowercase().into());
             }
