@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
+
 use crate::cli::{args, serve, sources};
-use crate::settings::Typed;
+use crate::control::guards;
+use crate::settings::{Settings, Typed};
 use crate::telemetry::{self, LogArgs};
 
 /// Reads the labels of running containers, and sends requests to them.
@@ -22,7 +25,7 @@ pub struct Args {
 /// Runs until a stop signal, and until what was under way then has ended.
 ///
 /// # Errors
-/// When a setting is wrong, a port is taken, or there is no provider.
+/// When a setting is wrong or would let nobody in, a port is taken, or there is no provider.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start(&args.logs);
     if let Some(file) = &args::said().file {
@@ -32,5 +35,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tracing::warn!("{note}");
     }
     let settings = sources::settings(args.settings).await?;
+    refuse_closed(&settings)?;
     serve::serve(settings, |_| ()).await
+}
+
+/// Nobody is to find out at a closed door that a setting could not be meant.
+fn refuse_closed(settings: &Settings) -> anyhow::Result<()> {
+    let fatal = guards::invalid(settings).into_iter().filter(|guard| guard.is_fatal);
+    let lines: Vec<String> = fatal.map(|guard| format!("\n  {}", guard.text)).collect();
+    if !lines.is_empty() {
+        bail!("who was to get in could not:{}", lines.concat());
+    }
+    Ok(())
 }

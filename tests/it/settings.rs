@@ -304,6 +304,39 @@ fn a_guarded_page_has_users_or_is_switched_off() {
     assert_eq!(admin("", &flags), OFF);
 }
 
+/// Nothing listens before a setting that would let nobody in, or lead nowhere, is refused.
+#[test]
+fn what_would_let_nobody_in_ends_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("rules.toml"), "").expect("written");
+    fs::write(dir.path().join("empty"), "# nobody\n").expect("written");
+    let ports = ["run", "--file.filename=rules.toml", "--http=127.0.0.1:0", "--admin=127.0.0.1:0"];
+    let entry = "--entryPoints=Name:http Address:127.0.0.1:0 Auth.Basic.";
+    let users_file = format!("{entry}UsersFile:/run/secrets/none");
+    let users = format!("{entry}Users:bob:geheim");
+    for (flag, words) in [
+        ("--admin.users=bob:geheim", "admin.users has an entry (\"bob\") that lets nobody in"),
+        ("--admin.users=", "admin.users knows no user"),
+        ("--admin.usersFile=/run/secrets/none", "admin.usersFile names the file /run/secrets/none"),
+        ("--admin.usersFile=empty", "admin.usersFile names the file empty, which knows no user"),
+        (
+            &*users_file,
+            "auth.basic.usersFile of the entry point http at 127.0.0.1:0 names the file",
+        ),
+        (&*users, "auth.basic.users of the entry point http at 127.0.0.1:0 has an entry (\"bob\")"),
+        (
+            "--defaultEntryPoints=foo",
+            "defaultEntryPoints names \"foo\", which is no entry point; there is http",
+        ),
+    ] {
+        let output = herder(dir.path(), &[&ports[..], &[flag]].concat(), &[]);
+        let said = stderr(&output);
+        assert!(said.contains(words) && !said.contains("geheim"), "{flag}: {said}");
+        assert!(!stdout(&output).contains("listening"), "{flag}: {}", stdout(&output));
+        assert_eq!(output.status.code(), Some(2), "{flag}");
+    }
+}
+
 #[test]
 fn a_wrong_value_is_named_by_where_it_was_said() {
     let dir = tempfile::tempdir().expect("a directory");
