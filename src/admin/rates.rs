@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::ops::Add;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +91,21 @@ struct Series {
     seen: u64,
 }
 
+/// What one second brought.
+#[derive(Clone, Copy, Default)]
+struct More {
+    requests: u64,
+    errors: u64,
+}
+
+impl Add for More {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { requests: self.requests + other.requests, errors: self.errors + other.errors }
+    }
+}
+
 struct Past {
     samples: VecDeque<Sample>,
     last: Counts,
@@ -99,15 +115,21 @@ struct Past {
 }
 
 impl Series {
-    /// Takes in the counts of this second; `latencies` are read where there is a past.
-    fn push(&mut self, requests: u64, errors: u64, latencies: impl FnOnce(&mut Counts)) {
-        let rate = requests.saturating_sub(self.last.0);
-        let errors_rate = errors.saturating_sub(self.last.1);
-        self.last = (requests, errors);
+    /// How many requests and errors there are more than a second ago.
+    fn more(&mut self, requests: u64, errors: u64) -> More {
+        let (requests_then, errors_then) = std::mem::replace(&mut self.last, (requests, errors));
+        More {
+            requests: requests.saturating_sub(requests_then),
+            errors: errors.saturating_sub(errors_then),
+        }
+    }
+
+    /// Takes in this second; `latencies` are read where there is a past.
+    fn push(&mut self, more: More, latencies: impl FnOnce(&mut Counts)) {
         #[allow(clippy::cast_precision_loss)] // a mean
-        let rate_now = rate as f32;
+        let rate_now = more.requests as f32;
         self.mean = self.mean * FADE + rate_now * (1.0 - FADE);
-        self.sample = Sample { rate, errors: errors_rate, ..Sample::default() };
+        self.sample = Sample { rate: more.requests, errors: more.errors, ..Sample::default() };
         if let Some(past) = &mut self.past {
             let mut counts = Counts::default();
             latencies(&mut counts);
@@ -214,23 +236,25 @@ impl Rates {
             if !backends.insert(Arc::as_ptr(backend)) {
                 continue;
             }
-            let (mut requests, mut failures) = (0, 0);
+            // A backend is the sum of what its servers had this second, not of their counts: one that leaves takes its own along.
+            let mut sum: Option<More> = None;
             for server in backend.servers() {
                 let live = &server.live;
-                requests += live.requests();
-                failures += live.failures();
-                self.push(
+                let more = self.push(
                     || Whose::Server(backend.id().clone(), Arc::clone(&server.name)),
                     live.requests(),
                     || live.failures(),
                     |counts| live.add_latencies_to(counts),
                 );
+                if let Some(more) = more {
+                    sum = Some(sum.unwrap_or_default() + more);
+                }
             }
-            // A backend is the sum of its servers.
-            let add = |counts: &mut Counts| {
-                backend.servers().iter().for_each(|server| server.live.add_latencies_to(counts));
-            };
-            self.push(|| Whose::Backend(backend.id().clone()), requests, || failures, add);
+            if let Some(more) = sum {
+                self.series_of(Whose::Backend(backend.id().clone())).push(more, |counts| {
+                    backend.servers().iter().for_each(|one| one.live.add_latencies_to(counts));
+                });
+            }
         }
         let tick = self.tick;
         self.series.retain(|_, series| series.seen == tick);
@@ -249,23 +273,33 @@ impl Rates {
             errors += if StatusClass::of(status) == StatusClass::ServerError { count } else { 0 };
         }
         self.total.past.get_or_insert_with(|| Past::new(Counts::default()));
-        self.total.push(requests, errors, |counts| totals.add_latencies_to(counts));
+        let more = self.total.more(requests, errors);
+        self.total.push(more, |counts| totals.add_latencies_to(counts));
     }
 
+    /// Takes in the counts of one of them, and says what is new in them; none where it was never asked.
     fn push(
         &mut self,
         whose: impl FnOnce() -> Whose,
         requests: u64,
         errors: impl FnOnce() -> u64,
-        latencies: impl Fn(&mut Counts),
-    ) {
+        latencies: impl FnOnce(&mut Counts),
+    ) -> Option<More> {
         if requests == 0 {
-            return;
+            return None;
         }
+        let series = self.series_of(whose());
+        let more = series.more(requests, errors());
+        series.push(more, latencies);
+        Some(more)
+    }
+
+    /// The series of one that is there.
+    fn series_of(&mut self, whose: Whose) -> &mut Series {
         let tick = self.tick;
-        let series = self.series.entry(whose()).or_insert_with(|| Series::new(tick));
-        series.push(requests, errors(), &latencies);
+        let series = self.series.entry(whose).or_insert_with(|| Series::new(tick));
         series.seen = tick;
+        series
     }
 
     /// Leaves a past to so many: to those who are busy. Who has one is not robbed of it by somebody as busy.
@@ -388,6 +422,14 @@ mod tests {
         assert!(rates.past(&whose("a"))[1].p99_us.is_some());
         second(&mut rates, &[("b", 1)], 9);
         assert_eq!(rates.of(&whose("a")), Sample::default(), "who left is forgotten");
+    }
+
+    #[test]
+    fn a_count_that_begins_anew_is_no_rate() {
+        let mut series = Series::default();
+        for (count, rate) in [(10, 10), (25, 15), (3, 0), (8, 5)] {
+            assert_eq!(series.more(count, 0).requests, rate, "{count}");
+        }
     }
 
     #[test]

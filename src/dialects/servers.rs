@@ -25,10 +25,9 @@ pub(super) struct Wish {
 /// How servers are called.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ServerNames {
-    /// As their container: rancher-tools.
+    /// As their container: Rancher, whichever labels. Traefik 1.7 calls them by their place among the served ones
+    /// (`getServers`): when the first one leaves, every other takes over the name, and so the counters, of its neighbour.
     Container,
-    /// By their place among the served ones: Traefik 1.7's Rancher provider.
-    Numbered,
     /// By their container and a digest of their URL: Traefik 1.7's Docker provider (`getServerName`).
     Hashed,
 }
@@ -119,7 +118,6 @@ impl Reader<'_> {
             });
             let name = match wish.names {
                 ServerNames::Container => instance.name.clone(),
-                ServerNames::Numbered => format!("server-{}", servers.len()),
                 ServerNames::Hashed => {
                     let digest = u128::from_be_bytes(Md5::digest(server.url()).into());
                     normalized(&format!("server-{}-{digest:032x}", instance.name))

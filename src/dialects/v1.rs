@@ -89,7 +89,7 @@ fn read_segment(reader: &mut Reader<'_>) {
         weight: reader.weight(1),
         port: reader.port(None),
         names: match reader.provider {
-            ProviderName::Rancher => ServerNames::Numbered,
+            ProviderName::Rancher => ServerNames::Container,
             _ => ServerNames::Hashed,
         },
     };

@@ -13,7 +13,7 @@ async fn demo() -> Herder {
     let herder = Herder::start(&["demo"]);
     eventually("the demo is ready", || async {
         herder.admin("/ping").await.status == 200
-            && herder.admin("/api").await.body.contains("server-0")
+            && herder.admin("/api").await.body.contains("web-test-1")
     })
     .await;
     herder
@@ -37,7 +37,7 @@ async fn the_api_has_the_shape_of_traefik_1_7() {
     let backend = "/api/providers/rancher/backends/backend-web-test-proxy-test";
     let backend = herder.admin(backend).await.json();
     assert_eq!(backend["loadBalancer"], json!({"method": "wrr"}));
-    let server = &backend["servers"]["server-0"];
+    let server = &backend["servers"]["proxy-test-web-test-1"];
     assert_eq!(server["weight"], 1);
     assert!(server["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.2:")));
     for unknown in

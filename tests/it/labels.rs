@@ -433,7 +433,7 @@ fn names_are_those_of_traefik() {
     assert_eq!(
         rancher,
         json!({
-            "backends": {format!("backend-{a}"): backend("server-0", 81), format!("backend-{b}"): backend("server-0", 82)},
+            "backends": {format!("backend-{a}"): backend("shop_web_1", 81), format!("backend-{b}"): backend("shop_web_1", 82)},
             "frontends": {
                 format!("frontend-{a}"): frontend(&format!("backend-{a}"), &format!("frontend-{a}"), "Host:a.local"),
                 format!("frontend-{b}"): frontend(&format!("backend-{b}"), &format!("frontend-{b}"), "Host:web.shop.local"),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value)] // what `json!` makes is handed on
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -267,6 +268,106 @@ async fn routes_stay_while_the_service_is_gone_and_follow_when_it_is_back() {
     }
     tokio::spawn(back.expect("the port is free again").run(std::future::pending()));
     status(503).await;
+}
+
+/// The requests of each server of the backend, by its name.
+async fn requests_by_server(herder: &Herder) -> BTreeMap<String, u64> {
+    let metrics = herder.admin("/metrics").await.body;
+    let of_backend = "herder_server_requests_total{backend=\"rancher/backend-web-shop\",server=\"";
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(of_backend));
+    let sample = |line: &str| {
+        let (name, count) = line.split_once("\"} ").expect("one label more");
+        (name.to_owned(), count.parse().expect("a count"))
+    };
+    samples.map(sample).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_container_stays_with_it_when_another_one_leaves() {
+    let containers: Vec<Value> = ["shop-web-1", "shop-web-2", "shop-web-3"].map(web).into();
+    let labels = json!({
+        "traefik.enable": "true", "traefik.backend.loadbalancer.stickiness": "true",
+        "traefik.backend.loadbalancer.stickiness.cookieName": "who",
+        "traefik.backend.healthcheck.path": "/health", "traefik.backend.healthcheck.interval": "1s",
+    });
+    let services =
+        |containers: &[Value]| json!([service("web", "shop", labels.clone(), json!(containers))]);
+    let (addr, handle) = serve(services(&containers));
+    let url = format!("--rancher.metadata.url=http://{addr}");
+    let herder = Herder::start(&["run", "--rancher", &url, "--rancher.domain=local"]);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let ask = async |cookie: &str| {
+        let request = client.get(format!("http://{}/", herder.http)).header("cookie", cookie);
+        let answer = request.header("host", "web.shop.local").send().await.expect("an answer");
+        let cookie = answer.headers().get("set-cookie").map(|value| value.as_bytes().to_vec());
+        let cookie = String::from_utf8(cookie.unwrap_or_default()).expect("text");
+        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        (answer.text().await.expect("a body"), cookie)
+    };
+    eventually("all three serve", || async {
+        _ = ask("").await;
+        requests_by_server(&herder).await.len() == 3
+    })
+    .await;
+    // The last one has a client of its own, and so more requests than the others.
+    let mut own = String::new();
+    while own.is_empty() {
+        let (body, cookie) = ask("").await;
+        own = if body.contains("Real-Server: shop-web-3") { cookie } else { own };
+    }
+    for _ in 0..200 {
+        assert!(ask(&own).await.0.contains("Real-Server: shop-web-3"));
+    }
+
+    let load = async {
+        loop {
+            _ = ask("").await;
+        }
+    };
+    let health = async || {
+        let servers = herder.admin("/api/health").await.json()["servers"].take();
+        let servers = servers.as_array().expect("a list").clone();
+        let row = |server: &Value| (server["server"].to_string(), server["since"].to_string());
+        servers.iter().map(row).collect::<BTreeMap<String, String>>()
+    };
+    let leaving = async {
+        let (health_before, counts) =
+            (health().await, Mutex::new(requests_by_server(&herder).await));
+        let at_leaving = counts.lock().expect("not poisoned").clone();
+        handle.set(tree(services(&containers[1..])));
+        let goes_on = |name: &str, counts: &BTreeMap<String, u64>| {
+            counts.get(name).is_some_and(|count| *count > at_leaving[name] + 50)
+        };
+        eventually("the first is gone, and the others go on", || async {
+            let now = requests_by_server(&herder).await;
+            let mut last = counts.lock().expect("not poisoned");
+            for (name, count) in &now {
+                assert!(*count >= last[name], "{name} began anew: {last:?}, {now:?}");
+            }
+            let is_gone = now.keys().eq(["shop-web-2", "shop-web-3"]);
+            last.extend(now);
+            is_gone && goes_on("shop-web-2", &last) && goes_on("shop-web-3", &last)
+        })
+        .await;
+        let mut expected = health_before;
+        expected.remove("\"shop-web-1\"").expect("it was there");
+        assert_eq!(health().await, expected, "who stays is well since it was");
+    };
+    tokio::select! {
+        () = load => unreachable!("it goes on for ever"),
+        () = leaving => {}
+    }
+    assert!(ask(&own).await.0.contains("Real-Server: shop-web-3"), "the cookie holds");
+}
+
+/// A container that runs here and says who it is, as Rancher tells of it.
+fn web(name: &str) -> Value {
+    let web = herder::demo::web_test::WebTest::bind("127.0.0.1:0".parse().expect("a port"), name);
+    let web = web.expect("bound");
+    let port = web.local_addr().port();
+    tokio::spawn(web.run(std::future::pending()));
+    json!({"name": name, "primary_ip": "127.0.0.1", "state": "running", "health_state": "healthy",
+           "ports": [format!("0.0.0.0:{port}:{port}/tcp")]})
 }
 
 /// A metadata service that answers by path, with these pieces, each after this pause. Counts what it is asked.

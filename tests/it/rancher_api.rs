@@ -159,7 +159,7 @@ async fn labels_become_routes() {
     let api = herder.admin("/api/providers/rancher").await.json();
     assert_eq!(
         api["backends"]["backend-web-shop"]["servers"],
-        json!({"server-0": {"url": "http://10.42.0.1:8080", "weight": 1}})
+        json!({"shop-web-1": {"url": "http://10.42.0.1:8080", "weight": 1}})
     );
     assert_eq!(
         api["frontends"]["frontend-Host-api-shop-x-test"]["routes"],
