@@ -36,7 +36,7 @@ pub struct Args {
     http: Option<Listen>,
     /// Where the admin page, the API and /ping are; `off` for nowhere [default: 127.0.0.1:8000]
     #[arg(long, env = "HERDER_ADMIN", value_name = "ADDRESS")]
-    admin: Option<Admin>,
+    pub(super) admin: Option<Admin>,
     /// Everything is asked anew after this time at the latest [default: 60s]
     #[arg(long, env = "HERDER_REFRESH", value_name = "TIME")]
     refresh: Option<Refresh>,

@@ -1,12 +1,16 @@
 //! `herder healthcheck`: is a running instance well? For `HEALTHCHECK` in an image without a shell.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
+use clap::Parser as _;
 use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -14,18 +18,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::settings::Listen;
+use super::args::complete;
+use super::{Cli, Command, with_command};
+use crate::settings::{Admin, Listen};
 
 /// Asks a running Herder's /ping, and ends with 0 when it answers 200, else with 1.
 ///
-/// It looks for the admin side where the same settings and variables put it. With `--url` it asks any
-/// HTTP address instead, so that images without a shell can check other services too.
+/// It looks for the admin side where the same settings and variables put it. In a container it asks what runs there: a
+/// `run` or `demo` where its own flags and settings file put the admin side, a `web-test` for its /health. With `--url` it
+/// asks any HTTP address instead, so that images without a shell can check other services too.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The admin side's address; none given: the catalog's variable, then the default.
+    /// The admin side's address; none given: that of the Herder of this container, the catalog's variable, the default.
     #[arg(long, value_name = "ADDRESS", env = "HERDER_ADMIN")]
     #[arg(
-        help = "The admin side's address, as it was given to `herder run` [default: :8000, or the port in TRAEFIK_ADMIN_PORT]"
+        help = "The admin side's address, as it was given to `herder run` [default: as the Herder of this container was told, else :8000, or the port in TRAEFIK_ADMIN_PORT]"
     )]
     pub admin: Option<String>,
     /// Ask this address instead: `http://HOST:PORT/PATH`
@@ -40,9 +47,10 @@ pub struct Args {
 const CATALOG_ADMIN_PORT: &str = "TRAEFIK_ADMIN_PORT";
 
 /// Where the admin side is unless something else is said.
-const ADMIN_DEFAULT: &str = ":8000";
-/// What stands for "no admin side".
-const ADMIN_OFF: &str = "off";
+const ADMIN_DEFAULT: Admin = Admin::At(Listen { ip: None, port: 8000 });
+
+/// The page of the admin side that says whether Herder serves.
+const PING: &str = "/ping";
 
 /// Asks once, says in one line how it went.
 ///
@@ -50,45 +58,84 @@ const ADMIN_OFF: &str = "off";
 /// When standard output cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limit = Duration::from_secs(args.timeout);
-    let result = match target(&args) {
-        Ok(url) => timeout(limit, ask(&url))
-            .await
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", limit.as_secs())))
-            .with_context(|| url.to_string())
-            .map(|status| (url, status)),
-        Err(e) => Err(e),
-    };
-    let (line, code) = match result {
-        Ok((url, status)) if status == StatusCode::OK => {
-            (format!("healthy: {url} answered {status}"), ExitCode::SUCCESS)
+    let first = tokio::fs::read(FIRST_PROCESS).await.ok().and_then(|line| command_of(&line));
+    let (line, code) = match target(&args, first) {
+        Err(error) => (format!("unhealthy: {error:#}"), ExitCode::FAILURE),
+        Ok(Target::Nobody) => {
+            ("healthy: it runs, and listens nowhere".to_owned(), ExitCode::SUCCESS)
         }
-        Ok((url, status)) => (format!("unhealthy: {url} answered {status}"), ExitCode::FAILURE),
-        Err(e) => (format!("unhealthy: {e:#}"), ExitCode::FAILURE),
+        Ok(Target::Url(url)) => match timeout(limit, ask(&url)).await {
+            Ok(Ok(StatusCode::OK)) => {
+                (format!("healthy: {url} answered {}", StatusCode::OK), ExitCode::SUCCESS)
+            }
+            Ok(Ok(status)) => (format!("unhealthy: {url} answered {status}"), ExitCode::FAILURE),
+            Ok(Err(error)) => (format!("unhealthy: {url}: {error:#}"), ExitCode::FAILURE),
+            Err(_) => {
+                let seconds = limit.as_secs();
+                (format!("unhealthy: {url}: no answer within {seconds} s"), ExitCode::FAILURE)
+            }
+        },
     };
     // On standard output, since that is what `docker inspect` keeps of a health check.
     writeln!(std::io::stdout(), "{line}").context("cannot write")?;
     Ok(code)
 }
 
-/// Which address to ask.
-fn target(args: &Args) -> anyhow::Result<Uri> {
+/// The command line of the first process: in a container, what runs there.
+const FIRST_PROCESS: &str = "/proc/1/cmdline";
+
+/// What a Herder with this command line does, complete with its variables and its settings file. None: it is no Herder, or
+/// cannot be understood. Arguments end with a NUL each (proc(5)); a small init may stand before them.
+fn command_of(command_line: &[u8]) -> Option<Command> {
+    let line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
+    let args: Vec<OsString> =
+        line.split(|byte| *byte == 0).map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
+    let is_herder = |arg: &OsString| Path::new(arg).file_name() == Some(OsStr::new("herder"));
+    let start = args.iter().position(is_herder)?;
+    let args = complete(with_command(args.get(start..)?.to_vec())).ok()?;
+    Cli::try_parse_from(args).ok().map(|cli| cli.command)
+}
+
+/// Whom to ask.
+#[derive(Debug)]
+enum Target {
+    /// This address.
+    Url(Uri),
+    /// Nobody: what runs there listens nowhere, and is well while it runs.
+    Nobody,
+}
+
+/// Whom to ask. `first` is what the first process does, where it is a Herder.
+fn target(args: &Args, first: Option<Command>) -> anyhow::Result<Target> {
     if let Some(url) = &args.url {
         let uri: Uri = url.parse().with_context(|| format!("--url {url} is not a URL"))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             bail!("--url {url} is not one to ask: write http://HOST:PORT/PATH");
         }
-        return Ok(uri);
+        return Ok(Target::Url(uri));
     }
-    let from_catalog = || std::env::var(CATALOG_ADMIN_PORT).ok().filter(|port| !port.is_empty());
-    let text = args.admin.clone().or_else(from_catalog).unwrap_or_else(|| ADMIN_DEFAULT.to_owned());
-    if text == ADMIN_OFF {
+    let (admin, path) = match (&args.admin, first) {
+        (Some(text), _) => (parsed(text)?, PING),
+        (None, Some(Command::WebTest(web_test))) => (Admin::At(web_test.http), "/health"),
+        (None, Some(Command::Run(run))) => (run.settings.admin.unwrap_or(ADMIN_DEFAULT), PING),
+        (None, Some(Command::Demo(demo))) => (demo.admin.unwrap_or(ADMIN_DEFAULT), PING),
+        (None, Some(Command::Render(_))) => return Ok(Target::Nobody),
+        (None, _) => match std::env::var(CATALOG_ADMIN_PORT) {
+            Ok(port) if !port.is_empty() => (parsed(&port)?, PING),
+            _ => (ADMIN_DEFAULT, PING),
+        },
+    };
+    let Admin::At(listen) = admin else {
         bail!(
             "the admin side is switched off, so nobody answers /ping; give another address with --url"
         );
-    }
-    let admin = text.parse::<Listen>().map_err(|e| anyhow::anyhow!("the admin address {e}"))?;
-    let addr = SocketAddr::new(reachable(admin.ip), admin.port);
-    Ok(format!("http://{addr}/ping").parse()?)
+    };
+    let addr = SocketAddr::new(reachable(listen.ip), listen.port);
+    Ok(Target::Url(format!("http://{addr}{path}").parse()?))
+}
+
+fn parsed(text: &str) -> anyhow::Result<Admin> {
+    text.parse().map_err(|why| anyhow!("the admin address {why}"))
 }
 
 /// Where something that listens on `ip` is reached from the same host.
@@ -130,12 +177,20 @@ mod tests {
 
     #[track_caller]
     fn check(args: &Args, expected: &str) {
-        assert_eq!(target(args).expect("an address").to_string(), expected);
+        check_beside("", args, expected);
+    }
+
+    /// The same beside a first process with this command line.
+    #[track_caller]
+    fn check_beside(first: &str, args: &Args, expected: &str) {
+        let first = command_of(first.replace(' ', "\0").as_bytes());
+        let target = target(args, first).expect("somebody, or nobody");
+        assert!(matches!(target, Target::Url(url) if url == expected), "{expected}");
     }
 
     #[track_caller]
     fn check_refused(args: &Args, expected: &str) {
-        let error = format!("{:#}", target(args).expect_err("refused"));
+        let error = format!("{:#}", target(args, None).expect_err("refused"));
         assert!(error.contains(expected), "{error}");
     }
 
@@ -147,6 +202,22 @@ mod tests {
         check(&args(Some("[::]:9000"), None), "http://[::1]:9000/ping");
         check(&args(Some("10.0.0.1:9000"), None), "http://10.0.0.1:9000/ping");
         check(&args(Some("off"), Some("http://web:8080/health?x")), "http://web:8080/health?x");
+    }
+
+    #[test]
+    fn asks_what_runs_in_its_container() {
+        let nothing = args(None, None);
+        check_beside("/herder web-test ", &nothing, "http://127.0.0.1:8080/health");
+        check_beside("/herder web-test --http :90 ", &nothing, "http://127.0.0.1:90/health");
+        check_beside("/herder run --admin=:9000 ", &nothing, "http://127.0.0.1:9000/ping");
+        check_beside("/herder --admin :9000 ", &nothing, "http://127.0.0.1:9000/ping");
+        check_beside("/sbin/docker-init -- /herder demo ", &nothing, "http://127.0.0.1:8000/ping");
+        // What is no Herder, or cannot be read, says nothing.
+        check_beside("/sbin/init ", &nothing, "http://127.0.0.1:8000/ping");
+        check_beside("/herder web-test --nonsense ", &nothing, "http://127.0.0.1:8000/ping");
+        check_beside("/herder web-test ", &args(Some(":1"), None), "http://127.0.0.1:1/ping");
+        let render = command_of(b"/herder\0render\0a.hbs\0a.cfg\0--watch\0");
+        assert!(matches!(target(&nothing, render), Ok(Target::Nobody)));
     }
 
     #[test]

@@ -146,6 +146,24 @@ async fn the_docs_docker_lines_run() {
     }
 }
 
+/// The image's own check, whatever is run in it. Only its times are made shorter.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_images_check_asks_what_runs() {
+    let image = Image::build("own-check");
+    let times = ["--health-interval=1s", "--health-retries=1"];
+    for command in [&["web-test"][..], &["web-test", "--http=:9090"], &["demo", "--admin=:9000"]] {
+        let container = Container::run("own-check", &image.0, &times, command);
+        let health = || container.inspect("{{.State.Health.Status}}");
+        eventually(&format!("{command:?} is well"), || async { health() == "healthy" }).await;
+        if command == ["web-test"] {
+            let address = container.inspect("{{.NetworkSettings.IPAddress}}");
+            let fail = client().post(format!("http://{address}:8080/health/fail")).send().await;
+            assert!(fail.expect("the test service answers").status().is_success());
+            eventually("it is ill", || async { health() == "unhealthy" }).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_check_moves_a_server_in_and_out() {
     let args = ["run", "--docker", "--docker.domain=health.e2e", "--docker.exposedByDefault=false"];
