@@ -136,11 +136,12 @@ function show(stats) {
   write("stat", (name) => stats[name]);
   write("rate", (key) => of(key)[0]);
   write("errors", (key) => of(key)[1]);
+  for (const tile of document.querySelectorAll("[data-alarm]")) tile.classList.toggle("bad", stats.total[1] > 0);
   write("p50", (key) => time(of(key)[2]));
   write("p99", (key) => time(of(key)[3]));
   if (!document.hidden) for (const chart of document.querySelectorAll("[data-chart]")) draw(chart, of(chart.dataset.chart));
   if (stats.acting > 0 || acting > 0 || stats.failures !== failures) refreshNow();
-  if (stats.acting !== acting) $("news").textContent = stats.acting > 0 ? `Breakers or limits act in ${stats.acting} frontends` : "No breaker and no limit acts";
+  if (stats.acting !== acting) $("news").textContent = stats.acting > 0 ? `Breakers or limits act in ${stats.acting} ${stats.acting === 1 ? "place" : "places"}` : "No breaker and no limit acts";
   [failures, acting] = [stats.failures, stats.acting];
 }
 

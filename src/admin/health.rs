@@ -17,8 +17,8 @@ pub(super) struct HealthMark {
     pub(super) word: &'static str,
     /// Whether the word is shown, and not only told to who cannot see the colour.
     pub(super) is_loud: bool,
-    /// Since when, why, and how long the last check took.
-    pub(super) title: String,
+    /// Since when, why, and how long the last check took; empty where there is nothing to say.
+    pub(super) why: String,
 }
 
 /// A change of health.
@@ -39,8 +39,8 @@ const ROWS_MAX: usize = 50;
 impl Default for HealthMark {
     /// The mark of a server that no frontend leads to: nobody knows how it is doing.
     fn default() -> Self {
-        let word = "no frontend leads here";
-        Self { class: "off", word, is_loud: false, title: word.to_owned() }
+        let why = "no frontend leads here".to_owned();
+        Self { class: "off", word: "not used", is_loud: false, why }
     }
 }
 
@@ -53,10 +53,13 @@ impl HealthMark {
             (Condition::Unchecked, false) => "not checked",
             _ => condition.as_str(),
         };
-        let mut parts = vec![word.to_owned()];
+        let mut parts = Vec::new();
         if let Some(since_ms) = live.health.since_ms() {
             let since = SystemTime::UNIX_EPOCH + Duration::from_millis(since_ms);
-            parts.push(format!("for {}", lasted(since)));
+            parts.push(format!("{} for {}", live.health.condition().as_str(), lasted(since)));
+        }
+        if is_resting {
+            parts.push("it refused a connection a moment ago".to_owned());
         }
         parts.extend(live.health.reason().map(|reason| reason.to_string()));
         if let Some(took) = live.health.latency() {
@@ -65,8 +68,8 @@ impl HealthMark {
         Self {
             class: if is_resting { "warning" } else { class(condition) },
             word,
-            is_loud: !matches!(condition, Condition::Up | Condition::Unchecked),
-            title: parts.join("; "),
+            is_loud: is_resting || !matches!(condition, Condition::Up | Condition::Unchecked),
+            why: parts.join("; "),
         }
     }
 }

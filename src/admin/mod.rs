@@ -26,12 +26,15 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::control::State;
+use crate::middleware::Handler;
+use crate::settings::EntryPoint;
+use crate::table::entry_chain;
 use guard::Guard;
 use rates::Rates;
 use view::Unrouted;
@@ -49,11 +52,21 @@ struct App {
     has_told_of_bound: Arc<AtomicBool>,
     /// Who is not routed, worked out once for each view.
     unrouted: Arc<Mutex<(u64, Arc<[Unrouted]>)>>,
+    /// The steps of each entry point; what they keep they share with those that the requests go through.
+    entry_chains: Arc<[(String, Chain)]>,
 }
+
+/// The steps that requests go through, in order.
+type Chain = Box<[Arc<dyn Handler>]>;
 
 impl App {
     fn new(state: Arc<State>) -> Self {
+        let all = &state.settings.entrypoints;
+        let chain = |entrypoint: &EntryPoint| {
+            (entrypoint.name.clone(), entry_chain(entrypoint, all, &state.live))
+        };
         Self {
+            entry_chains: state.settings.open_entrypoints().map(chain).collect(),
             state,
             rates: Arc::default(),
             has_told_of_bound: Arc::default(),
@@ -63,33 +76,40 @@ impl App {
     }
 }
 
+/// Every path, and who answers it.
+fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
+    vec![
+        ("/", get(pages::page)),
+        ("/dashboard", get(|| async { Redirect::permanent("/") })),
+        ("/dashboard/", get(|| async { Redirect::permanent("/") })),
+        ("/fragment", get(pages::fragment)),
+        ("/fragment/now", get(pages::now)),
+        ("/explain/{*name}", get(pages::explain)),
+        ("/route", get(pages::route)),
+        ("/assets/app.css", get(assets::css)),
+        ("/assets/app.js", get(assets::js)),
+        ("/assets/icon.svg", get(assets::icon)),
+        ("/favicon.ico", get(assets::icon)),
+        ("/api", get(api::v1::all)),
+        ("/api/providers", get(api::v1::all)),
+        ("/api/providers/{*path}", get(api::v1::part)),
+        ("/api/version", get(api::version)),
+        ("/api/problems", get(api::problems)),
+        ("/api/explain", get(api::explain)),
+        ("/api/events", get(events::stream)),
+        ("/api/health", get(health::all)),
+        ("/api/errors", get(api::errors)),
+        ("/health", get(api::health)),
+        ("/ping", get(ping::ping)),
+        ("/metrics", get(metrics::metrics)),
+    ]
+}
+
 fn router(app: App, guarded_by: Option<Guard>) -> Router {
-    let router = Router::new()
-        .route("/", get(pages::page))
-        .route("/dashboard", get(|| async { Redirect::permanent("/") }))
-        .route("/dashboard/", get(|| async { Redirect::permanent("/") }))
-        .route("/fragment", get(pages::fragment))
-        .route("/fragment/now", get(pages::now))
-        .route("/explain/{*name}", get(pages::explain))
-        .route("/route", get(pages::route))
-        .route("/assets/app.css", get(assets::css))
-        .route("/assets/app.js", get(assets::js))
-        .route("/assets/icon.svg", get(assets::icon))
-        .route("/favicon.ico", get(assets::icon))
-        .route("/api", get(api::v1::all))
-        .route("/api/providers", get(api::v1::all))
-        .route("/api/providers/{*path}", get(api::v1::part))
-        .route("/api/version", get(api::version))
-        .route("/api/problems", get(api::problems))
-        .route("/api/explain", get(api::explain))
-        .route("/api/events", get(events::stream))
-        .route("/api/health", get(health::all))
-        .route("/api/errors", get(api::errors))
-        .route("/health", get(api::health))
-        .route("/ping", get(ping::ping))
-        .route("/metrics", get(metrics::metrics))
-        .fallback(nothing_here)
-        .with_state(app);
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, answer)| router.route(path, answer));
+    let router = router.fallback(nothing_here).with_state(app);
     // The lines that every answer carries are put on last, and so stand on a refusal too.
     let router = match guarded_by {
         None => router,
@@ -128,4 +148,37 @@ async fn guard(request: Request, next: Next) -> Response {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the page is made of: nobody asks for these by themselves.
+    const PARTS: &[&str] = &["/fragment", "/fragment/now", "/favicon.ico", "/dashboard/"];
+
+    /// The docs have a row for each path, and no other ones.
+    #[test]
+    fn the_paths_are_those_of_the_docs() {
+        let page = include_str!("../../docs/admin.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `/"));
+        let first = rows.filter_map(|row| row.split('|').nth(1));
+        let told = first.flat_map(|cell| cell.split('`')).filter(|text| text.starts_with('/'));
+        let told: Vec<&str> = told.filter_map(|path| path.split('?').next()).collect();
+        let is_part = |path: &str| PARTS.contains(&path) || path.starts_with("/assets/");
+        let routes = routes();
+        let served: Vec<&str> =
+            routes.iter().map(|(path, _)| *path).filter(|path| !is_part(path)).collect();
+        // `/explain/{*name}` is `/explain/NAME` for people.
+        let fits = |path: &str, told: &str| match path.split_once("{*") {
+            None => told == path,
+            Some((start, _)) => told.strip_prefix(start).is_some_and(|rest| !rest.is_empty()),
+        };
+        for path in &served {
+            assert!(told.iter().any(|told| fits(path, told)), "{path} is not in docs/admin.md");
+        }
+        for told in told {
+            assert!(served.iter().any(|path| fits(path, told)), "nobody answers {told}");
+        }
+    }
 }

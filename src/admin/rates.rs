@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
 use crate::live::{Counts, SLOTS, StatusClass, Told, quantile};
+use crate::middleware::Handler;
 use crate::model::{BackendId, FrontendId, ServerName};
 
 /// Samples that are kept: two minutes.
@@ -73,7 +74,7 @@ pub(super) struct Rates {
     series: HashMap<Whose, Series>,
     /// How many answers of each status there were, and how many in the last second.
     statuses: BTreeMap<u16, (u64, u64)>,
-    /// What acts now, in how many frontends.
+    /// How many entry points and frontends hold requests back just now.
     acting: usize,
     news: Option<Arc<str>>,
 }
@@ -206,6 +207,7 @@ impl Rates {
         let news = json!({
             "total": values(&self.total.sample),
             "connections": app.state.live.totals.open_connections(),
+            "lost": app.state.live.telling.lost(),
             "failures": app.state.live.failures.serial(),
             "acting": self.acting,
             "series": series,
@@ -222,9 +224,12 @@ impl Rates {
         let table = Arc::clone(&app.state.view().table);
         let mut backends = HashSet::new();
         let now_ms = app.now_ms();
-        self.acting = 0;
+        let acts = |chain: &[Arc<dyn Handler>]| {
+            usize::from(chain.iter().any(|step| step.acts(now_ms).is_some()))
+        };
+        self.acting = app.entry_chains.iter().map(|(_, chain)| acts(chain)).sum();
         for route in table.routes().iter().take(ROUTES_MAX) {
-            self.acting += usize::from(route.chain.iter().any(|step| step.acts(now_ms).is_some()));
+            self.acting += acts(&route.chain);
             let (live, errors) = (&route.live, StatusClass::ServerError);
             self.push(
                 || Whose::Frontend(route.id.clone()),

@@ -8,11 +8,11 @@ use super::App;
 use super::chart::{self, Chart, What};
 use super::health::{self, EventRow, HealthMark};
 use super::rates::{Rates, Sample, Whose, lock};
-use crate::config::{Backend, Frontend};
+use crate::config::{Backend, Config, Frontend};
 use crate::control::{Phase, Source, View};
 use crate::live::{Failed, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName, Severity};
-use crate::table::{Route, RunningBackend};
+use crate::table::{Route, RunningBackend, RunningServer};
 
 /// Rows of one list; the filter finds the others.
 pub(super) const ROWS_MAX: usize = 200;
@@ -39,6 +39,8 @@ pub(super) struct Page {
 pub(super) struct List<T> {
     pub(super) rows: Vec<T>,
     pub(super) total: usize,
+    /// How many rows there are that something is wrong with.
+    pub(super) ailing: usize,
 }
 
 pub(super) struct Summary {
@@ -61,7 +63,9 @@ pub(super) struct Now {
 
 /// A step that holds requests back.
 pub(super) struct Acting {
+    /// The frontend or the entry point.
     pub(super) name: String,
+    /// The frontend's; empty for an entry point.
     pub(super) provider: &'static str,
     pub(super) step: String,
     pub(super) what: String,
@@ -126,7 +130,8 @@ pub(super) struct ProviderRow {
     pub(super) word: &'static str,
     pub(super) age: String,
     pub(super) error: String,
-    pub(super) services: usize,
+    /// What it told of: `3 services`.
+    pub(super) told: String,
     pub(super) change: String,
 }
 
@@ -183,14 +188,26 @@ impl<T> List<T> {
         fits: impl Fn(&I) -> bool,
         row: impl Fn(I) -> T,
     ) -> Self {
-        let (mut rows, mut total) = (Vec::new(), 0);
-        for one in all.filter(fits) {
-            total += 1;
-            if rows.len() < ROWS_MAX {
-                rows.push(row(one));
-            }
+        Self::pick_ailing(all, fits, |_| false, row)
+    }
+
+    /// The same; where not all have room, those come first that something is wrong with.
+    fn pick_ailing<I>(
+        all: impl Iterator<Item = I>,
+        fits: impl Fn(&I) -> bool,
+        is_ailing: impl Fn(&I) -> bool,
+        row: impl Fn(I) -> T,
+    ) -> Self {
+        let mut fitting: Vec<(bool, I)> =
+            all.filter(fits).map(|one| (is_ailing(&one), one)).collect();
+        let total = fitting.len();
+        let ailing = fitting.iter().filter(|(is_ailing, _)| *is_ailing).count();
+        if total > ROWS_MAX {
+            // Stable: within both parts the order stays.
+            fitting.sort_by_key(|(is_ailing, _)| !is_ailing);
         }
-        Self { rows, total }
+        let rows = fitting.into_iter().take(ROWS_MAX).map(|(_, one)| row(one)).collect();
+        Self { rows, total, ailing }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -231,15 +248,21 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             |p| wanted.takes(&[&p.origin.service, &p.message]),
             problem,
         ),
-        providers: view.sources.iter().map(|(&name, source)| provider(name, source)).collect(),
-        frontends: List::pick(
+        providers: view
+            .sources
+            .iter()
+            .map(|(&name, source)| provider(name, source, config))
+            .collect(),
+        frontends: List::pick_ailing(
             config.frontends.iter(),
             |(id, f)| wanted.takes(&[&id.name, f.rule.text(), &f.backend.name, &f.origin.service]),
+            |(id, _)| running.is_frontend_ailing(id),
             |(id, f)| frontend(id, f, &running, &rates),
         ),
-        backends: List::pick(
+        backends: List::pick_ailing(
             config.backends.iter(),
             |(id, backend)| wanted.takes_backend(id, backend),
+            |(id, _)| running.is_backend_ailing(id),
             |(id, backend)| running.backend(id, backend, &rates),
         ),
         events: List::pick(
@@ -262,15 +285,20 @@ pub(super) fn now_of(app: &App) -> Now {
 
 fn now(app: &App, view: &View) -> Now {
     let now_ms = app.now_ms();
-    let acting = view.table.routes().iter().flat_map(|route| {
-        route.chain.iter().filter_map(move |step| Some((route, step, step.acts(now_ms)?)))
+    let entrypoints = app.entry_chains.iter().map(|(name, chain)| (name.as_str(), "", chain));
+    let frontends = view.table.routes().iter();
+    let frontends =
+        frontends.map(|route| (&*route.id.name, route.id.provider.as_str(), &route.chain));
+    let acting = entrypoints.chain(frontends).flat_map(|(name, provider, chain)| {
+        let acts = chain.iter().filter_map(move |step| Some((step, step.acts(now_ms)?)));
+        acts.map(move |(step, what)| (name, provider, step, what))
     });
     let acting = List::pick(
         acting,
         |_| true,
-        |(route, step, what)| Acting {
-            name: route.id.name.to_string(),
-            provider: route.id.provider.as_str(),
+        |(name, provider, step, what)| Acting {
+            name: name.to_owned(),
+            provider,
             step: step.describe(),
             what,
         },
@@ -349,6 +377,22 @@ impl<'a> Running<'a> {
         let routes = view.table.routes().iter();
         let backends = routes.clone().map(|route| (route.backend.id(), &*route.backend)).collect();
         Self { routes: routes.map(|route| (&route.id, &**route)).collect(), backends, now_ms }
+    }
+
+    /// Whether somebody should look at it: another has its rule, nobody serves it, or a step holds its requests back.
+    fn is_frontend_ailing(&self, id: &FrontendId) -> bool {
+        self.routes.get(id).is_none_or(|route| {
+            !route.backend.servers().iter().any(RunningServer::may_serve)
+                || route.chain.iter().any(|step| step.acts(self.now_ms).is_some())
+        })
+    }
+
+    /// Whether somebody should look at it: it has no server, or one that gets no requests.
+    fn is_backend_ailing(&self, id: &BackendId) -> bool {
+        self.backends.get(id).is_some_and(|running| {
+            let is_well = |s: &RunningServer| s.may_serve() && !s.live.is_resting(self.now_ms);
+            running.servers().is_empty() || !running.servers().iter().all(is_well)
+        })
     }
 
     fn backend(&self, id: &BackendId, backend: &Backend, rates: &Rates) -> BackendRow {
@@ -432,8 +476,18 @@ fn problem(problem: &Problem) -> ProblemRow {
     }
 }
 
-fn provider(name: ProviderName, source: &Source) -> ProviderRow {
+fn provider(name: ProviderName, source: &Source, config: &Config) -> ProviderRow {
     let status = &source.status;
+    let (count, noun) = match name {
+        // Files know no services.
+        ProviderName::File => {
+            (config.frontends.keys().filter(|id| id.provider == name).count(), "frontend")
+        }
+        ProviderName::Docker | ProviderName::Rancher => {
+            (source.snapshot.as_ref().map_or(0, |snapshot| snapshot.services.len()), "service")
+        }
+    };
+    let plural = if count == 1 { "" } else { "s" };
     let (state, word) = match (status.last_answer.is_some(), status.is_stale()) {
         (true, false) => ("ok", "current"),
         (true, true) => ("bad", "stale"),
@@ -447,7 +501,7 @@ fn provider(name: ProviderName, source: &Source) -> ProviderRow {
         word,
         age: status.age(Instant::now()).map_or_else(|| "never".to_owned(), ago),
         error: status.error.clone().unwrap_or_default(),
-        services: source.snapshot.as_ref().map_or(0, |snapshot| snapshot.services.len()),
+        told: format!("{count} {noun}{plural}"),
         change: status
             .last_change
             .map(|took| format!("{} ms", took.as_millis()))
@@ -502,6 +556,17 @@ mod tests {
         let rows = alike([row("GET a/", "1"), row("GET b/", "2"), row("GET a/", "3")].into_iter());
         let shown: Vec<_> = rows.iter().map(|r| (&*r.what, r.count, &*r.age)).collect();
         assert_eq!(shown, [("GET a/", 2, "1"), ("GET b/", 1, "2")]);
+    }
+
+    #[test]
+    fn of_a_long_list_those_come_first_that_something_is_wrong_with() {
+        let pick =
+            |count: u32| List::pick_ailing(0..count, |n| n % 2 == 0, |n| n % 222 == 2, |n| n);
+        let long = pick(500);
+        assert_eq!((long.rows.len(), long.total, long.ailing), (ROWS_MAX, 250, 3));
+        assert_eq!(long.rows[..5], [2, 224, 446, 0, 4]);
+        let short = pick(300);
+        assert_eq!((short.rows[..3].to_vec(), short.total, short.ailing), (vec![0, 2, 4], 150, 2));
     }
 
     #[test]

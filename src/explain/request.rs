@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::health;
 use crate::explain::Asked;
-use crate::live::Condition;
 use crate::middleware::Flow;
 use crate::model::{Exchange, FrontendId, Problem};
 use crate::table::{Route, RunningServer, Table, plain};
@@ -27,6 +26,8 @@ pub struct RouteTest {
     pub winner: Option<FrontendId>,
     /// One sentence: who answers it, and what the client gets.
     pub verdict: String,
+    /// Whether what the client gets is an error.
+    pub fails: bool,
     /// The servers that could get it: their names and addresses.
     pub servers: Vec<(String, String)>,
     /// The frontends that came close, and why each lost: a sentence. At most 20.
@@ -41,6 +42,11 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
     let winner = plain::lookup(table.routes(), &exchange);
     let way = winner.map(|route| way(route, asked));
     let answer = way.as_ref().and_then(|way| way.as_ref().err());
+    let fails = match (winner, answer) {
+        (None, _) => true,
+        (Some(_), Some(answer)) => answer.status >= 400,
+        (Some(route), None) => is_nobody_well(route),
+    };
     let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
     let servers =
         servers.map(|s| (s.name.to_string(), format!("{}://{}", s.scheme.as_str(), s.addr)));
@@ -50,7 +56,8 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
         target: asked.target.clone(),
         sent: way.as_ref().and_then(|way| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
-        verdict: verdict(winner, answer.map(String::as_str)),
+        verdict: verdict(winner, answer),
+        fails,
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
         problems: table
@@ -63,15 +70,23 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
     }
 }
 
-/// What the chain makes of the request: the target that a server gets, or in words what the client gets instead.
-fn way(route: &Route, asked: &Asked) -> Result<String, String> {
+/// What a step answers in the place of a server.
+struct Instead {
+    status: u16,
+    /// What the client gets, in words.
+    what: String,
+}
+
+/// What the chain makes of the request: the target that a server gets, or what the client gets instead.
+fn way(route: &Route, asked: &Asked) -> Result<String, Instead> {
     let mut exchange = asked.exchange();
     for step in route.chain.iter().filter(|step| !step.leaves_traces()) {
         if let Flow::Answer(answer) = step.on_request(&mut exchange) {
             let what = step.describe();
             let location = answer.lines.iter().find(|(name, _)| *name == "Location");
             let to = location.map(|(_, to)| format!(" to {to}")).unwrap_or_default();
-            return Err(format!("{what}: the client gets {}{to}", answer.status));
+            let what = format!("{what}: the client gets {}{to}", answer.status);
+            return Err(Instead { status: answer.status, what });
         }
     }
     let query = exchange.query();
@@ -79,21 +94,24 @@ fn way(route: &Route, asked: &Asked) -> Result<String, String> {
     Ok(format!("{}{mark}{query}", exchange.path))
 }
 
-fn verdict(winner: Option<&Arc<Route>>, answer: Option<&str>) -> String {
+/// Whether no server may serve: there is none, or their checks keep all of them from it.
+fn is_nobody_well(route: &Route) -> bool {
+    !route.backend.servers().iter().any(RunningServer::may_serve)
+}
+
+fn verdict(winner: Option<&Arc<Route>>, answer: Option<&Instead>) -> String {
     let Some(route) = winner else {
         return "No frontend takes it: the client gets 404.".to_owned();
     };
     if let Some(answer) = answer {
-        return format!("{} takes it: {answer}.", route.id.name);
+        return format!("{} takes it: {}.", route.id.name, answer.what);
     }
     let count = route.backend.servers().len();
     let aside = health::aside(route.backend.servers());
-    let is_down = |s: &RunningServer| s.live.health.condition() == Condition::Down;
     let answer = match count {
-        1.. if route.backend.servers().iter().all(is_down) => {
+        _ if is_nobody_well(route) => {
             format!("has no healthy server{aside}: the client gets 503")
         }
-        0 => "has no healthy server: the client gets 503".to_owned(),
         1 => format!("has one server{aside}"),
         _ => format!("has {count} servers{aside}"),
     };

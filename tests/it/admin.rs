@@ -159,6 +159,46 @@ async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
     eventually("a place is free", || async { open().await.1.starts_with("HTTP/1.1 200 ") }).await;
 }
 
+/// Who takes a URL, and whether that is good news: an error of a step's own is none, a redirect is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_route_test_says_whether_the_client_gets_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    let text = r#"
+        [backends.b.servers.one]
+        url = "http://127.0.0.1:1"
+        [backends.none]
+        [frontends.open]
+        backend = "b"
+        routes.r.rule = "Host:open.local"
+        [frontends.closed]
+        backend = "b"
+        whiteList.sourceRange = ["nonsense"]
+        routes.r.rule = "Host:closed.local"
+        [frontends.moved]
+        backend = "b"
+        redirect = {regex = "^http://moved.local/(.*)", replacement = "http://open.local/$1"}
+        routes.r.rule = "Host:moved.local"
+        [frontends.empty]
+        backend = "none"
+        routes.r.rule = "Host:empty.local"
+    "#;
+    std::fs::write(&rules, text).expect("written");
+    let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
+    eventually("it is read", || async { herder.admin("/").await.body.contains("4 frontends ·") })
+        .await;
+    for (host, verdict) in [
+        ("open.local", "good"),
+        ("moved.local", "good"),
+        ("closed.local", "bad"),
+        ("empty.local", "bad"),
+        ("nobody.local", "bad"),
+    ] {
+        let page = herder.admin(&format!("/route?url=http://{host}/")).await.body;
+        assert!(page.contains(&format!("class=\"verdict {verdict}\"")), "{host}: {page}");
+    }
+}
+
 /// The secrets of labels stay where they are, however a label is meant, mistyped or not served yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_of_a_label_is_shown() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use herder::config::{BackendWishes, CircuitBreaker};
+use herder::demo::metadata::{Answers, Server};
 use herder::demo::web_test::WebTest;
 use serde_json::{Value, json};
 
@@ -212,13 +213,21 @@ async fn a_killed_server_turns_red_within_its_check() {
     let color = "return getComputedStyle(document.querySelector('tr.server .mark.bad')).color";
     let good = "return getComputedStyle(document.querySelector('tr.server .mark.ok')).color";
     assert_ne!(eval(&client, color).await, eval(&client, good).await);
+    let row = "return document.querySelector('tr.server .mark.bad').closest('tr').innerText";
+    eventually("its row says why, for all to read", || async {
+        eval(&client, row).await.as_str().is_some_and(|text| text.contains("connection refused"))
+    })
+    .await;
+    let provider = eval(&client, "return document.querySelector('.provider').innerText").await;
+    assert!(provider.as_str().is_some_and(|text| text.contains("1 frontend ·")), "{provider}");
     let event =
         eval(&client, "return document.querySelector('#events .event.bad').textContent").await;
     let is_told =
         event.as_str().is_some_and(|t| t.contains("connection refused") && t.contains("was up"));
     assert!(is_told, "{event}");
     assert_eq!(eval(&client, "return window.marker").await, "not reloaded");
-    screenshot(&client, "killed").await;
+    pictures(&client, "killed").await;
+    client.close().await.expect("closed");
 }
 
 /// Takes a picture of each width and theme, and looks whether anything sticks out.
@@ -232,9 +241,26 @@ async fn pictures(client: &Client, name: &str) {
             screenshot(client, &format!("{name}-{screen}-{theme}")).await;
             let wide = "return document.documentElement.scrollWidth <= innerWidth";
             assert_eq!(eval(client, wide).await, true, "{name}, {screen}: it scrolls sideways");
+            let out = eval(client, STICKS_OUT).await;
+            assert_eq!(out, json!([]), "{name}, {screen}: it runs over an edge");
         }
     }
 }
+
+/// The texts that come nearer to the edge of their card, row or tile than half of its inner margin.
+const STICKS_OUT: &str = "
+    const out = [];
+    for (const box of document.querySelectorAll('.card, .rows > li, .number')) {
+        const edge = box.getBoundingClientRect().right - parseFloat(getComputedStyle(box).paddingRight) / 2;
+        const texts = document.createTreeWalker(box, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            if (texts.currentNode.parentElement.closest('.hidden')) continue;
+            const range = document.createRange();
+            range.selectNodeContents(texts.currentNode);
+            if (range.getBoundingClientRect().right > edge) out.push(texts.currentNode.textContent);
+        }
+    }
+    return out;";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
@@ -309,6 +335,21 @@ async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
     .await;
     assert!(!text("body").await.contains("geheim"));
 
+    // Nothing is fetched any more: the seconds' news alone turn the number red, and back.
+    eval(&client, "window.kept = window.fetch; window.fetch = () => Promise.reject()").await;
+    let alarm = "return document.querySelector('[data-alarm]').classList.contains('bad')";
+    let broken = async {
+        loop {
+            watched.get("gone.local", "/shop").await;
+        }
+    };
+    tokio::select! {
+        _ = broken => unreachable!("it goes on for ever"),
+        () = eventually("errors are red", || async { eval(&client, alarm).await == true }) => {}
+    }
+    eventually("they are over", || async { eval(&client, alarm).await == false }).await;
+    eval(&client, "window.fetch = window.kept").await;
+
     assert_eq!(text("#acting").await.trim(), "");
     let routes: [(&str, &[SocketAddr]); 2] =
         [("Host:web.local", &[server]), ("Host:gone.local;PathPrefix:/shop", &[nobody])];
@@ -325,7 +366,7 @@ async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
     })
     .await;
     eventually("it is said to who cannot see", || async {
-        text("#news").await.contains("in 1 frontends")
+        text("#news").await.contains("in 1 place")
     })
     .await;
     let top =
@@ -340,5 +381,58 @@ async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
     eventually("it goes when there is none", || async { text("#acting").await.trim().is_empty() })
         .await;
     assert_eq!(eval(&client, "return window.marker").await, "not reloaded");
+    client.close().await.expect("closed");
+}
+
+/// Who is broken among a thousand is found at once, and why is two clicks away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_among_a_thousand_services_is_in_sight() {
+    let service = |number: usize| {
+        let (name, health) =
+            (format!("s{number}"), if number == 777 { "unhealthy" } else { "healthy" });
+        json!({"name": name, "stack_name": "many", "uuid": name, "kind": "service", "state": "active",
+               "labels": {"traefik.enable": "true", "traefik.port": "80"},
+               "containers": [{"name": format!("many-{name}-1"), "state": "running", "health_state": health,
+                               "primary_ip": format!("10.0.{}.{}", number / 250, number % 250 + 1)}]})
+    };
+    let services: Vec<Value> = (0..1_000).map(service).collect();
+    let answers =
+        Answers { default: json!({"services": services, "stacks": []}), ..Answers::default() };
+    let metadata = Server::bind("127.0.0.1:0".parse().expect("an address"), answers);
+    let metadata = metadata.expect("bound");
+    let url = format!("--rancher.metadata.url=http://{}", metadata.local_addr());
+    tokio::spawn(metadata.run(std::future::pending()));
+    let herder = Herder::start(&["run", "--rancher", &url, "--rancher.domain=local"]);
+    eventually("they are known", || async {
+        herder.admin("/?q=s777").await.body.contains("Host:s777.many.local")
+    })
+    .await;
+    let driver = Driver::start();
+    let client = driver.open(1440, 900, true).await;
+    client.goto(&format!("http://{}/", herder.admin)).await.expect("loaded");
+    let text = async |selector: &str| {
+        let script = format!("return document.querySelector('{selector}')?.innerText || ''");
+        eval(&client, &script).await.as_str().unwrap_or_default().to_owned()
+    };
+    let first = text(".frontends > li").await;
+    assert!(first.contains("Host:s777.many.local"), "{first}");
+    let first = text(".cards > article").await;
+    assert!(first.contains("s777") && first.contains("no server"), "{first}");
+    assert!(text(".jumps").await.contains("1 not well"), "{}", text(".jumps").await);
+
+    let click = async |selector: &str| {
+        let link = client.find(Locator::Css(selector)).await.expect("a link");
+        link.click().await.expect("clicked");
+    };
+    click(".jumps a[href=\"#h-unrouted\"]").await;
+    assert!(text(".unrouted").await.contains("unhealthy"));
+    click(".unrouted a.explain").await;
+    eventually("its way is told", || async {
+        text("#drawer[open] .steps").await.contains("unhealthy")
+    })
+    .await;
+    screenshot(&client, "thousand-explained").await;
+    eval(&client, "document.getElementById('close').click()").await;
+    pictures(&client, "thousand").await;
     client.close().await.expect("closed");
 }

@@ -265,6 +265,38 @@ async fn a_thousand_names_have_series_and_the_others_are_summed_up() {
     assert_eq!(backends, 1_010.0, "nothing is lost");
 }
 
+/// What an entry point does to requests is told as what a frontend does: here so many bodies are compressed that others go as
+/// they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_acts_at_an_entry_point_is_told() {
+    const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+        Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let origin = Origin::start(ENDLESS, false).await;
+    let mut settings = settings();
+    settings.entrypoints[0].compress = true;
+    let watched = Watched::start(settings, &[("Host:web.local", &[origin.addr])]);
+    assert!(!watched.page("/").await.contains("entry point http"));
+    let mut clients = Vec::new();
+    while !watched.page("/fragment/now").await.contains("bodies are on their way") {
+        assert!(clients.len() < 600, "it never happened");
+        for _ in 0..64 {
+            let mut client = TcpStream::connect(watched.serving.addr).await.expect("connected");
+            let request = "GET / HTTP/1.1\r\nHost: web.local\r\nAccept-Encoding: gzip\r\n\r\n";
+            client.write_all(request.as_bytes()).await.expect("sent");
+            let head = crate::harness::raw::head(&mut client).await;
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            clients.push(client);
+        }
+    }
+    let page = watched.page("/").await;
+    assert!(page.contains("entry point http") && page.contains("compress answers"), "{page}");
+    drop(clients);
+    eventually("it acts no more", || async {
+        !watched.page("/fragment/now").await.contains("entry point http")
+    })
+    .await;
+}
+
 /// The docs have a row for each metric, as the code has it.
 #[test]
 fn the_metrics_are_those_of_the_docs() {
