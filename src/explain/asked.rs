@@ -1,6 +1,6 @@
 //! A request that somebody thinks of.
 
-use crate::model::{Exchange, Head};
+use crate::model::{Exchange, Head, has_doubtful_dots};
 use crate::settings::{EntryPoint, HTTP_ENTRYPOINT, Settings};
 
 /// A request that somebody thinks of: what `curl -X METHOD -H LINE URL` would send.
@@ -37,6 +37,11 @@ impl Asked {
         }
         let mut host = uri.authority().ok_or_else(bad_url)?.to_string();
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        if has_doubtful_dots(uri.path()) {
+            return Err(format!(
+                "{url} has dots in its path that servers read in different ways: the client gets 400"
+            ));
+        }
         let method: http::Method = method
             .unwrap_or("GET")
             .parse()
@@ -111,6 +116,7 @@ mod tests {
         for (url, method, line, word) in [
             ("http://", None, "", "form http"),
             ("a b", None, "", "form http"),
+            ("a.local/a%2f..%2fb", None, "", "400"),
             ("a.local", Some("G T"), "", "method"),
             ("a.local", None, "X-Kind", "Name: value"),
         ] {

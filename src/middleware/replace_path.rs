@@ -81,7 +81,7 @@ impl Handler for ReplacePath {
 
 impl Handler for ReplacePathRegex {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        match self.replaced(exchange.plain_path()) {
+        match self.replaced(&exchange.decoded_path()) {
             Some(Ok(path)) => replace(exchange, &path),
             Some(Err(TooLong)) => {
                 return Flow::Answer(
@@ -130,6 +130,7 @@ mod tests {
         check(&step, "/v3/users", "/v3/users", None);
         // However it is spelled.
         check(&step, "/%761/a%20b%25", "/v2/a%20b%25", Some("/%761/a%20b%25"));
+        check(&step, "/v1/http://a//b", "/v2/http://a//b", Some("/v1/http://a//b"));
         let step = ReplacePathRegex::parse("^/(?P<who>[a-z]+)$", "/u ${who}").expect("a good one");
         check(&step, "/bob", "/u%20bob", Some("/bob"));
         assert!(ReplacePathRegex::parse("(?=x)", "").is_err());

@@ -22,15 +22,7 @@ impl Handler for TrailingSlash {
         };
         let location = match (pattern.text().ends_with('/'), path.ends_with('/')) {
             (true, false) => format!("{}/", exchange.path),
-            (false, true) => match exchange.path.strip_suffix('/') {
-                Some(path) => path.to_owned(),
-                // It was sent as %2F.
-                None => exchange
-                    .path
-                    .get(..exchange.path.len().saturating_sub(3))
-                    .unwrap_or("/")
-                    .to_owned(),
-            },
+            (false, true) => without_slashes(&exchange.path).to_owned(),
             _ => return Flow::Continue,
         };
         // Two slashes at its beginning would make a host of the first part (RFC 3986, section 4.2).
@@ -44,6 +36,12 @@ impl Handler for TrailingSlash {
         let paths: Vec<&str> = self.paths.iter().map(PathPattern::text).collect();
         format!("send to {} as written, with or without a slash at the end", paths.join(", "))
     }
+}
+
+/// A path without the slashes at its end, whether they were sent as such or as `%2F`.
+fn without_slashes(path: &str) -> &str {
+    let shorter = ["/", "%2f", "%2F"].iter().find_map(|end| path.strip_suffix(end));
+    shorter.map_or(path, without_slashes)
 }
 
 #[cfg(test)]
@@ -66,6 +64,8 @@ mod tests {
         check(&["/foo"], "/foo/?a=b", Some("/foo?a=b"));
         check(&["/foo/"], "/foo", Some("/foo/"));
         check(&["/foo"], "/foo%2f", Some("/foo"));
+        check(&["/foo"], "/foo%2F//", Some("/foo"));
+        check(&["/foo"], "//foo", None);
         check(&["/a", "/{n}/"], "/b", Some("/b/"));
         check(&["/"], "/", None);
         check(&["/foo"], "/bar/", None);

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use percent_encoding::{percent_decode, percent_decode_str};
+use percent_encoding::percent_decode_str;
 
+use super::path::{sent_len, spellings};
 use super::{Changes, Follower};
 
 /// The header lines of a request, whoever holds them.
@@ -53,7 +54,8 @@ pub struct Exchange<'h> {
     pub method: &'h str,
     /// Lower case, without port and trailing dot; empty where an HTTP/1.0 client named none.
     pub host: Cow<'h, str>,
-    /// The path as the client sent it, without the query, or what a middleware made of it.
+    /// The path as the server gets it, without the query: as the client sent it, with `.` and `..` resolved, or what a
+    /// middleware made of it.
     pub path: Cow<'h, str>,
     /// The path as the client sent it, whatever a middleware made of it.
     pub sent_path: &'h str,
@@ -69,8 +71,8 @@ pub struct Exchange<'h> {
     pub head: &'h dyn Head,
     /// What the chain made of it, its path aside. Most requests need none, and no memory.
     changes: Option<Box<Changes>>,
-    /// The path as sent with its `%61` read as `a`, where there are any.
-    decoded: Option<String>,
+    /// The path as rules compare it, where that is spelled in another way.
+    plain: Option<String>,
 }
 
 impl<'h> Exchange<'h> {
@@ -97,20 +99,21 @@ impl<'h> Exchange<'h> {
         (path, query): (&'h str, &'h str),
         head: &'h dyn Head,
     ) -> Self {
-        let decoded = decoded(path);
+        let sent_path = path;
+        let (path, plain) = spellings(Cow::Borrowed(path));
         Self {
             entrypoint,
             method,
             host,
-            path: Cow::Borrowed(path),
-            sent_path: path,
+            path,
+            sent_path,
             query,
             authority: "",
             sender: Sender::default(),
             trusted: &[],
             head,
             changes: None,
-            decoded,
+            plain,
         }
     }
 
@@ -195,10 +198,15 @@ impl<'h> Exchange<'h> {
         self.sender.is_tls || (self.sender.is_trusted && is_told())
     }
 
-    /// The path that rules are held against: as sent, with its `%61` read as `a` (Go's `URL.Path`). Two spellings of
-    /// one path take one way, so that none of them leads around a guarded frontend.
+    /// The path that rules are held against: with its `%61` read as `a` (Go's `URL.Path`), its `//` as `/`, and without `.`
+    /// and `..`. Two spellings of one path take one way, so that none of them leads around a guarded frontend.
     pub fn plain_path(&self) -> &str {
-        self.decoded.as_deref().unwrap_or(&self.path)
+        self.plain.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The same with its slashes as they were sent, for whoever makes another path of it.
+    pub fn decoded_path(&self) -> Cow<'_, str> {
+        percent_decode_str(&self.path).decode_utf8_lossy()
     }
 
     /// The first value of this parameter in the query, decoded.
@@ -209,14 +217,14 @@ impl<'h> Exchange<'h> {
 
     /// Puts another path, as it is sent, in the place of this one.
     pub fn replace_path(&mut self, path: String) {
-        self.decoded = decoded(&path);
-        self.path = Cow::Owned(path);
+        let (path, plain) = spellings(Cow::Owned(path));
+        self.path = Cow::Owned(path.into_owned());
+        self.plain = plain;
     }
 
     /// Takes the first bytes of the plain path off. What is left is as it was sent, and begins with a slash.
     pub fn strip(&mut self, plain_len: usize) {
-        // A path without `%` is its own plain one.
-        let sent_len = match &self.decoded {
+        let sent_len = match &self.plain {
             None => plain_len,
             Some(_) => sent_len(&self.path, plain_len),
         };
@@ -231,41 +239,6 @@ fn ip_of(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     let with_port = || entry.parse::<std::net::SocketAddr>().map(|addr| addr.ip());
     bare.parse().or_else(|_| with_port()).ok().map(|ip: IpAddr| ip.to_canonical())
-}
-
-/// A path with its `%61` read as `a`, where it has any.
-fn decoded(path: &str) -> Option<String> {
-    // Paths are short: all bytes at once, without an early end.
-    let has_any = path.bytes().fold(false, |has, byte| has | (byte == b'%'));
-    has_any.then(|| percent_decode_str(path).decode_utf8_lossy().into_owned())
-}
-
-/// How many bytes of this path, as sent, stand for this many of its plain ones.
-fn sent_len(path: &str, plain_len: usize) -> usize {
-    let bytes = path.as_bytes();
-    let (mut decoded, mut ends, mut end) = (Vec::with_capacity(bytes.len()), vec![0], 0);
-    while let Some(&byte) = bytes.get(end) {
-        let escape = bytes.get(end + 1..end + 3).filter(|_| byte == b'%');
-        let escape = escape.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        end += if escape.is_some() { 3 } else { 1 };
-        decoded.push(match escape {
-            Some(digits) => percent_decode(&[b'%', digits[0], digits[1]]).next().unwrap_or(byte),
-            None => byte,
-        });
-        ends.push(end);
-    }
-    let (mut plain, mut at) = (0, 0);
-    for chunk in decoded.utf8_chunks() {
-        let valid = chunk.valid().len();
-        if plain + valid >= plain_len {
-            return ends[at + plain_len - plain];
-        }
-        (plain, at) = (plain + valid, at + valid + chunk.invalid().len());
-        if !chunk.invalid().is_empty() {
-            plain += char::REPLACEMENT_CHARACTER.len_utf8();
-        }
-    }
-    path.len()
 }
 
 /// A host as the table knows it: lower case, without port and without the trailing dot.
@@ -323,6 +296,16 @@ mod tests {
         let exchange = Exchange::new("http", "GET", "a.t", "/%61dmin/%C3%A9?x=1", &());
         assert_eq!((exchange.plain_path(), exchange.query), ("/admin/é", "x=1"));
         assert_eq!(exchange.path, "/%61dmin/%C3%A9");
+        let exchange = Exchange::new("http", "GET", "a.t", "//a/.././admin", &());
+        assert_eq!((exchange.plain_path(), &*exchange.path), ("/admin", "//admin"));
+        assert_eq!((exchange.sent_path, &*exchange.decoded_path()), ("//a/.././admin", "//admin"));
+    }
+
+    #[test]
+    fn no_step_makes_a_way_up() {
+        let mut exchange = Exchange::new("http", "GET", "a.t", "/foo../admin", &());
+        exchange.strip(4);
+        assert_eq!(exchange.path, "/admin");
     }
 
     #[test]
@@ -336,6 +319,8 @@ mod tests {
             ("/a%zz/x", 5, "/x"),
             ("/%ff/x", 4, "/x"),
             ("/%41%ff%42/x", 6, "/x"),
+            ("//api//x", 4, "//x"),
+            ("/api%2f/x", 5, "/x"),
         ] {
             let mut exchange = Exchange::new("http", "GET", "a.t", target, &());
             exchange.strip(plain_len);

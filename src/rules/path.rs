@@ -1,10 +1,11 @@
 //! The values of `Path` and `PathPrefix` terms.
 
 use super::template::{Sort, Template};
+use crate::model::with_single_slashes;
 
 /// A path or the beginning of one, with variables or without.
 ///
-/// Compared with the path as its owner means it, `%61` read as `a`; see `Exchange::plain_path`.
+/// Compared with the path as its owner means it, `%61` read as `a` and `//` as `/`; see `Exchange::plain_path`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PathPattern {
     /// It stands for itself.
@@ -34,9 +35,10 @@ impl PathPattern {
         if !text.starts_with('/') {
             return Err(format!("path \"{text}\" does not begin with a slash"));
         }
+        let single = with_single_slashes(text);
         match text.contains(['{', '}']) {
-            false => Ok(Self::Literal(text.to_owned())),
-            true => Template::parse(text, sort)
+            false => Ok(Self::Literal(single.into_owned())),
+            true => Template::parse(&single, sort)
                 .map(Self::Template)
                 .map_err(|why| format!("path \"{text}\": {why}")),
         }
@@ -91,7 +93,6 @@ mod tests {
             ("/foo", "/foo", true),
             ("/foo", "/foo/", true),
             ("/foo/", "/foo", true),
-            ("/foo", "/foo//", false),
             ("/foo", "/foobar", false),
             ("/", "/", true),
             ("/", "/a", false),
@@ -100,6 +101,14 @@ mod tests {
             let is_whole = PathPattern::whole(pattern).expect(pattern).is_whole(path);
             assert_eq!(is_whole, expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn doubled_slashes_are_one() {
+        let whole = PathPattern::whole("//foo//bar").expect("a good one");
+        assert!(whole.is_whole("/foo/bar"));
+        let prefix = PathPattern::prefix("/{url:https?://.+}").expect("a good one");
+        assert_eq!(prefix.prefix_len("/http:/a"), Some(8));
     }
 
     #[test]

@@ -262,7 +262,9 @@ mod tests {
         fn the_index_agrees_with_the_plain_matcher(
             rules in prop::collection::vec(rule(), 0..40),
             host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "a.b", "none", ""]),
-            path in prop::sample::select(vec!["/", "/p", "/p/q", "/p/q/r", "/other", "/%70/", "/p/", ""]),
+            path in prop::sample::select(vec![
+                "/", "/p", "/p/q", "/p/q/r", "/other", "/%70/", "/p/", "", "//p", "/x/../p/./q", "/p/%2e%2e",
+            ]),
         ) {
             let table = table(&rules);
             let exchange = Exchange::new("http", "GET", host, path, &());

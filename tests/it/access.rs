@@ -127,6 +127,55 @@ async fn curl_gets_in_by_digest() {
     assert!(!origin.text().to_lowercase().contains("authorization"), "{}", origin.text());
 }
 
+/// No spelling of a path leads around a guard, nor does the server get one that it could read as another place.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_a_path_goes_around_a_guard() {
+    let origin = Origin::start(OK, true).await;
+    let mut config =
+        config(&[("PathPrefix:/admin", &[origin.addr]), ("PathPrefix:/", &[origin.addr])]);
+    let guarded = config.frontends.values_mut().next().expect("one");
+    let wishes = FrontendWishes { auth: Some(basic(&[SHA])), ..FrontendWishes::default() };
+    Arc::make_mut(guarded).wishes = Some(Box::new(wishes));
+    let serving = serve(settings(), config);
+    let ask = async |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        exchange(serving.addr, request.as_bytes()).await
+    };
+    for target in [
+        "/admin",
+        "//admin/x",
+        "/./admin",
+        "/.//admin",
+        "/x/../admin",
+        "/%2e/admin",
+        "/x/%2E%2e/admin",
+        "/x/.%2e//admin",
+        "/../../admin",
+        "/%2fadmin",
+        "/x/y/../../%61dmin",
+        "http://a/./admin",
+        "/public/..//admin?/../x",
+    ] {
+        assert_eq!(status(&ask(target).await), "401", "{target}");
+    }
+    for target in ["/x%2f..%2fadmin", "/..%5cadmin", "/..;/admin", "/x/..;a=b/admin", "/.\\admin"] {
+        assert_eq!(status(&ask(target).await), "400", "{target}");
+    }
+    assert_eq!(origin.text(), "");
+    // What is open reaches the server without dots, and with its slashes.
+    for (target, sent) in [
+        ("/admin/../open?a=/../b", "/open?a=/../b"),
+        ("/a//b/./c%2e", "/a//b/c%2e"),
+        ("/%6fpen/..", "/"),
+        ("/.well-known/x", "/.well-known/x"),
+    ] {
+        assert_eq!(status(&ask(target).await), "200", "{target}");
+        let seen = origin.text();
+        let line = format!("GET {sent} HTTP/1.1\r\n");
+        assert!(seen.contains(&line), "{target}: {seen}");
+    }
+}
+
 /// What a client says of itself does not reach the servers in the place of what was found out.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_smuggles_a_name() {

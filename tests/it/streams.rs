@@ -79,7 +79,7 @@ fn request() -> impl Strategy<Value = Sent> {
         "/",
         "/a/b?c=d&e",
         "//x",
-        "/%2e%2e/",
+        "/%2e%2ex/",
         "/a;b=c",
         "http://a.test/abs",
     ]);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use crate::model::comparable_host;
+use crate::model::{comparable_host, has_doubtful_dots};
 use crate::proxy::error::Error;
 
 /// The authority and the path of a request.
@@ -33,10 +33,11 @@ impl<'h> Target<'h> {
         if method == "CONNECT" {
             return Err(Error::MethodNotServed);
         }
-        let mut query = target.len();
+        let (mut query, mut has_special) = (target.len(), false);
         for (at, byte) in target.bytes().enumerate() {
             match byte {
                 b'?' if query == target.len() => query = at,
+                b'%' | b'\\' | b';' => has_special = true,
                 b'#' => return bad("the path holds a fragment, which no client sends"),
                 // Browsers send more than RFC 3986 allows, and it means one thing only.
                 _ if byte.is_ascii_graphic() => {}
@@ -72,6 +73,9 @@ impl<'h> Target<'h> {
         };
         // Of an absolute form a part was taken off, or a slash was put in.
         let query = (query + path_and_query.len()).saturating_sub(target.len());
+        if has_special && has_doubtful_dots(path_and_query.split_at(query).0) {
+            return bad("the path holds dots that servers read in different ways");
+        }
         Ok(Self { authority, host, path_and_query, query })
     }
 
@@ -177,6 +181,16 @@ mod tests {
     fn the_method_decides_what_a_target_may_be() {
         assert!(Target::read("OPTIONS", "*", Some("a")).is_ok());
         assert_eq!(Target::read("CONNECT", "a:443", Some("a")), Err(Error::MethodNotServed));
+    }
+
+    #[test]
+    fn a_path_is_read_in_one_way() {
+        for bad in ["/a%2f..%2fb", "/..;/b", "/a/..\\b"] {
+            check(bad, Some("a.local"), None);
+        }
+        for good in ["/a/../b", "/%2e/b", "/a?/..;/b%2f.."] {
+            check(good, Some("a.local"), Some(("a.local", good)));
+        }
     }
 
     #[test]
