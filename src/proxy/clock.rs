@@ -1,14 +1,14 @@
 //! One coarse clock for each worker, and the deadlines that it watches.
 //!
 //! A wait costs a store instead of a timer: the clock looks through all deadlines at each tick and wakes whoever is
-//! late. A limit is so kept to within one tick.
+//! late. A wait is never cut short, and ends two ticks after its limit at the latest.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 /// Never.
 const NEVER: u64 = u64::MAX;
@@ -18,6 +18,8 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Clock {
     start: Instant,
     now_ms: Cell<u64>,
+    /// How old `now_ms` gets.
+    tick_ms: Cell<u64>,
     /// The `Date` of this second (RFC 9110, section 5.6.7).
     date: RefCell<String>,
     watched: RefCell<Vec<Rc<Watched>>>,
@@ -28,13 +30,15 @@ struct Watched {
     waker: RefCell<Option<Waker>>,
 }
 
-/// When a task has waited for too long. It is told by being woken.
+/// When a task has waited for too long. It is told by being woken. A clone is the same deadline.
+#[derive(Clone)]
 pub(super) struct Deadline(Rc<Watched>);
 
 impl Clock {
     pub(super) fn start(start: Instant) -> Self {
         let date = RefCell::new(httpdate::fmt_http_date(SystemTime::now()));
-        let clock = Self { start, now_ms: Cell::new(1), date, watched: RefCell::default() };
+        let (now_ms, tick_ms) = (Cell::new(1), Cell::new(0));
+        let clock = Self { start, now_ms, tick_ms, date, watched: RefCell::default() };
         clock.tick();
         clock
     }
@@ -42,6 +46,11 @@ impl Clock {
     /// The time of the last tick.
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms.get()
+    }
+
+    /// When a wait of `limit_ms` is over that begins now: a tick later than the coarse time says, which may be a tick old.
+    fn due_ms(&self, limit_ms: u64) -> u64 {
+        self.now_ms().saturating_add(limit_ms).saturating_add(self.tick_ms.get())
     }
 
     /// The time now, in microseconds since the process began: exact, where [`now_ms`](Self::now_ms) is coarse.
@@ -67,12 +76,12 @@ impl Clock {
         Deadline(watched)
     }
 
-    /// Ticks for ever.
-    pub(super) async fn run(&self, tick: Duration) {
-        let mut ticks = interval(tick);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Ticks for ever: each time after as many milliseconds as `pause_ms` says then.
+    pub(super) async fn run(&self, pause_ms: impl Fn() -> u64) {
         loop {
-            ticks.tick().await;
+            let tick_ms = pause_ms();
+            self.tick_ms.set(tick_ms);
+            sleep(Duration::from_millis(tick_ms)).await;
             self.tick();
         }
     }
@@ -110,13 +119,17 @@ impl Watched {
 impl Deadline {
     /// Moves it to `limit_ms` from now.
     pub(super) fn set(&self, clock: &Clock, limit_ms: u64) {
-        self.0.due_ms.set(clock.now_ms().saturating_add(limit_ms));
+        self.0.due_ms.set(clock.due_ms(limit_ms));
+    }
+
+    /// Moves it so much further.
+    pub(super) fn extend(&self, more_ms: u64) {
+        self.0.due_ms.set(self.0.due_ms.get().saturating_add(more_ms));
     }
 
     /// Moves it to `limit_ms` from now, unless it is due before.
     pub(super) fn set_at_most(&self, clock: &Clock, limit_ms: u64) {
-        let due_ms = clock.now_ms().saturating_add(limit_ms);
-        self.0.due_ms.set(self.0.due_ms.get().min(due_ms));
+        self.0.due_ms.set(self.0.due_ms.get().min(clock.due_ms(limit_ms)));
     }
 
     /// Whether it has passed.
@@ -158,7 +171,7 @@ mod tests {
         late.set(&clock, 20);
         patient.set(&clock, 1_000_000);
         tokio::select! {
-            () = clock.run(Duration::from_millis(5)) => unreachable!("it ticks for ever"),
+            () = clock.run(|| 5) => unreachable!("it ticks for ever"),
             () = over(&patient, &clock) => panic!("it was not due"),
             () = over(&late, &clock) => {}
         }

@@ -114,15 +114,19 @@ impl Limits {
         }
     }
 
-    /// How often the clock ticks: often enough to cut a wait off soon after its limit.
-    fn tick(&self) -> Duration {
-        let shortest =
-            [self.head_ms, self.idle_ms, self.body_ms, self.connect_ms, self.response_ms];
-        let shortest = shortest.into_iter().min().unwrap_or(TICK_MS_MAX);
-        Duration::from_millis((shortest / 4).clamp(TICK_MS_MIN, TICK_MS_MAX))
+    /// How long the clock pauses between two ticks where this is the shortest wait of all backends: so short that a wait ends
+    /// a quarter late at most.
+    fn tick_ms(&self, shortest_of_backends: Option<Duration>) -> u64 {
+        let own = [self.head_ms, self.idle_ms, self.body_ms, self.connect_ms, self.response_ms];
+        let shortest = own.into_iter().chain(shortest_of_backends.map(as_ms)).min();
+        (shortest.unwrap_or(u64::MAX) / TICKS_OF_A_WAIT).clamp(TICK_MS_MIN, TICK_MS_MAX)
     }
 }
 
+/// A wait ends two ticks late at most, see [`Clock`].
+const TICKS_OF_A_WAIT: u64 = 8;
+
+/// Waking up more often costs an idle machine more than it gives.
 const TICK_MS_MIN: u64 = 10;
 const TICK_MS_MAX: u64 = 100;
 
@@ -223,8 +227,9 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
     cut
 }
 
+/// Keeps the worker's time. A table with shorter waits is noticed at the next tick.
 async fn keep_time(worker: Rc<Worker>) {
-    worker.clock.run(worker.limits.tick()).await;
+    worker.clock.run(|| worker.limits.tick_ms(worker.table().shortest_wait)).await;
 }
 
 async fn sweep(worker: Rc<Worker>) {

@@ -120,7 +120,16 @@ pub fn compile_after(
         true => Arc::clone(&before.index),
         false => Arc::new(Index::new(&routes)),
     };
-    Table { revision, config, problems, routes: routes.into(), backends: backends.into(), index }
+    let waits = backends.iter().filter_map(|backend| backend.handling()?.timeouts.shortest());
+    Table {
+        revision,
+        config,
+        problems,
+        shortest_wait: waits.min(),
+        routes: routes.into(),
+        backends: backends.into(),
+        index,
+    }
 }
 
 /// Backends as they run, by name.

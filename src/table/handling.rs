@@ -31,6 +31,13 @@ pub struct Timeouts {
     pub body: Option<Duration>,
 }
 
+impl Timeouts {
+    /// The shortest of them.
+    pub fn shortest(&self) -> Option<Duration> {
+        [self.connect, self.response, self.body].into_iter().flatten().min()
+    }
+}
+
 /// How bodies are kept.
 #[derive(Debug)]
 pub struct Buffering {

@@ -11,6 +11,7 @@ mod published;
 mod running;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use chain::{auth_step, entry_chain};
 pub use compile::{EntryPoints, compile, compile_after};
@@ -30,6 +31,8 @@ pub struct Table {
     pub config: Arc<Config>,
     /// What was wrong with it.
     pub problems: Arc<[Problem]>,
+    /// The shortest of the waits that backends have of their own.
+    pub shortest_wait: Option<Duration>,
     routes: Box<[Arc<Route>]>,
     /// In the order of the config, those without a route too.
     backends: Box<[Arc<RunningBackend>]>,
@@ -66,6 +69,7 @@ impl Default for Table {
             revision: 0,
             config: Arc::default(),
             problems: Arc::default(),
+            shortest_wait: None,
             routes: Box::default(),
             backends: Box::default(),
             index: Arc::new(index::Index::new(&[])),

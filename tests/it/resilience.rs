@@ -9,7 +9,7 @@ use herder::config::{
     TimeoutsWish, UsersAuth,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::eventually;
 use crate::harness::proxy::{Serving, config, edited, settings};
@@ -375,6 +375,28 @@ async fn a_backend_has_waits_and_tries_of_its_own() {
     let text = exchange(serving.addr, GET).await;
     assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
     assert_eq!(closing.requests().len(), 1);
+}
+
+/// A wait ends about when it should: a server that answers well after it is not heard, one that answers before is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_ends_neither_early_nor_late() {
+    for (pause_ms, expected) in [(200, "HTTP/1.1 200 "), (900, "HTTP/1.1 504 ")] {
+        let slow = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = slow.local_addr().expect("an address");
+        let timeouts = TimeoutsWish { response: "500ms".to_owned(), ..TimeoutsWish::default() };
+        let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
+        let serving = serve(&[addr], &wishes);
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = slow.accept().await.expect("a connection");
+            head(&mut stream).await;
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            // It may be gone.
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        });
+        let text = exchange(serving.addr, GET).await;
+        assert!(text.starts_with(expected), "after {pause_ms} ms: {text}");
+        server.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

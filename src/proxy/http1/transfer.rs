@@ -291,12 +291,13 @@ impl<'x> Transfer<'x> {
             Poll::Pending => {}
         }
         if self.client.deadline.is_over(&self.worker.clock) {
-            if self.watches || !self.is_up_done() {
+            let limit_ms = self.whole_limit_ms();
+            if self.watches || !self.is_up_done() || limit_ms <= WATCH_AFTER_MS {
                 return Poll::Ready(Err(self.too_late()));
             }
             // The wait has become a long one: from now on the client's leaving is noticed at once.
             self.watches = true;
-            self.note_progress();
+            self.client.deadline.extend(limit_ms - WATCH_AFTER_MS);
             if self.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Failure::Gone));
             }
@@ -311,15 +312,18 @@ impl<'x> Transfer<'x> {
     }
 
     /// How long the wait may take that this exchange is in.
-    fn limit_ms(&self) -> u64 {
-        let is_waiting = self.is_up_done();
-        let limit_ms = match self.down.is_none() && is_waiting {
+    fn whole_limit_ms(&self) -> u64 {
+        match self.down.is_none() && self.is_up_done() {
             true => self.response_ms,
             false => self.body_ms,
-        };
-        match is_waiting && !self.watches {
-            true => limit_ms.min(WATCH_AFTER_MS),
-            false => limit_ms,
+        }
+    }
+
+    /// The same, or how long it is waited before the client is looked for.
+    fn limit_ms(&self) -> u64 {
+        match self.is_up_done() && !self.watches {
+            true => self.whole_limit_ms().min(WATCH_AFTER_MS),
+            false => self.whole_limit_ms(),
         }
     }
 
