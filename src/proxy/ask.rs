@@ -3,9 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
@@ -20,6 +21,9 @@ use crate::middleware::{Ask, AskTls, Asked, Reply};
 
 /// Work of all workers that may wait for its turn. One piece of it takes about a tenth of a second at most.
 const WAITING_MAX: usize = 256;
+
+/// That of one client: whoever guesses passwords leaves room for the others.
+const WAITING_ONE_MAX: usize = 32;
 
 /// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
 /// others.
@@ -39,13 +43,54 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Desk {
     /// A permit for each piece of work that is done at once.
     turns: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// Pieces of work that wait or are done, by client.
+    waiting: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Desk {
     /// As many at once as there are workers.
     pub(super) fn new(workers: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(workers.max(1))), waiting: AtomicUsize::new(0) }
+        Self { turns: Arc::new(Semaphore::new(workers.max(1))), waiting: Mutex::default() }
+    }
+
+    /// A place for a piece of this client's work, where there is one.
+    fn wait(&self, client: IpAddr) -> Option<Waiting<'_>> {
+        let client = subscriber(client);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = waiting.values().sum();
+        let mine = waiting.get(&client).copied().unwrap_or_default();
+        if all >= WAITING_MAX || mine >= WAITING_ONE_MAX {
+            return None;
+        }
+        waiting.insert(client, mine + 1);
+        Some(Waiting { desk: self, client })
+    }
+}
+
+/// The address by which clients are counted: of IPv6 the network of 64 bits, for that is what one subscriber gets
+/// (RFC 6177).
+fn subscriber(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
+/// A place at the desk, given back when this is dropped.
+struct Waiting<'d> {
+    desk: &'d Desk,
+    client: IpAddr,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.desk.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut mine) = waiting.entry(self.client) {
+            *mine.get_mut() -= 1;
+            if *mine.get() == 0 {
+                mine.remove();
+            }
+        }
     }
 }
 
@@ -82,14 +127,14 @@ impl Asker {
         Self { desk, clients, asking, complained }
     }
 
-    /// Has it done on a thread of its own, when it is its turn.
-    pub(super) async fn work(&self, work: Box<dyn FnOnce() -> bool + Send>) -> Reply {
-        if self.desk.waiting.fetch_add(1, Relaxed) >= WAITING_MAX {
-            self.desk.waiting.fetch_sub(1, Relaxed);
-            return Reply::TooBusy;
-        }
+    /// Has it done for this client on a thread of its own, when it is its turn.
+    pub(super) async fn work(
+        &self,
+        client: IpAddr,
+        work: Box<dyn FnOnce() -> bool + Send>,
+    ) -> Reply {
         // Given back even where the client leaves in the meantime.
-        let _waiting = Waiting(&self.desk.waiting);
+        let Some(_waiting) = self.desk.wait(client) else { return Reply::TooBusy };
         let Ok(turn) = Arc::clone(&self.desk.turns).acquire_owned().await else {
             return Reply::TooBusy;
         };
@@ -181,15 +226,6 @@ impl Asker {
     }
 }
 
-/// A piece of work that waits or is done.
-struct Waiting<'d>(&'d AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 /// The last cause says most.
 fn explain(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
@@ -199,5 +235,33 @@ fn explain(error: &reqwest::Error) -> String {
     match error.source() {
         None => error.to_string(),
         Some(_) => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_leaves_room_for_others() {
+        let desk = Desk::new(1);
+        let one: IpAddr = "10.0.0.1".parse().expect("an address");
+        let mut taken: Vec<_> = (0..WAITING_ONE_MAX).filter_map(|_| desk.wait(one)).collect();
+        assert_eq!(taken.len(), WAITING_ONE_MAX);
+        assert!(desk.wait(one).is_none());
+        assert!(desk.wait("::ffff:10.0.0.1".parse().expect("an address")).is_none());
+        // Of IPv6 a network is one client.
+        for last in 0..2 * WAITING_ONE_MAX {
+            let host = format!("2001:db8::{last:x}").parse().expect("an address");
+            taken.extend(desk.wait(host));
+        }
+        assert_eq!(taken.len(), 2 * WAITING_ONE_MAX);
+        for last in 1..=250_u8 {
+            taken.extend(desk.wait(IpAddr::from([10, 1, 0, last])));
+        }
+        assert_eq!(taken.len(), WAITING_MAX, "there is a bound for all together");
+        drop(taken);
+        assert!(desk.wait(one).is_some());
+        assert!(desk.waiting.lock().expect("not poisoned").is_empty());
     }
 }

@@ -12,7 +12,7 @@ const RIGHT_MAX: usize = 4_096;
 /// Wrong ones. They have room of their own, so that a flood of guesses drives no user out.
 const WRONG_MAX: usize = 1_024;
 
-/// How long a right password is remembered.
+/// How long a right password is remembered after it was used last: whoever is there never waits with those who guess.
 const RIGHT_MS: u64 = 5 * 60 * 1_000;
 
 /// How long a wrong one is: a program that asks again and again with an old password costs one check in this time.
@@ -28,14 +28,14 @@ pub struct Verified {
 impl Verified {
     /// What came of a check of the same a moment ago.
     pub(super) fn get(&self, seal: &Seal, now_ms: u64) -> Option<bool> {
-        let has = |known: &Mutex<HashMap<Seal, u64>>| {
-            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(seal).is_some_and(|until| *until > now_ms)
-        };
-        if has(&self.right) {
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = right.get_mut(seal).filter(|until| **until > now_ms) {
+            *until = (*until).max(now_ms + RIGHT_MS);
             return Some(true);
         }
-        has(&self.wrong).then_some(false)
+        drop(right);
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.get(seal).is_some_and(|until| *until > now_ms).then_some(false)
     }
 
     /// Remembers what came of a check.
@@ -75,7 +75,9 @@ mod tests {
         assert_eq!(verified.get(&seal(2), 1_001), Some(false));
         assert_eq!(verified.get(&seal(3), 1_001), None);
         assert_eq!(verified.get(&seal(2), 1_000 + WRONG_MS), None);
-        assert_eq!(verified.get(&seal(1), 1_000 + RIGHT_MS), None);
+        // A right one is remembered anew with each use.
+        assert_eq!(verified.get(&seal(1), 1_000 + RIGHT_MS), Some(true));
+        assert_eq!(verified.get(&seal(1), 1_000 + 2 * RIGHT_MS), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Users out of a label and a file. The file may change at any time: it is read above, and looked at here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -22,15 +22,55 @@ pub trait Users: Sized + Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub struct PasswordUsers {
     by_name: HashMap<Box<str>, Hash>,
-    /// One that is as much work as any of them: unknown users are checked against it.
-    costliest: Option<Hash>,
+    /// One of each cost there is.
+    of_each_cost: Arc<[Hash]>,
 }
 
 impl PasswordUsers {
-    /// The hash for a name, and whether it is the user's own rather than a stand-in.
-    pub(super) fn hash_of(&self, name: &str) -> Option<(&Hash, bool)> {
-        let own = self.by_name.get(name).map(|hash| (hash, true));
-        own.or_else(|| self.costliest.as_ref().map(|hash| (hash, false)))
+    /// What a password of this name is held against.
+    pub(super) fn tests_of(&self, name: &str) -> Tests {
+        let of_each_cost = Arc::clone(&self.of_each_cost);
+        Tests { own: self.by_name.get(name).cloned(), of_each_cost }
+    }
+}
+
+/// What a password is held against. A wrong one is as much work whoever is named, so that the time of an answer tells neither
+/// who is there nor of what kind their hash is: one hash of each cost is looked at, the user's own among them.
+pub(super) struct Tests {
+    own: Option<Hash>,
+    of_each_cost: Arc<[Hash]>,
+}
+
+impl Tests {
+    /// Whether the password is that of the user.
+    pub(super) fn is_of(&self, password: &[u8]) -> bool {
+        // Each hash is looked at, whosever it is.
+        self.all().any(|(hash, is_own)| std::hint::black_box(hash.is_of(password)) & is_own)
+    }
+
+    /// The user's own hash, then those of the other costs.
+    fn all(&self) -> impl Iterator<Item = (&Hash, bool)> {
+        let own_cost = self.own.as_ref().map(Hash::cost);
+        let others = self.of_each_cost.iter().filter(move |hash| Some(hash.cost()) != own_cost);
+        self.own.iter().map(|hash| (hash, true)).chain(others.map(|hash| (hash, false)))
+    }
+
+    /// The same where that can be told at once: a right password of a cheap hash, or any where all hashes are cheap.
+    pub(super) fn is_at_once(&self, password: &[u8]) -> Option<bool> {
+        let is_cheap = |hash: &Hash| hash.cost() == 0;
+        if self.own.as_ref().is_some_and(is_cheap) && self.is_own(password) {
+            return Some(true);
+        }
+        self.of_each_cost.iter().all(is_cheap).then(|| self.is_of(password))
+    }
+
+    fn is_own(&self, password: &[u8]) -> bool {
+        self.own.as_ref().is_some_and(|hash| hash.is_of(password))
+    }
+
+    /// What tells them from those of every other hash; of all unknown users they are the same.
+    pub(super) fn identity(&self) -> (&[u8], &[u8]) {
+        self.own.as_ref().map(Hash::identity).unwrap_or_default()
     }
 }
 
@@ -40,8 +80,10 @@ impl Users for PasswordUsers {
         let (of_label, more) = parse_users(lines.iter().map(String::as_str));
         bad.extend(more);
         let by_name: HashMap<_, _> = of_file.into_iter().chain(of_label).collect();
-        let costliest = by_name.values().max_by_key(|hash| hash.cost()).cloned();
-        (Self { by_name, costliest }, bad)
+        let of_each_cost: BTreeMap<u32, &Hash> =
+            by_name.values().map(|hash| (hash.cost(), hash)).collect();
+        let of_each_cost = of_each_cost.into_values().cloned().collect();
+        (Self { by_name, of_each_cost }, bad)
     }
 
     fn is_empty(&self) -> bool {
@@ -177,8 +219,7 @@ mod tests {
         assert!(book.users().is_none(), "unread");
         file.put(Ok(ANN.into()));
         let first = book.users().expect("one");
-        assert!(matches!(first.hash_of("ann"), Some((_, true))));
-        assert!(matches!(first.hash_of("bob"), Some((_, false))));
+        assert!(first.tests_of("ann").own.is_some() && first.tests_of("bob").own.is_none());
         assert!(Arc::ptr_eq(&first, &book.users().expect("the same")));
         file.put(Ok("# nobody".into()));
         assert!(book.users().is_none());
@@ -193,7 +234,33 @@ mod tests {
         let own = "ann:$apr1$salt$Xxd1irWT9ycqoYxGFn4cb.".to_owned();
         let (users, bad) = PasswordUsers::read(&[own], ANN);
         assert!(bad.is_empty());
-        assert_eq!(users.hash_of("ann").map(|(hash, _)| hash.cost()), Some(1));
+        assert_eq!(users.tests_of("ann").own.map(|hash| hash.cost()), Some(1));
+    }
+
+    /// Whoever is named, a wrong password is held against one hash of each cost.
+    #[test]
+    fn a_wrong_password_is_as_much_work_for_everybody() {
+        let lines = [
+            ANN,
+            "apr:$apr1$salt$Xxd1irWT9ycqoYxGFn4cb.",
+            "bcrypt:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "other:$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK",
+        ];
+        let (users, bad) = PasswordUsers::read(&lines.map(str::to_owned), "");
+        assert!(bad.is_empty(), "{bad:?}");
+        for name in ["ann", "apr", "bcrypt", "other", "nobody"] {
+            let tests = users.tests_of(name);
+            let mut costs: Vec<u32> = tests.all().map(|(hash, _)| hash.cost()).collect();
+            costs.sort_unstable();
+            assert_eq!(costs, [0, 1, 5], "{name}");
+        }
+        let ann = users.tests_of("ann");
+        assert_eq!((ann.is_at_once(b"password"), ann.is_at_once(b"wrong")), (Some(true), None));
+        assert!(ann.is_of(b"password") && !ann.is_of(b"wrong"));
+        // Nor does anybody come in by a password of another one.
+        for name in ["apr", "other", "nobody"] {
+            assert!(!users.tests_of(name).is_of(b"U*U"), "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is decided about one request, from its head to its end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::collect::{Collected, Wanted};
@@ -75,7 +76,8 @@ pub(super) enum Stop {
 /// What a step wants to know.
 pub(super) enum Need {
     Ask(Box<Ask>),
-    Work(Box<dyn FnOnce() -> bool + Send>),
+    /// Something to be worked out, for this client.
+    Work(IpAddr, Box<dyn FnOnce() -> bool + Send>),
 }
 
 /// A request that no server answers.

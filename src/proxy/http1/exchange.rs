@@ -270,7 +270,7 @@ async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Option<Reply>
     let reply = async {
         match need {
             Need::Ask(ask) => worker.asker.ask(*ask).await,
-            Need::Work(work) => worker.asker.work(work).await,
+            Need::Work(client, work) => worker.asker.work(client, work).await,
         }
     };
     let mut reply = pin!(reply);

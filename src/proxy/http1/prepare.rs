@@ -203,7 +203,9 @@ fn lead(
             Flow::Continue => at += 1,
             Flow::Answer(answer) => return Led::Answered(Error::AnsweredHere(answer)),
             Flow::Ask(ask) => return Led::Waiting(at, Need::Ask(ask)),
-            Flow::Work(work) => return Led::Waiting(at, Need::Work(work)),
+            Flow::Work(work) => {
+                return Led::Waiting(at, Need::Work(exchange.client_ip(), work));
+            }
         }
     }
     Led::Through
