@@ -1,9 +1,11 @@
 //! The admin side's own listener: few connections, short heads, no hurry.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -25,8 +27,11 @@ use crate::settings::Listen;
 /// Connections open at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 512;
 
-/// From the first byte to the end of a request head, and an idle connection's life.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Those of one address: who holds connections open leaves room for those that look whether Herder is well.
+const CONNECTIONS_OF_ONE_MAX: usize = 128;
+
+/// For a request head, from the moment when one may come: an idle connection's life, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -109,10 +114,14 @@ impl Bound {
 async fn accept(listener: &TcpListener, router: Router) {
     let service = TowerToHyperService::new(router);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let open = Arc::new(Open::default());
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match listener.accept().await {
+            Ok((stream, peer)) => {
+                let Some(place) = open.take(peer.ip().to_canonical()) else { continue };
+                (stream, place)
+            }
             Err(error) => {
                 warn!(%error, "the admin side cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -121,7 +130,7 @@ async fn accept(listener: &TcpListener, router: Router) {
         };
         let service = service.clone();
         tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, place);
             // How a connection ends is its client's business.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -130,5 +139,40 @@ async fn accept(listener: &TcpListener, router: Router) {
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
+    }
+}
+
+/// How many connections are open, by address.
+#[derive(Default)]
+struct Open(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them, until it is dropped.
+struct Place {
+    open: Arc<Open>,
+    address: IpAddr,
+}
+
+impl Open {
+    /// One more of this address; none where it has as many as one may have.
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = open.entry(address).or_default();
+        if *mine >= CONNECTIONS_OF_ONE_MAX {
+            return None;
+        }
+        *mine += 1;
+        Some(Place { open: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut mine) = open.entry(self.address) {
+            *mine.get_mut() -= 1;
+            if *mine.get() == 0 {
+                mine.remove();
+            }
+        }
     }
 }

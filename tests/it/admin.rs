@@ -1,13 +1,16 @@
 //! The admin side and its API over real sockets, beside the demo.
 
+use std::net::SocketAddr;
+
 use herder::demo::metadata::{Answers, Server};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
-use crate::harness::eventually;
 use crate::harness::herder::Herder;
 use crate::harness::raw::{exchange, head, read};
+use crate::harness::{PATIENCE, eventually};
 
 async fn demo() -> Herder {
     let herder = Herder::start(&["demo"]);
@@ -276,4 +279,42 @@ async fn a_storm_of_changes_is_one_piece_of_news_a_second() {
     }
     changes.await.expect("no panic");
     assert!(views >= 2, "only {views}");
+}
+
+/// Whoever holds connections open with half a request leaves room for others, and loses them.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_holds_the_admin_side_up_for_nobody() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
+    eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
+    let from = async |ip: [u8; 4]| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((ip, 0))).expect("an address of this machine");
+        let mut stream = socket.connect(herder.admin).await.expect("connected");
+        let _ = stream.write_all(b"GET /ping HTTP/1.1\r\nHost: a\r\n").await;
+        stream
+    };
+    let mut held = Vec::new();
+    for _ in 0..128 {
+        held.push(from([127, 0, 0, 2]).await);
+    }
+    let mut refused = from([127, 0, 0, 2]).await;
+    assert_eq!(refused.read(&mut [0]).await.unwrap_or_default(), 0, "one has no more than these");
+    let mut other = from([127, 0, 0, 3]).await;
+    other.write_all(b"\r\n").await.expect("sent");
+    assert!(head(&mut other).await.starts_with("HTTP/1.1 200 "));
+    for mut stream in held {
+        let mut text = Vec::new();
+        let ended = timeout(PATIENCE, stream.read_to_end(&mut text)).await;
+        assert!(ended.is_ok(), "{}", String::from_utf8_lossy(&text));
+    }
+    // And has as many again.
+    eventually("there is room again", || async {
+        let mut again = from([127, 0, 0, 2]).await;
+        let _ = again.write_all(b"\r\n").await;
+        head(&mut again).await.starts_with("HTTP/1.1 200 ")
+    })
+    .await;
 }
