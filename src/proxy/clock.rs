@@ -122,6 +122,11 @@ impl Deadline {
         self.0.due_ms.set(clock.due_ms(limit_ms));
     }
 
+    /// Takes it away: what comes next may take as long as it likes.
+    pub(super) fn lift(&self) {
+        self.0.due_ms.set(NEVER);
+    }
+
     /// Moves it so much further.
     pub(super) fn extend(&self, more_ms: u64) {
         self.0.due_ms.set(self.0.due_ms.get().saturating_add(more_ms));

@@ -43,8 +43,8 @@ pub(super) enum Error {
     /// Nobody's: the server ended the connection while the client was still sending. Who of them is to blame cannot be told.
     #[error("the server ended the connection before the request was whole")]
     Interrupted,
-    /// The server's: an answer after which the request is sent again.
-    #[error("the server answered {0}, after which the request is sent again")]
+    /// The server's: an answer after which the request is sent again, where there is a try left.
+    #[error("the server answered {0}, which its retry expression takes for a failure")]
     Again(u16),
     /// Nobody's: its frontend has an answer of its own.
     #[error("{}", by_frontend(.0))]

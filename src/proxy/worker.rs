@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::Stop;
@@ -62,6 +62,7 @@ pub(super) struct Worker {
     last_closed: Notify,
     reader: RefCell<Reader>,
     is_draining: Cell<bool>,
+    is_cutting: Cell<bool>,
 }
 
 /// An entry point, as its connections need it.
@@ -152,7 +153,25 @@ impl Worker {
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.get()
     }
+
+    /// Whether requests end where they are: the time they were given is over.
+    pub(super) fn is_cutting(&self) -> bool {
+        self.is_cutting.get()
+    }
+
+    /// Ends all requests where they are. Tells how many connections are cut off.
+    async fn cut(&self) -> usize {
+        let open = self.open.get();
+        self.is_cutting.set(true);
+        self.clock.wake_all();
+        // Whoever sends half a head does not hear of it.
+        let _ = timeout(CUT_WAIT, self.all_closed()).await;
+        open
+    }
 }
+
+/// How long requests that are cut off have for their last words in the access log: they never wait for anybody.
+const CUT_WAIT: Duration = Duration::from_millis(200);
 
 /// How long to leave the listener alone when the system has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -194,6 +213,7 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
         last_closed: Notify::new(),
         reader: RefCell::new(state.published.reader()),
         is_draining: Cell::new(false),
+        is_cutting: Cell::new(false),
         state,
     });
     let keeper = tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
@@ -219,9 +239,9 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
     let Stop::By(deadline) = *stop.borrow() else { return 0 };
     let cut = tokio::select! {
         () = worker.all_closed() => 0,
-        () = sleep_until(deadline.into()) => worker.open.get(),
+        () = sleep_until(deadline.into()) => worker.cut().await,
         // Nobody waits for us any more.
-        _ = stop.wait_for(|_| false) => worker.open.get(),
+        _ = stop.wait_for(|_| false) => worker.cut().await,
     };
     keeper.abort();
     cut

@@ -43,6 +43,8 @@ pub struct Record {
     pub(super) tries: Vec<Try>,
     /// How many there were besides.
     pub(super) tries_left_out: usize,
+    /// How many of all asked for a page in the place of an error, rather than for what the client wants.
+    pub(super) page_tries: usize,
     /// Bytes of the request's body that came.
     pub(super) request_bytes: u64,
     /// The answer that went to the client.
@@ -93,6 +95,7 @@ impl Record {
             backend: None,
             tries: Vec::new(),
             tries_left_out: 0,
+            page_tries: 0,
             request_bytes: 0,
             answer: None,
             error: None,
@@ -139,8 +142,9 @@ impl Record {
         }
     }
 
-    /// It is about to be sent to this server.
-    pub fn asks(&mut self, exchange: &mut Exchange<'_>, server: &RunningServer) {
+    /// It is about to be sent to this server, or a page in the place of what came of it is asked for there.
+    pub fn asks(&mut self, exchange: &mut Exchange<'_>, server: &RunningServer, is_for_page: bool) {
+        self.page_tries += usize::from(is_for_page);
         let span = self.tracked.as_ref().map(|tracked| {
             let span = SpanId::random();
             let line = Parent { span, ..tracked.here }.to_string();
@@ -216,6 +220,17 @@ impl Record {
         }
         if let Some(answer) = &mut self.answer {
             answer.bytes = went;
+        }
+    }
+
+    /// The connection changed its protocol, and so many bytes more went to the server and to the client.
+    pub fn tunnelled(&mut self, up: u64, down: u64) {
+        self.request_bytes += up;
+        if let Some(last) = self.tries.last_mut() {
+            last.bytes += down;
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.bytes += down;
         }
     }
 

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use herder::config::{ErrorPage, FrontendWishes};
 use herder::settings::{AccessLog, LineFormat, Settings};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::herder::Herder;
-use crate::harness::proxy::{Serving, settings};
+use crate::harness::proxy::{Serving, config, edited, settings};
 use crate::harness::raw::{Origin, exchange, head, read};
 use crate::harness::{PATIENCE, eventually};
 
@@ -184,11 +185,88 @@ async fn a_websocket_is_one_line_at_its_end() {
     client.write_all(request.as_bytes()).await.expect("sent");
     let answer = head(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    client.write_all(b"hello").await.expect("sent");
+    let mut echo = vec![0; switching.len()];
+    client.read_exact(&mut echo).await.expect("the other protocol");
     assert!(!path.exists() || fs::read(&path).expect("a file").is_empty(), "it has not ended");
     drop(client);
     let line = &objects(&path, 1).await[0];
+    assert_eq!(line["RequestContentSize"], 5);
+    assert_eq!(line["OriginContentSize"], switching.len());
+    assert_eq!(line["DownstreamContentSize"], switching.len());
     assert_eq!((&line["DownstreamStatus"], &line["OriginStatus"]), (&json!(101), &json!(101)));
     assert_eq!(line["RequestPath"], "/ws");
+}
+
+/// What is under way when the time to finish is over has a line, however far it has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_at_a_stop_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let half = Origin::start(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", false).await;
+    let switching = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let switching = Origin::start(switching, false).await;
+    let servers = [silent.local_addr().expect("an address"), half.addr, switching.addr];
+    let routes: Vec<(&str, &[SocketAddr])> =
+        ["Host:silent.test", "Host:half.test", "Host:switching.test"]
+            .into_iter()
+            .zip(servers.chunks(1))
+            .collect();
+    let serving = Serving::start(logging(&path, LineFormat::Json), &routes);
+    let ask = async |host: &str| {
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        let request = format!("GET /cut HTTP/1.1\r\nHost: {host}\r\n{upgrade}\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        client
+    };
+    let (mut waits, mut reads, mut speaks) =
+        (ask("silent.test").await, ask("half.test").await, ask("switching.test").await);
+    let (mut taken, _) = silent.accept().await.expect("a request");
+    head(&mut taken).await;
+    head(&mut reads).await;
+    head(&mut speaks).await;
+    assert_eq!(serving.running.drain(Duration::ZERO).await, 3);
+    for client in [&mut waits, &mut reads, &mut speaks] {
+        let _ = client.read_to_end(&mut Vec::new()).await;
+    }
+    let lines = objects(&path, 3).await;
+    for (host, status) in [("silent.test", 503), ("half.test", 200), ("switching.test", 101)] {
+        let line = lines.iter().find(|line| line["RequestHost"] == host);
+        let line = line.unwrap_or_else(|| panic!("no line of {host} in {lines:#?}"));
+        assert_eq!(line["DownstreamStatus"], status, "{host}");
+        assert_eq!(line["Error"], "the time to finish before the stop was over", "{host}");
+        assert_eq!(line["RequestPath"], "/cut", "{host}");
+        assert!(line["BackendURL"].is_string(), "{line:#}");
+    }
+    assert_eq!(lines.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_an_error_is_no_retry() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("access.log");
+    let broken = Origin::start(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", false).await;
+    let pages = Origin::start(OK, false).await;
+    let serving = Serving::start(logging(&path, LineFormat::Json), &[]);
+    let (broken, pages) = ([broken.addr], [pages.addr]);
+    let page = ErrorPage {
+        status: vec!["500-599".to_owned()],
+        backend: "backend-1".to_owned(),
+        query: "/{status}.html".to_owned(),
+    };
+    let wishes =
+        FrontendWishes { errors: [("all".to_owned(), page)].into(), ..FrontendWishes::default() };
+    let routes: &[(&str, &[SocketAddr])] = &[("Host:a.test", &broken), ("Host:pages.test", &pages)];
+    serving.publish(edited(config(routes), |frontend, _| {
+        frontend.wishes = Some(Box::new(wishes.clone()));
+    }));
+    let answer = get(serving.addr, "a.test", "/").await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.ends_with("ok"), "{answer}");
+    let line = &objects(&path, 1).await[0];
+    assert_eq!((&line["RetryAttempts"], &line["DownstreamStatus"]), (&json!(0), &json!(500)));
+    assert_eq!(line["BackendURL"], format!("http://{}", pages[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,10 +149,25 @@ impl<'c> Course<'c> {
         self.answered(By::Us(route), CLIENT_LEFT);
         self.failed(route, &Fault { status: CLIENT_LEFT, error: None, server: None });
         record::failed(&mut self.record, &"the client left");
+        self.closed(None)
+    }
+
+    /// The worker stops, and the time to finish is over.
+    #[cold]
+    pub(super) fn cut_off(&mut self) -> Done {
+        record::failed(&mut self.record, &"the time to finish before the stop was over");
+        self.closed(Some(CUT_OFF))
+    }
+
+    /// The connection ends here.
+    fn closed(&self, status: Option<u16>) -> Done {
         let (after, used) = (After::Close, self.client.inbox.len());
-        Done { after, used, status: None, is_network_error: false, is_timed: false }
+        Done { after, used, status, is_network_error: false, is_timed: false }
     }
 }
+
+/// The status, in the access log, of a request that was cut off at a stop before it had any.
+const CUT_OFF: u16 = 503;
 
 impl After {
     /// What becomes of the connection when one of our own answers goes out.

@@ -1,6 +1,6 @@
 //! One request: where it goes, who gets it, and what is done when that fails.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,6 +19,7 @@ use super::record;
 use super::request::Facts;
 use crate::middleware::Reply;
 use crate::model::Ended;
+use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::{RETRIES_MAX, Route, Tried};
@@ -31,13 +32,33 @@ const DIALS_MAX: usize = 16;
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
+    let deadline = client.deadline.clone();
     let mut course = Course::new(worker, client, span);
-    let done = match course.forward().await {
-        Ok(done) => done,
-        Err(refusal) => Box::pin(course.stand_in(&refusal)).await,
+    let done = match until_cut(worker, &deadline, course.answer()).await {
+        Some(done) => done,
+        None => course.cut_off(),
     };
     course.end(&done);
     done.after
+}
+
+/// What comes of a future; none where the worker stops meanwhile and waits no longer. Whoever waits is woken then by way of
+/// the connection's deadline.
+async fn until_cut<T>(
+    worker: &Worker,
+    deadline: &Deadline,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if worker.is_cutting() => Poll::Ready(None),
+        Poll::Pending => {
+            deadline.watch(cx);
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// What was tried for one request so far.
@@ -57,6 +78,14 @@ struct Trials {
 }
 
 impl Course<'_> {
+    /// Has a server answer, or answers for them.
+    async fn answer(&mut self) -> Done {
+        match self.forward().await {
+            Ok(done) => done,
+            Err(refusal) => Box::pin(self.stand_in(&refusal)).await,
+        }
+    }
+
     /// Asks one server after another until one answers.
     ///
     /// Each is picked from the table in force then: a server that has left meanwhile is not asked.

@@ -124,7 +124,7 @@ impl Course<'_> {
         let mut sets_cookie = false;
         if let (Some(route), Some(server)) = (route, server) {
             if let Some(record) = &mut self.record {
-                record.asks(&mut exchange, server);
+                record.asks(&mut exchange, server, page.is_some());
             }
             let own_host;
             let host = match host_for(&exchange, route) {

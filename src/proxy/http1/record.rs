@@ -65,6 +65,13 @@ pub(super) fn tried(record: &mut Option<Box<Record>>, body: &Relay, error: Optio
     record.tried(error.map(|error| error as _));
 }
 
+/// So many bytes more went through a connection that changed its protocol, to the server and to the client.
+pub(super) fn tunnelled(record: &mut Option<Box<Record>>, up: u64, down: u64) {
+    if let Some(record) = record {
+        record.tunnelled(up, down);
+    }
+}
+
 /// It failed after its answer had begun.
 pub(super) fn failed(record: &mut Option<Box<Record>>, error: &dyn std::fmt::Display) {
     if let Some(record) = record {

@@ -669,6 +669,9 @@ impl<'x> Transfer<'x> {
             answer.write_interim(self.facts, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
                 record::answered(&mut self.record, 101, true, &answer, None);
+                if let Some(record) = &mut self.record {
+                    record.tunnelled(0, after.len() as u64);
+                }
                 self.to_client.extend_from_slice(write);
                 self.to_client.extend_from_slice(after);
                 self.switches = true;

@@ -17,7 +17,8 @@ struct Pipe {
     has_ended: bool,
 }
 
-/// Joins both sides until both have ended. `early` is what the client said before the change was confirmed.
+/// Joins both sides until both have ended. `early` is what the client said before the change was confirmed. `note` is told
+/// how many bytes more went to the server, and to the client.
 ///
 /// # Errors
 /// Where a connection breaks: both have ended then.
@@ -26,12 +27,13 @@ pub(super) async fn join(
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
     early: Vec<u8>,
     buffers: &Buffers,
+    note: &mut impl FnMut(u64, u64),
 ) -> io::Result<()> {
     let mut up = Pipe { left: early, taken: 0, has_ended: false };
     let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
     poll_fn(|cx| {
-        let up = up.poll(cx, client, server, buffers)?;
-        let down = down.poll(cx, server, client, buffers)?;
+        let up = up.poll(cx, client, server, buffers, &mut |bytes| note(bytes, 0))?;
+        let down = down.poll(cx, server, client, buffers, &mut |bytes| note(0, bytes))?;
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
@@ -45,6 +47,7 @@ impl Pipe {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         buffers: &Buffers,
+        note: &mut impl FnMut(u64),
     ) -> Poll<io::Result<()>> {
         if self.has_ended {
             return Poll::Ready(Ok(()));
@@ -53,7 +56,10 @@ impl Pipe {
             while self.taken < self.left.len() {
                 match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.taken..]))? {
                     0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    n => self.taken += n,
+                    n => {
+                        self.taken += n;
+                        note(n as u64);
+                    }
                 }
             }
             buffers.give_back(&mut self.left);
@@ -72,6 +78,7 @@ impl Pipe {
                 Poll::Ready(sent) => sent,
                 Poll::Pending => 0,
             };
+            note(sent as u64);
             if sent < bytes.len() {
                 self.left = buffers.take();
                 self.left.extend_from_slice(&bytes[sent..]);

@@ -48,9 +48,10 @@ impl<'a> Entry<'a> {
         self.last_try().and_then(|last| last.took).unwrap_or_default()
     }
 
-    /// How often it was tried again.
+    /// How often it was tried again. Who asks for a page in the place of an error does not try again.
     pub(in crate::telemetry) fn retries(&self) -> usize {
-        (self.record.tries.len() + self.record.tries_left_out).saturating_sub(1)
+        let Record { tries, tries_left_out, page_tries, .. } = self.record;
+        (tries.len() + tries_left_out).saturating_sub(page_tries + 1)
     }
 
     /// The frontend's name, as Traefik 1.7 tells it here: without the word that all begin with.
