@@ -10,7 +10,9 @@ use herder::control::secrets;
 use herder::settings::{EntryPoint, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
+use crate::harness::docker::Certificates;
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, config, settings};
@@ -45,9 +47,13 @@ fn serve(settings: Settings, config: Config) -> Serving {
     serving
 }
 
-/// The status that curl gets, and what it prints.
+/// The status that curl gets.
 fn curl(addr: SocketAddr, args: &[&str]) -> String {
-    let url = format!("http://a.local:{}/x?y=z", addr.port());
+    curl_at(addr, "/x?y=z", args)
+}
+
+fn curl_at(addr: SocketAddr, path: &str, args: &[&str]) -> String {
+    let url = format!("http://a.local:{}{path}", addr.port());
     let resolve = format!("a.local:{}:{}", addr.port(), addr.ip());
     let output = Command::new("curl")
         .args([
@@ -125,6 +131,52 @@ async fn curl_gets_in_by_digest() {
         assert_eq!(curl(serving.addr, &["--digest", "-u", "bob:geheim"]), "401", "{algorithm}");
     }
     assert!(!origin.text().to_lowercase().contains("authorization"), "{}", origin.text());
+}
+
+/// The user ann, whose password is geheim, for both algorithms.
+const DIGESTS: [&str; 2] = [
+    "ann:traefik:a33fa372244ae206eabc680180ce41c5",
+    "ann:traefik:417a514770917b708858bebcb0d70d07113f929d38efd26648af042dc59026ac",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_point_asks_by_digest() {
+    let origin = Origin::start(OK, true).await;
+    for digest in DIGESTS {
+        let text = format!("Name:http Address:127.0.0.1:0 Auth.Digest.Users:{digest}");
+        let entrypoint: EntryPoint = text.parse().expect("a good one");
+        let settings = Settings { entrypoints: vec![entrypoint], ..settings() };
+        let serving = serve(settings, asking(FrontendWishes::default(), origin.addr));
+        assert_eq!(curl(serving.addr, &["--digest", "-u", "ann:geheim"]), "200", "{digest}");
+        for user in ["ann:falsch", "bob:geheim"] {
+            assert_eq!(curl(serving.addr, &["--digest", "-u", user]), "401", "{digest} {user}");
+        }
+        assert_eq!(curl(serving.addr, &["-u", "ann:geheim"]), "401", "{digest}");
+        // One that no frontend takes is asked as well.
+        let unknown = ["-H", "Host: nobody.local", "--digest", "-u"];
+        let ask = |user| curl(serving.addr, &[&unknown[..], &[user]].concat());
+        assert_eq!((ask("ann:geheim"), ask("ann:falsch")), ("404".into(), "401".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_side_asks_by_digest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    for digest in DIGESTS {
+        let users = format!("--admin.users={digest}");
+        let herder = Herder::start(&["run", &file, "--admin.auth=digest", &users]);
+        for path in ["/", "/api", "/metrics"] {
+            let ask = |args: &[&str]| curl_at(herder.admin, path, args);
+            assert_eq!(ask(&["--digest", "-u", "ann:geheim"]), "200", "{digest} {path}");
+            assert_eq!(ask(&["--digest", "-u", "ann:falsch"]), "401", "{digest} {path}");
+            assert_eq!(ask(&["--digest", "-u", "bob:geheim"]), "401", "{digest} {path}");
+            assert_eq!(ask(&["-u", "ann:geheim"]), "401", "{digest} {path}");
+            assert_eq!(ask(&[]), "401", "{digest} {path}");
+        }
+    }
 }
 
 /// No spelling of a path leads around a guard, nor does the server get one that it could read as another place.
@@ -291,6 +343,82 @@ async fn decider(answer: fn(&str) -> String) -> (SocketAddr, Arc<Mutex<String>>)
         }
     });
     (addr, seen)
+}
+
+/// The same over TLS.
+async fn tls_decider(acceptor: TlsAcceptor) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that wants another certificate, or has none, ends here.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let answer = decided(&String::from_utf8_lossy(&head));
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_decides_over_tls() {
+    let origin = Origin::start(OK, true).await;
+    let (ours, others) = (Certificates::make(), Certificates::make());
+    let open = tls_decider(ours.server()).await;
+    let strict = tls_decider(ours.acceptor()).await;
+    let file = |of: &Certificates, name| of.file(name).to_str().expect("text").to_owned();
+    let text = |name| std::fs::read_to_string(ours.file(name)).expect("a file");
+    let with_ca = |of: &Certificates| ClientTls { ca: file(of, "ca.pem"), ..ClientTls::default() };
+    let known = |of: &Certificates| ClientTls {
+        cert: file(of, "client.pem"),
+        key: file(of, "client.key"),
+        ..with_ca(&ours)
+    };
+    let in_text = ClientTls {
+        ca: text("ca.pem"),
+        cert: text("client.pem"),
+        key: text("client.key"),
+        ..ClientTls::default()
+    };
+    let unchecked = ClientTls { insecure_skip_verify: true, ..ClientTls::default() };
+    let unchecked_with_ca = ClientTls { insecure_skip_verify: true, ..with_ca(&others) };
+    for (what, addr, tls, expected) in [
+        ("its authority is known", open, with_ca(&ours), "200"),
+        ("nobody looks", open, unchecked.clone(), "200"),
+        ("nobody looks, whatever the authority", open, unchecked_with_ca, "200"),
+        ("both show a certificate", strict, known(&ours), "200"),
+        ("certificates in the label", strict, in_text, "200"),
+        ("another authority", open, with_ca(&others), "500"),
+        ("the system's authorities", open, ClientTls::default(), "500"),
+        ("we show none", strict, with_ca(&ours), "500"),
+        ("we show none, and nobody looks", strict, unchecked, "500"),
+        ("ours is of another authority", strict, known(&others), "500"),
+    ] {
+        let address = format!("https://{addr}/check/it");
+        let forward = ForwardAuth { address, tls: Some(tls), ..forward(addr) };
+        let auth = Auth { forward: Some(forward), ..Auth::default() };
+        let serving = serve(settings(), with_auth(auth, origin.addr));
+        secrets::Watch::default().look(&serving.state.live);
+        let lines = "Cookie: in\r\nX-Auth-User: root\r\n";
+        let before = origin.text().len();
+        assert_eq!(status(&get(serving.addr, "a.local", lines).await), expected, "{what}");
+        let seen = origin.text().split_off(before);
+        assert_eq!(seen.contains("X-Auth-User: ann\r\n"), expected == "200", "{what}: {seen}");
+        assert!(!seen.contains("root"), "{what}: {seen}");
+        if expected == "200" {
+            // What it refuses it answers, over TLS as well.
+            assert_eq!(status(&get(serving.addr, "a.local", "").await), "302", "{what}");
+        }
+    }
 }
 
 fn forward(addr: SocketAddr) -> ForwardAuth {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use herder::config::{ErrorPage, FrontendWishes};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::harness::docker::{Container, Volume, herder_image};
 use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, config, edited, settings};
 use crate::harness::raw::{Origin, exchange, head, read};
@@ -318,6 +320,127 @@ async fn a_full_disk_costs_lines_and_no_request() {
     ask_often(serving.addr, 10).await;
     serving.running.drain(Duration::from_secs(5)).await;
     assert_eq!((live.telling.lines.count(), live.telling.lines_dropped.count()), (0, 210));
+}
+
+/// Herder in a container, beside a server, and with its access log on a small file system of the engine's.
+struct Cramped {
+    herder: Container,
+    /// Sees the same files.
+    shell: Container,
+    _web: Container,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    asked: AtomicU64,
+    // Goes after its containers.
+    _volume: Volume,
+}
+
+impl Cramped {
+    fn start(size: &str) -> Self {
+        let volume = Volume::in_memory("log", size);
+        let mount = format!("{}:/log", volume.name);
+        let shell = Container::stubborn("log-shell", &["--volume", &mount]);
+        let web = Container::run("log-web", herder_image(), &[], &["web-test"]);
+        const IP: &str = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let rules = RULES.replace("SERVER", &format!("{}:8080", web.inspect(IP)));
+        shell.exec(&["sh", "-c", "printf %s \"$0\" > /log/rules.toml", &rules]);
+        let command = [
+            "run",
+            "--http=:8080",
+            "--admin=:8000",
+            "--file.filename=/log/rules.toml",
+            "--accessLog.filePath=/log/access.log",
+            "--accessLog.format=json",
+            "--accessLog.bufferingSize=20",
+        ];
+        let herder = Container::run("log", herder_image(), &["--volume", &mount], &command);
+        let ip = herder.inspect(IP).parse().expect("an address");
+        let (addr, admin) = (SocketAddr::new(ip, 8080), SocketAddr::new(ip, 8000));
+        Self { herder, shell, _web: web, addr, admin, asked: AtomicU64::new(0), _volume: volume }
+    }
+
+    /// Sends a request, which is answered whatever the file system does.
+    async fn ask(&self) {
+        let answer = get(self.addr, "a", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        self.asked.fetch_add(1, Relaxed);
+    }
+
+    /// What the metric of the access log with this name says.
+    async fn told(&self, name: &str) -> u64 {
+        let metrics = get(self.admin, "a", "/metrics").await;
+        let name = format!("herder_access_log_{name}_total ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
+    }
+
+    /// Sends requests until the file system has no room and lines are lost.
+    async fn fill(&self) {
+        let (failures, dropped) = (self.told("failures").await, self.told("dropped").await);
+        for _ in 0..50 {
+            for _ in 0..20 {
+                self.ask().await;
+            }
+            let (now, lost) = (self.told("failures").await, self.told("dropped").await);
+            if now > failures && lost > dropped {
+                return;
+            }
+        }
+        panic!("no line was lost: {}", self.shell.exec(&["df", "/log"]));
+    }
+
+    /// Looks through the log: nothing in it is half a line, but what is just being written.
+    fn has_whole_lines(&self) {
+        let text = self.shell.exec(&["sh", "-c", "cat /log/access.log; echo END"]);
+        let (whole, _) = text.rsplit_once('\n').expect("lines");
+        assert!(!whole.is_empty());
+        for line in whole.lines() {
+            let line: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert_eq!(line["DownstreamStatus"], 200);
+        }
+    }
+
+    /// Waits until lines are written again.
+    async fn goes_on(&self) {
+        let before = self.told("lines").await;
+        eventually("lines are written again", || async {
+            self.ask().await;
+            self.told("lines").await > before
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_without_room_costs_lines_and_no_request() {
+    let cramped = Cramped::start("64k");
+    eventually("it serves", || async {
+        TcpStream::connect(cramped.addr).await.is_ok()
+            && get(cramped.admin, "a", "/api").await.contains("\"one\"")
+    })
+    .await;
+    cramped.shell.exec(&["sh", "-c", "head -c 24576 /dev/zero > /log/ballast"]);
+    cramped.fill().await;
+    // Somebody else makes room: the line that was half written is gone on with.
+    cramped.shell.exec(&["rm", "/log/ballast"]);
+    cramped.goes_on().await;
+    cramped.has_whole_lines();
+    cramped.fill().await;
+    // The file is emptied under its writer's hands, as logrotate's copytruncate does.
+    cramped.shell.exec(&["sh", "-c", ": > /log/access.log"]);
+    cramped.goes_on().await;
+    cramped.fill().await;
+    // It is removed, and has room again once Herder has let go of it.
+    cramped.shell.exec(&["rm", "/log/access.log"]);
+    cramped.herder.tell("kill", &["--signal", "USR1"]);
+    cramped.goes_on().await;
+    let asked = cramped.asked.load(Relaxed);
+    eventually("each line was written or counted as lost", || async {
+        cramped.told("lines").await + cramped.told("dropped").await == asked
+    })
+    .await;
+    cramped.has_whole_lines();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,6 +235,29 @@ impl Drop for Network {
     }
 }
 
+/// A file system of the engine's in memory, for several containers; removed when this is dropped, which has to be after them.
+pub(crate) struct Volume {
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Volume {
+    /// One that takes so much: `64k`.
+    #[track_caller]
+    pub(crate) fn in_memory(name: &str, size: &str) -> Self {
+        let (name, size) = (unique(name), format!("o=size={size}"));
+        let tmpfs = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", &size, &name];
+        docker(["volume", "create", "--driver", "local"].into_iter().chain(tmpfs));
+        Self { name }
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["volume", "rm", "--force", &self.name]).output();
+    }
+}
+
 /// The engine's socket under a path of our own, which can be taken away and given back.
 pub(crate) struct Socket {
     folder: tempfile::TempDir,
