@@ -70,5 +70,8 @@ mod tests {
         assert_eq!(one.len(), 16);
         assert_ne!(one, value(&key("10.0.0.2:80")));
         assert!(!one.contains("10.0"));
+        // In another backend it is another server.
+        let (_, scheme, addr) = key("10.0.0.1:80");
+        assert_ne!(one, value(&(BackendId::new(ProviderName::Docker, "api"), scheme, addr)));
     }
 }

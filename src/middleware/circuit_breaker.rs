@@ -399,10 +399,16 @@ mod tests {
     #[test]
     fn what_was_under_way_when_it_opened_does_not_count() {
         let breaker = breaker("NetworkErrorRatio() > 0.5");
-        let mut late = come(&breaker, 1_000).expect("it passes");
+        let mut late: Vec<_> = (0..3).map(|_| come(&breaker, 1_000).expect("it passes")).collect();
         serve(&breaker, 502, 1_000);
-        late.on_end(&ended(504, 15_000, 16_000));
+        late.iter_mut().for_each(|late| late.on_end(&ended(504, 15_000, 16_000)));
         assert_eq!(breaker.acts(16_000).as_deref(), Some("recovering: 50 % pass"));
+        // Nor does it when the next one ends, well.
+        let (now_ms, mut good) = (16_200..21_000)
+            .find_map(|now_ms| Some((now_ms, come(&breaker, now_ms).ok()?)))
+            .expect("one of them passes");
+        good.on_end(&ended(200, 0, now_ms));
+        assert_eq!(breaker.acts(18_000).as_deref(), Some("recovering: 70 % pass"));
         // Quiet for long enough, it needs nobody to close.
         assert_eq!(breaker.acts(21_000), None);
         assert!(come(&breaker, 21_000).is_ok());

@@ -247,6 +247,7 @@ mod tests {
         check(&only, "a.test:8080", NONE, false, "over http");
         check(&only, "b.test:81", NONE, false, "over http");
         check(&only, "b.test", NONE, false, "500 Bad Host");
+        check(&only, "a.test.evil.test", NONE, false, "500 Bad Host");
         check(&only, "", NONE, false, "500 Bad Host");
         let told = Secure { hosts_proxy_headers: vec!["x-host".to_owned()], ..only.clone() };
         check(&told, "inside", Line("x-host", "a.test"), true, "over http");

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use herder::config::{AllowList, Auth, ClientTls, Config, ForwardAuth, FrontendWishes, UsersAuth};
+use herder::config::{
+    AllowList, Auth, ClientTls, Config, ForwardAuth, FrontendWishes, Redirect, UsersAuth,
+};
 use herder::control::secrets;
 use herder::settings::{EntryPoint, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -277,6 +279,16 @@ async fn a_file_of_users_may_change() {
     std::fs::write(&path, format!("{SHA}\n")).expect("written");
     assert!(look(&mut watch));
     assert_eq!(status(&ask().await), "401");
+    // Back again with another password she needs that one.
+    std::fs::write(&path, format!("{}\n{SHA}\n", APR.replace("apr:", "bcrypt:"))).expect("written");
+    assert!(look(&mut watch));
+    assert_eq!(status(&ask().await), "200", "it is the same one");
+    let other = "bcrypt:$apr1$salt$Xxd1irWT9ycqoYxGFn4cb.";
+    std::fs::write(&path, format!("{other}\n{SHA}\n")).expect("written");
+    assert!(look(&mut watch));
+    assert_eq!(status(&ask().await), "401");
+    let credentials = line_of("bcrypt:password");
+    assert_eq!(status(&get(serving.addr, "a.local", &credentials).await), "200");
     std::fs::remove_file(&path).expect("removed");
     assert!(look(&mut watch));
     assert_eq!(status(&ask().await), "503");
@@ -558,6 +570,33 @@ async fn an_allow_list_believes_trusted_proxies_alone() {
         let serving = serve(settings, asking(list(range, uses), origin.addr));
         let answer = get(serving.addr, "a.local", lines).await;
         assert_eq!(status(&answer), expected, "{is_trusted} {range} {uses} {lines}");
+    }
+}
+
+/// Who may not come at all is neither asked for a name nor sent elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_allow_list_comes_first() {
+    let origin = Origin::start(OK, true).await;
+    let list = |range: &str| AllowList {
+        source_range: vec![range.to_owned()],
+        use_x_forwarded_for: false,
+    };
+    let redirect = Redirect {
+        regex: "^http://(.*)".to_owned(),
+        replacement: "https://$1".to_owned(),
+        ..Redirect::default()
+    };
+    let auth = || Some(basic(&[SHA]));
+    for (range, auth, redirect, expected) in [
+        ("10.0.0.0/8", auth(), None, "403"),
+        ("127.0.0.0/8", auth(), None, "401"),
+        ("10.0.0.0/8", None, Some(redirect.clone()), "403"),
+        ("127.0.0.0/8", None, Some(redirect), "302"),
+    ] {
+        let white_list = Some(list(range));
+        let wishes = FrontendWishes { auth, white_list, redirect, ..FrontendWishes::default() };
+        let serving = serve(settings(), asking(wishes, origin.addr));
+        assert_eq!(status(&get(serving.addr, "a.local", "").await), expected, "{range}");
     }
 }
 

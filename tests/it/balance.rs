@@ -30,6 +30,8 @@ enum Mood {
     Failing,
     /// Not before it is in another mood.
     Held,
+    /// It closes the connection without a word.
+    Closing,
 }
 
 /// A server that answers with its name, as its mood is.
@@ -55,8 +57,10 @@ impl Named {
                     while !head(&mut stream).await.is_empty() {
                         let mood = moods.wait_for(|mood| *mood != Mood::Held).await;
                         let Ok(mood) = mood.map(|mood| *mood) else { return };
-                        if let Mood::Slow(time) = mood {
-                            tokio::time::sleep(time).await;
+                        match mood {
+                            Mood::Slow(time) => tokio::time::sleep(time).await,
+                            Mood::Closing => return,
+                            _ => {}
                         }
                         let status = if mood == Mood::Failing { "500 Bad" } else { "200 OK" };
                         let answer =
@@ -362,6 +366,22 @@ async fn whose_server_is_gone_gets_another_and_its_cookie() {
     assert_eq!(client.get(&line).await.0, first);
     let (stays, head) = client.get(&format!("Cookie: {moved}\r\n")).await;
     assert_eq!((stays, cookie_of(&head)), (second, None));
+}
+
+/// A cookie asks for a server; one that does not answer is not asked again for its sake.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_server_breaks_off_gets_another_at_once() {
+    let [a, b, _] = three().await;
+    let serving = serving(sticky(web(&[(&a, 1), (&b, 1)], |_| {})));
+    let mut client = Client::connect(serving.addr).await;
+    let (first, head) = client.get("").await;
+    let line = format!("Cookie: {}\r\n", cookie_of(&head).expect("a cookie"));
+    assert_eq!(client.get(&line).await.0, first);
+    let ill = if first == 'a' { &a } else { &b };
+    ill.is(Mood::Closing);
+    let (second, head) = client.get(&line).await;
+    assert!(second != first && head.starts_with("HTTP/1.1 200 "), "{second}: {head}");
+    assert!(cookie_of(&head).is_some(), "{head}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,14 @@ async fn an_expression_says_what_is_sent_again() {
     assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("hello"), "{text}");
     assert_eq!(server.requests().len(), 4);
     assert!(server.requests().iter().all(|(_, body)| body == b"hello"));
+    // The first time counts.
+    let failing = Scripted::start(|_, _, _| answer(503, "", "never")).await;
+    let retry_expression = "ResponseCode() == 503 && Attempts() <= 2".to_owned();
+    let wishes = buffering(Buffering { retry_expression, ..Buffering::default() });
+    let serving = serve(&[failing.addr], &wishes);
+    let text = exchange(serving.addr, post("hello").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert_eq!(failing.requests().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,6 +154,7 @@ async fn a_kept_answer_comes_whole_or_not_at_all() {
 async fn a_page_stands_in_for_errors_of_servers_and_our_own() {
     let server = Scripted::start(|_, head, _| match head.split(' ').nth(1) {
         Some("/bad") => answer(500, "X-Server: 1\r\n", "trace of the stack"),
+        Some("/worst") => answer(599, "X-Server: 1\r\n", "trace of the stack"),
         Some("/gone") => Act::Close(Vec::new()),
         _ => answer(200, "", "fine"),
     })
@@ -175,9 +184,12 @@ async fn a_page_stands_in_for_errors_of_servers_and_our_own() {
         exchange(serving.addr, ask.as_bytes()).await
     };
     let body = "Content-Type: a/b\r\nContent-Length: 5\r\n\r\nhello";
-    for (host, path, status) in
-        [("web.local", "/bad", 500), ("web.local", "/gone", 502), ("empty.local", "/", 503)]
-    {
+    for (host, path, status) in [
+        ("web.local", "/bad", 500),
+        ("web.local", "/worst", 599),
+        ("web.local", "/gone", 502),
+        ("empty.local", "/", 503),
+    ] {
         let text = ask(host, path, body).await;
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {text}");
         assert!(text.contains("X-Page: 1\r\n") && !text.contains("X-Server"), "{text}");
@@ -230,19 +242,23 @@ async fn a_page_that_is_empty_or_stands_for_no_body_breaks_no_connection() {
         _ => answer(201, "", "fine"),
     })
     .await;
-    let pages =
-        Scripted::start(|_, _, _| Act::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())).await;
+    let pages = Scripted::start(|number, _, _| match number {
+        0 => Act::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+        _ => Act::Send(b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec()),
+    })
+    .await;
     let routes: [(&str, &[SocketAddr]); 2] =
         [("Host:web.local", &[server.addr]), ("Host:pages.local", &[pages.addr])];
     let serving = Serving::start(settings(), &[]);
     serving.publish(paged(&routes, "202-599", None));
-    let asks = ["/500", "/304", "/204", "/fine"]
+    let asks = ["/500", "/304", "/204", "/500", "/fine"]
         .map(|path| format!("GET {path} HTTP/1.1\r\nHost: web.local\r\n\r\n"));
     let text = exchange(serving.addr, asks.concat().as_bytes()).await;
     let statuses: Vec<&str> =
         text.split("HTTP/1.1 ").skip(1).filter_map(|part| part.get(..3)).collect();
-    assert_eq!(statuses, ["500", "304", "204", "201"], "{text}");
+    assert_eq!(statuses, ["500", "304", "204", "500", "201"], "{text}");
     assert!(text.contains("\r\n\r\nInternal Server Error\nHTTP/1.1 304 "), "{text}");
+    assert!(text.contains("\r\n\r\nInternal Server Error\nHTTP/1.1 201 "), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

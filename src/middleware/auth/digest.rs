@@ -354,8 +354,12 @@ mod tests {
 
     /// The status, 200 for a request that goes on, and the challenge.
     fn ask(auth: &DigestAuth, line: &str, now_ms: u64) -> (u16, String) {
+        ask_by("GET", auth, line, now_ms)
+    }
+
+    fn ask_by(method: &str, auth: &DigestAuth, line: &str, now_ms: u64) -> (u16, String) {
         let lines = Lines(vec![("Authorization", line.to_owned())]);
-        let mut exchange = Exchange::new("http", "GET", "a", "/x?y=z", &lines);
+        let mut exchange = Exchange::new("http", method, "a", "/x?y=z", &lines);
         exchange.sender.now_ms = now_ms;
         match auth.on_request(&mut exchange) {
             Flow::Continue => {
@@ -401,10 +405,13 @@ mod tests {
                 Attempt { user: "bob", ..good },
                 Attempt { password: "wrong", ..good },
                 Attempt { uri: "/other", ..good },
+                Attempt { uri: "/x?y=a", ..good },
             ] {
                 let (status, challenge) = ask(&auth, &bad.line(), 1_004);
                 assert!(status == 401 && !challenge.contains("stale"), "{challenge}");
             }
+            let other = Attempt { count: "00000008", ..good };
+            assert_eq!(ask_by("POST", &auth, &other.line(), 1_004).0, 401, "a proof for GET");
             let late = Attempt { count: "00000009", ..good };
             let (status, challenge) = ask(&auth, &late.line(), 1_000 + NONCE_MS);
             assert!(status == 401 && challenge.contains("stale=true"), "{challenge}");
