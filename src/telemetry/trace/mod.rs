@@ -10,7 +10,7 @@ mod otlp;
 mod span;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use context::{Parent, SpanId, TraceId};
 use export::Exporter;
@@ -27,6 +27,9 @@ const WAITING_MAX: usize = 8_192;
 
 /// Requests whose spans are sent at once rather than waited with for more.
 const ENOUGH: usize = 512;
+
+/// For the thread to count what it could not tell when its time was over.
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// Tells traces to a collector.
 pub(super) struct Tracer {
@@ -70,9 +73,9 @@ impl Tracer {
         self.spans.stop(by);
     }
 
-    /// Waits until it has stopped, until then at most. Tells whether it has.
-    pub(super) fn wait(&self, until: Instant) -> bool {
-        self.spans.wait(until)
+    /// Waits until it has stopped, and counted what is lost. Tells whether it has.
+    pub(super) fn wait(&self, by: Instant) -> bool {
+        self.spans.wait(by + COUNTING)
     }
 }
 
