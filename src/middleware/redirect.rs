@@ -6,7 +6,7 @@
 use regex::Regex;
 
 use crate::middleware::{Answer, Flow, Handler};
-use crate::model::Exchange;
+use crate::model::{Exchange, plain};
 use crate::rules::expression;
 
 /// `regex: "^http://a.test/(.*)"` and `replacement: "https://b.test/$1"`, or an entry point.
@@ -63,8 +63,14 @@ impl Redirect {
         match &self.to {
             To::EntryPoint(target) => target.location(exchange),
             To::Url { regex, replacement } => {
-                let url = url(exchange);
-                let new = replaced(regex, replacement, &url)?.filter(|new| *new != url);
+                let url = url(exchange, exchange.sent_path);
+                let mut new = replaced(regex, replacement, &url)?.filter(|new| *new != url);
+                let plain = plain(exchange.sent_path);
+                if new.is_none() && plain != exchange.sent_path {
+                    // A path that is spelled in another way matches the same rules: it goes around no redirect either.
+                    let url = self::url(exchange, &plain);
+                    new = replaced(regex, replacement, &url)?.filter(|new| *new != url);
+                }
                 Ok(new.map(|new| sendable(&new)))
             }
         }
@@ -113,17 +119,21 @@ fn port(exchange: &Exchange<'_>) -> Option<u16> {
     }
 }
 
-/// The URL as the client wrote it.
-fn url(exchange: &Exchange<'_>) -> String {
+/// The URL as the client wrote it, but for its path.
+fn url(exchange: &Exchange<'_>, path: &str) -> String {
     let scheme = if exchange.is_https() { "https" } else { "http" };
-    format!("{scheme}://{}{}", exchange.authority, path_and_query(exchange))
+    format!("{scheme}://{}{}", exchange.authority, with_query(exchange, path))
 }
 
-/// What follows the host.
+/// What follows the host, as the client wrote it.
 pub(super) fn path_and_query(exchange: &Exchange<'_>) -> String {
+    with_query(exchange, exchange.sent_path)
+}
+
+fn with_query(exchange: &Exchange<'_>, path: &str) -> String {
     let mark = if exchange.query.is_empty() { "" } else { "?" };
     // `OPTIONS *` asks about no path.
-    let path = if exchange.sent_path.starts_with('/') { exchange.sent_path } else { "/" };
+    let path = if path.starts_with('/') { path } else { "/" };
     format!("{path}{mark}{}", exchange.query)
 }
 
@@ -253,6 +263,10 @@ mod tests {
         let moved = url("^https?://a.test/(.*)", "https://b.test/$1");
         check(&moved, "GET", "a.test/x?y=1", false, "302 https://b.test/x?y=1");
         check(&moved, "GET", "c.test/x", false, "goes on");
+        let guarded = url("^http://a.test/admin(.*)", "https://b.test/admin$1");
+        for path in ["a.test//admin/x", "a.test/y/../admin/x", "a.test/%61dmin/x"] {
+            check(&guarded, "GET", path, false, "302 https://b.test/admin/x");
+        }
         check(&moved, "GET", "a.test/x", true, "302 https://b.test/x");
         check(
             &url("^http://(.*)", "https://${1}"),

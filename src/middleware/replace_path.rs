@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use crate::middleware::{Answer, Flow, Handler, sendable};
-use crate::model::Exchange;
+use crate::model::{Exchange, has_dot_segments};
 use crate::rules::expression;
 
 /// `path: "/index.html"` gives every request that path.
@@ -81,7 +81,13 @@ impl Handler for ReplacePath {
 
 impl Handler for ReplacePathRegex {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
-        match self.replaced(&exchange.decoded_path()) {
+        // A path with doubled slashes matches rules as the one without: it does not go around this step either.
+        let decoded = exchange.decoded_path();
+        match self.replaced(&decoded).or_else(|| self.replaced(exchange.plain_path())) {
+            Some(Ok(path)) if has_dot_segments(&path) => {
+                let why = "the path that replaces it would lead upwards";
+                return Flow::Answer(Answer::new(400).because(why));
+            }
             Some(Ok(path)) => replace(exchange, &path),
             Some(Err(TooLong)) => {
                 return Flow::Answer(
@@ -131,9 +137,15 @@ mod tests {
         // However it is spelled.
         check(&step, "/%761/a%20b%25", "/v2/a%20b%25", Some("/%761/a%20b%25"));
         check(&step, "/v1/http://a//b", "/v2/http://a//b", Some("/v1/http://a//b"));
+        check(&step, "//v1/users", "/v2/users", Some("//v1/users"));
+        check(&step, "/%2fv1/users", "/v2/users", Some("/%2fv1/users"));
         let step = ReplacePathRegex::parse("^/(?P<who>[a-z]+)$", "/u ${who}").expect("a good one");
         check(&step, "/bob", "/u%20bob", Some("/bob"));
         assert!(ReplacePathRegex::parse("(?=x)", "").is_err());
+        let step = ReplacePathRegex::parse("^/v1(.*)", "/v2/$1").expect("a good one");
+        let mut exchange = Exchange::new("http", "GET", "web.local", "/v1../admin", &());
+        let flow = step.on_request(&mut exchange);
+        assert!(matches!(flow, Flow::Answer(answer) if answer.status == 400));
         let step = ReplacePathRegex::parse("x*", &"y".repeat(10_000)).expect("a good one");
         let mut exchange = Exchange::new("http", "GET", "web.local", "/aaaaaaaaaaaaaaa", &());
         assert!(

@@ -40,8 +40,11 @@ impl Handler for TrailingSlash {
 
 /// A path without the slashes at its end, whether they were sent as such or as `%2F`.
 fn without_slashes(path: &str) -> &str {
-    let shorter = ["/", "%2f", "%2F"].iter().find_map(|end| path.strip_suffix(end));
-    shorter.map_or(path, without_slashes)
+    let mut path = path;
+    while let Some(shorter) = ["/", "%2f", "%2F"].iter().find_map(|end| path.strip_suffix(end)) {
+        path = shorter;
+    }
+    path
 }
 
 #[cfg(test)]
@@ -65,6 +68,7 @@ mod tests {
         check(&["/foo/"], "/foo", Some("/foo/"));
         check(&["/foo"], "/foo%2f", Some("/foo"));
         check(&["/foo"], "/foo%2F//", Some("/foo"));
+        check(&["/foo"], &format!("/foo{}", "/".repeat(60_000)), Some("/foo"));
         check(&["/foo"], "//foo", None);
         check(&["/a", "/{n}/"], "/b", Some("/b/"));
         check(&["/"], "/", None);

@@ -103,6 +103,17 @@ fn resolved(path: &str) -> Option<String> {
     Some(resolved)
 }
 
+/// Whether it has dot segments.
+pub fn has_dot_segments(path: &str) -> bool {
+    path.split('/').any(|part| dots(part).is_some())
+}
+
+/// A path as rules compare it.
+pub fn plain(path: &str) -> Cow<'_, str> {
+    let (sent, plain) = spellings(Cow::Borrowed(path));
+    plain.map_or(sent, Cow::Owned)
+}
+
 /// Whether it has `..` or `.` where some servers see a dot segment and others a name: beside an encoded slash or a backslash
 /// (`/a%2f..%2fb`), or with a parameter (`/..;/`, which Tomcat takes for `/../`). No rule can tell what that means.
 pub fn has_doubtful_dots(path: &str) -> bool {

@@ -19,11 +19,15 @@ use url::Url;
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
 
-/// Work of all workers that may wait for its turn. One piece of it takes about a tenth of a second at most.
+/// Work of all workers that may wait for its turn. One piece of it takes a tenth of a second where bcrypt's cost is the usual
+/// 10, and up to seconds where it is 14.
 const WAITING_MAX: usize = 256;
 
 /// That of one client: whoever guesses passwords leaves room for the others.
 const WAITING_ONE_MAX: usize = 32;
+
+/// How long a piece of work waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
 /// others.
@@ -135,7 +139,8 @@ impl Asker {
     ) -> Reply {
         // Given back even where the client leaves in the meantime.
         let Some(_waiting) = self.desk.wait(client) else { return Reply::TooBusy };
-        let Ok(turn) = Arc::clone(&self.desk.turns).acquire_owned().await else {
+        let turn = timeout(TURN_WAIT, Arc::clone(&self.desk.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Reply::TooBusy;
         };
         // The turn ends with the work, also where nobody waits for it any more.

@@ -1,7 +1,8 @@
 //! One coarse clock for each worker, and the deadlines that it watches.
 //!
 //! A wait costs a store instead of a timer: the clock looks through all deadlines at each tick and wakes whoever is
-//! late. A wait is never cut short, and ends two ticks after its limit at the latest.
+//! late. While the worker is not held up, no wait is cut short, and
+//! none ends more than two ticks after its limit.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -116,7 +116,7 @@ impl Limits {
     }
 
     /// How long the clock pauses between two ticks where this is the shortest wait of all backends: so short that a wait ends
-    /// a quarter late at most.
+    /// a quarter late at most, or 20 ms where that is more.
     fn tick_ms(&self, shortest_of_backends: Option<Duration>) -> u64 {
         let own = [self.head_ms, self.idle_ms, self.body_ms, self.connect_ms, self.response_ms];
         let shortest = own.into_iter().chain(shortest_of_backends.map(as_ms)).min();

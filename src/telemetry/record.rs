@@ -43,8 +43,6 @@ pub struct Record {
     pub(super) tries: Vec<Try>,
     /// How many there were besides.
     pub(super) tries_left_out: usize,
-    /// How many of all asked for a page in the place of an error, rather than for what the client wants.
-    pub(super) page_tries: usize,
     /// Bytes of the request's body that came.
     pub(super) request_bytes: u64,
     /// The answer that went to the client.
@@ -55,6 +53,8 @@ pub struct Record {
 /// One try at a server.
 pub(super) struct Try {
     pub(super) server: ServerName,
+    /// Whether it asked for a page in the place of an error, rather than for what the client wants.
+    pub(super) is_for_page: bool,
     pub(super) scheme: Scheme,
     /// Its address, or its name, with its port.
     pub(super) authority: String,
@@ -95,7 +95,6 @@ impl Record {
             backend: None,
             tries: Vec::new(),
             tries_left_out: 0,
-            page_tries: 0,
             request_bytes: 0,
             answer: None,
             error: None,
@@ -144,7 +143,6 @@ impl Record {
 
     /// It is about to be sent to this server, or a page in the place of what came of it is asked for there.
     pub fn asks(&mut self, exchange: &mut Exchange<'_>, server: &RunningServer, is_for_page: bool) {
-        self.page_tries += usize::from(is_for_page);
         let span = self.tracked.as_ref().map(|tracked| {
             let span = SpanId::random();
             let line = Parent { span, ..tracked.here }.to_string();
@@ -167,6 +165,7 @@ impl Record {
         };
         self.tries.push(Try {
             server: server.name.clone(),
+            is_for_page,
             scheme: server.scheme,
             authority: match &server.host {
                 None => server.addr.to_string(),

@@ -106,6 +106,20 @@ async fn the_server_is_told_about_the_client_who_cannot_lie() {
     assert!(!seen.contains("1.1.1.1") && !seen.contains("X-Secret"), "{seen}");
 }
 
+/// What the door refuses is not made behind it either.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_step_makes_dots_that_servers_read_in_different_ways() {
+    let origin = Origin::start(OK, false).await;
+    let rule = "Host:web.local;PathPrefixStrip:/foo;AddPrefix:/app";
+    let serving = Serving::start(settings(), &[(rule, &[origin.addr])]);
+    for target in ["/foo..%2fadmin", "/foo..;/admin", "/foo..%5cadmin"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: web.local\r\n\r\n");
+        let answer = exchange(serving.addr, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+    }
+    assert_eq!(origin.text(), "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn terms_of_all_sorts_choose_and_change_requests() {
     let (one, two) = (Origin::start(OK, false).await, Origin::start(OK, false).await);

@@ -61,6 +61,33 @@ async fn a_kept_request_arrives_whole_from_memory_and_from_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_request_stays_whole_where_nothing_is_kept_any_more() {
+    let server = Scripted::start(|_, _, body| answer(200, "", &body.len().to_string())).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let nobody = free.local_addr().expect("an address");
+    drop(free);
+    // The change has to come between two tries of one request.
+    for _ in 0..20 {
+        let serving = serve(&[nobody], &buffering(Buffering::default()));
+        let asking = tokio::spawn(exchange_owned(
+            serving.addr,
+            b"POST / HTTP/1.1\r\nHost: web.local\r\nContent-Length: 5\r\n\r\nhello\
+             GET /next HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\n\r\n",
+        ));
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        serving.publish(config(&[("Host:web.local", &[server.addr])]));
+        asking.await.expect("an answer");
+        if server.requests().len() >= 4 {
+            break;
+        }
+    }
+    let requests = server.requests();
+    let posts: Vec<_> = requests.iter().filter(|(head, _)| head.starts_with("POST ")).collect();
+    assert!(!posts.is_empty(), "it was never sent again");
+    assert!(posts.iter().all(|(_, body)| body == b"hello"), "{posts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_long_never_reaches_a_server() {
     let server = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
     let limit = Buffering { max_request_body_bytes: 10, ..Buffering::default() };

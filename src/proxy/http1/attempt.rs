@@ -187,7 +187,11 @@ impl Course<'_> {
         let limits = &self.worker.limits;
         let response_ms = timeouts.response.map_or(limits.response_ms, as_ms);
         let body_ms = timeouts.body.map_or(limits.body_ms, as_ms);
-        let is_plain = buffering.is_none() && route.pages.is_empty() && self.page.is_none();
+        // A body that was kept stays this request's, whatever the table in force says by now.
+        let is_plain = buffering.is_none()
+            && route.pages.is_empty()
+            && self.page.is_none()
+            && !repeats.is_stored;
         let special = if is_plain {
             None
         } else {

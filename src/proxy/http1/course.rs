@@ -155,7 +155,7 @@ impl<'c> Course<'c> {
     /// The worker stops, and the time to finish is over.
     #[cold]
     pub(super) fn cut_off(&mut self) -> Done {
-        record::failed(&mut self.record, &"the time to finish before the stop was over");
+        record::cut_off(&mut self.record);
         self.closed(Some(CUT_OFF))
     }
 
@@ -166,7 +166,7 @@ impl<'c> Course<'c> {
     }
 }
 
-/// The status, in the access log, of a request that was cut off at a stop before it had any.
+/// The status that the steps are told of a request that was cut off at a stop, and the access log where it had none before.
 const CUT_OFF: u16 = 503;
 
 impl After {

@@ -1,5 +1,6 @@
 //! A request before it is sent: read, looked up, led through its chain, and written for the server that was picked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::attempt::Attempt;
@@ -13,7 +14,7 @@ use super::relay::{Relay, Sink};
 use super::request::{Hop, Request};
 use crate::balance::{Moment, sticky};
 use crate::middleware::{Flow, Handler, Reply};
-use crate::model::{Exchange, Sender};
+use crate::model::{Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
 use crate::proxy::worker::WayIn;
 use crate::table::{Page, Route, RunningServer, Table, Tried};
@@ -208,7 +209,13 @@ fn lead(
             }
         }
     }
-    Led::Through
+    match &exchange.path {
+        // What the door refuses is not let in by what a step makes of it (`/foo..%2fa` without `/foo`).
+        Cow::Owned(path) if has_doubtful_dots(path) => Led::Answered(Error::BadRequest(
+            "the path that the steps made holds dots that servers read in different ways",
+        )),
+        _ => Led::Through,
+    }
 }
 
 /// The page that is asked for, if the route in force has it.

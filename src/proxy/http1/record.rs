@@ -72,6 +72,14 @@ pub(super) fn tunnelled(record: &mut Option<Box<Record>>, up: u64, down: u64) {
     }
 }
 
+/// The worker stops, and waits for its end no longer.
+pub(super) fn cut_off(record: &mut Option<Box<Record>>) {
+    if let Some(record) = record {
+        record.tried(None);
+        record.failed(&"the time to finish before the stop was over");
+    }
+}
+
 /// It failed after its answer had begun.
 pub(super) fn failed(record: &mut Option<Box<Record>>, error: &dyn std::fmt::Display) {
     if let Some(record) = record {

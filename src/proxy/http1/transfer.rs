@@ -4,12 +4,14 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncWrite as _, ReadBuf};
 
 use super::answer::{Answer, Edits, Then};
 use super::connection::Client;
-use super::head::{self, From, Scan};
+use super::head::{self, From, Scan, Version};
 use super::record;
 use super::relay::Relay;
 use super::request::Facts;
@@ -92,7 +94,6 @@ pub(super) struct Transfer<'x> {
 }
 
 /// What is special about an exchange; about most nothing is.
-#[derive(Default)]
 pub(super) struct Special<'x> {
     /// Where the request's body is, if it was read whole before.
     pub(super) store: Option<&'x mut Store>,
@@ -107,7 +108,6 @@ pub(super) struct Special<'x> {
 }
 
 /// The beginning of a head.
-#[derive(Default)]
 struct HalfHead {
     bytes: Vec<u8>,
     scan: Scan,
@@ -238,9 +238,11 @@ impl<'x> Transfer<'x> {
         transfer
     }
 
-    /// Notes how much of the answer's body went through.
+    /// Notes how much of both bodies went through.
     pub(super) fn note_moved(&mut self) {
-        if let (Some(record), Some(down)) = (&mut self.record, &self.down) {
+        let Some(record) = &mut self.record else { return };
+        record.received(self.up.moved().0);
+        if let Some(down) = &self.down {
             let (came, went) = down.body.moved();
             record.moved(came, went);
         }
@@ -302,8 +304,21 @@ impl<'x> Transfer<'x> {
                 return Poll::Ready(Err(Failure::Gone));
             }
         }
+        if self.worker.is_cutting() {
+            self.cut_off();
+        }
         self.client.deadline.watch(cx);
         Poll::Pending
+    }
+
+    /// The worker stops, and waits no longer: this was its last turn.
+    #[cold]
+    fn cut_off(&mut self) {
+        self.note_moved();
+        if self.down.is_some() && self.facts.version == Version::Http10 {
+            // The end of the connection may be the end of the body: a reset says that it is not.
+            let _ = SockRef::from(&self.client.stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Whether the request has gone out whole.
@@ -641,7 +656,9 @@ impl<'x> Transfer<'x> {
             let head = head::answer(rest, slots).map_err(Failure::Refused)?;
             let Some(head) = head else {
                 let mut half = Box::new(HalfHead { bytes: rest.to_vec(), scan: Scan::default() });
-                half.scan.advance(rest, From::Server).map_err(Failure::Refused)?;
+                if half.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_some() {
+                    return Err(Failure::Refused(Error::BadAnswer("its head cannot be read")));
+                }
                 return self.wait_for_head(half, write);
             };
             if head.bytes.len() > self.worker.limits.head_bytes {

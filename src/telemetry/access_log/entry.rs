@@ -50,8 +50,9 @@ impl<'a> Entry<'a> {
 
     /// How often it was tried again. Who asks for a page in the place of an error does not try again.
     pub(in crate::telemetry) fn retries(&self) -> usize {
-        let Record { tries, tries_left_out, page_tries, .. } = self.record;
-        (tries.len() + tries_left_out).saturating_sub(page_tries + 1)
+        let Record { tries, tries_left_out, .. } = self.record;
+        let own = tries.iter().filter(|one| !one.is_for_page).count();
+        (own + tries_left_out).saturating_sub(1)
     }
 
     /// The frontend's name, as Traefik 1.7 tells it here: without the word that all begin with.

@@ -184,6 +184,7 @@ mod tests {
                 record.backend = Some(BackendId::new(ProviderName::Docker, "backend-web"));
                 record.tries.push(Try {
                     server: "server-1".into(),
+                    is_for_page: false,
                     scheme: Scheme::Http,
                     authority: "10.0.0.2:80".to_owned(),
                     path: String::new(),

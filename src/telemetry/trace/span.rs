@@ -140,9 +140,7 @@ fn at_server(entry: &Entry<'_>, tracked: &Tracked, one: &Try, place_in_row: usiz
     ];
     place(authority, one.scheme.default_port(), &mut attributes);
     let resent = entry.record.tries_left_out * usize::from(place_in_row > 0) + place_in_row;
-    // Pages are asked for last.
-    let is_for_page = place_in_row + entry.record.page_tries >= entry.record.tries.len();
-    if resent > 0 && !is_for_page {
+    if resent > 0 && !one.is_for_page {
         attributes.push(("http.request.resend_count", (resent as u64).into()));
     }
     if let Some(status) = one.status {
