@@ -1,5 +1,6 @@
 //! Who may see the admin side. `/ping` is open to everybody: whoever asks it is a machine, and it tells nothing.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,20 +11,28 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
 
+use super::serve::{Open, Peer};
 use crate::middleware::{Answer, Flow, Handler, Reply};
 use crate::model::{Exchange, Head};
 
 /// Passwords that are checked or wait for it; whoever comes then is told to come back.
 const CHECKS_MAX: usize = 16;
 
+/// Those of one address: whoever guesses leaves room for the others.
+const CHECKS_OF_ONE_MAX: usize = 4;
+
 /// Those that are checked at once.
 const TURNS: usize = 2;
+
+/// Who asks where nobody can tell: one client for all.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What asks for a name, and who may work for it.
 #[derive(Clone)]
 pub(super) struct Guard {
     step: Arc<dyn Handler>,
     checks: Arc<Semaphore>,
+    checks_of_one: Arc<Open>,
     turns: Arc<Semaphore>,
     started: Instant,
 }
@@ -31,7 +40,8 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn new(step: Arc<dyn Handler>) -> Self {
         let (checks, turns) = (Semaphore::new(CHECKS_MAX), Semaphore::new(TURNS));
-        Self { step, checks: Arc::new(checks), turns: Arc::new(turns), started: Instant::now() }
+        let (checks, turns) = (Arc::new(checks), Arc::new(turns));
+        Self { step, checks, checks_of_one: Arc::default(), turns, started: Instant::now() }
     }
 
     /// Lets a request through, or answers it.
@@ -45,7 +55,8 @@ impl Guard {
             Flow::Ask(_) => return response(*Answer::new(503)),
             Flow::Work(work) => work,
         };
-        let reply = self.work(work).await;
+        let peer = request.extensions().get::<Peer>().map_or(UNKNOWN, |peer| peer.0);
+        let reply = self.work(peer, work).await;
         match self.ask(&request, Some(reply)) {
             Flow::Continue => next.run(request).await,
             Flow::Answer(answer) => response(*answer),
@@ -66,7 +77,10 @@ impl Guard {
         }
     }
 
-    async fn work(&self, work: Box<dyn FnOnce() -> bool + Send>) -> Reply {
+    async fn work(&self, peer: IpAddr, work: Box<dyn FnOnce() -> bool + Send>) -> Reply {
+        let Some(_mine) = self.checks_of_one.take(peer, CHECKS_OF_ONE_MAX) else {
+            return Reply::TooBusy;
+        };
         let Ok(_check) = self.checks.try_acquire() else { return Reply::TooBusy };
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Reply::TooBusy };
         let work = move || {

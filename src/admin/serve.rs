@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -119,7 +121,9 @@ async fn accept(listener: &TcpListener, router: Router) {
         let permit = Arc::clone(&permits).acquire_owned().await;
         let (stream, place) = match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(place) = open.take(peer.ip().to_canonical()) else { continue };
+                let address = peer.ip().to_canonical();
+                let place = open.take(address, CONNECTIONS_OF_ONE_MAX);
+                let Some(place) = place else { continue };
                 (stream, place)
             }
             Err(error) => {
@@ -128,7 +132,11 @@ async fn accept(listener: &TcpListener, router: Router) {
                 continue;
             }
         };
-        let service = service.clone();
+        let (service, peer) = (service.clone(), Peer(place.address));
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
         tokio::spawn(async move {
             let _held = (permit, place);
             // How a connection ends is its client's business.
@@ -142,22 +150,26 @@ async fn accept(listener: &TcpListener, router: Router) {
     }
 }
 
-/// How many connections are open, by address.
+/// Where a request came from.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// How many things are open, by address.
 #[derive(Default)]
-struct Open(Mutex<HashMap<IpAddr, usize>>);
+pub(super) struct Open(Mutex<HashMap<IpAddr, usize>>);
 
 /// One of them, until it is dropped.
-struct Place {
+pub(super) struct Place {
     open: Arc<Open>,
     address: IpAddr,
 }
 
 impl Open {
     /// One more of this address; none where it has as many as one may have.
-    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Place> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = open.entry(address).or_default();
-        if *mine >= CONNECTIONS_OF_ONE_MAX {
+        if *mine >= max {
             return None;
         }
         *mine += 1;

@@ -63,7 +63,7 @@ pub(super) async fn serve(
         .collect();
     let admin_guard = settings.admin_auth.as_ref().map(|auth| auth_step(auth, &state.live));
     discover::start(&state, &schedule)?;
-    tokio::spawn(probe::run(Arc::clone(&state), client_tls(settings.insecure_skip_verify)));
+    let checks = start_checks(&state)?;
 
     let running = proxy.start(&state);
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -92,13 +92,34 @@ pub(super) async fn serve(
         Some(cut) => warn!(cut, "stopped; the grace time was over for some requests"),
         None => warn!("stopped at once, at the second signal"),
     }
-    drop(stop_admin);
+    drop((stop_admin, checks));
     if let (Some(admin), Some(_)) = (admin, cut) {
         // The page's event streams end with the process.
         let _ = tokio::time::timeout(ADMIN_GRACE, admin).await;
     }
     schedule.stop().await;
     Ok(if cut.is_some() { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+/// Asks the servers whether they are well, on a thread of its own: whoever keeps the admin side busy must not make a server
+/// look slow. It ends when what is returned is dropped.
+///
+/// # Errors
+/// Where the system has no thread or no epoll left.
+fn start_checks(state: &Arc<State>) -> anyhow::Result<oneshot::Sender<()>> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let state = Arc::clone(state);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let tls = client_tls(state.settings.insecure_skip_verify);
+        runtime.block_on(async {
+            tokio::select! {
+                () = probe::run(state, tls) => {}
+                _ = stopped => {}
+            }
+        });
+    })?;
+    Ok(stop)
 }
 
 /// The admin side has nothing to finish that is worth a longer wait.

@@ -78,6 +78,6 @@ mod tests {
     #[test]
     fn no_path_becomes_a_host() {
         check(&["/{all:.*}"], "//evil.test/", Some("/evil.test"));
-        check(&["/{all:.*}"], "/\\evil.test/", Some("/%5Cevil.test"));
+        check(&["/{all:.*}"], "/\\evil.test/", Some("/evil.test"));
     }
 }

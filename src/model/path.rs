@@ -3,7 +3,8 @@
 //!
 //! `/x/../admin` and `/%2e/admin` are resolved (RFC 3986, sections 5.2.4 and 6.2.2), for the rules and for the server alike:
 //! clients do the same before they ask, and it leaves a server nothing to read in another way. `%61` is read as `a`, and
-//! `//` as `/`, for the rules alone: to some servers `//` is another place than `/`, so they get what was sent.
+//! `//` as `/`, for the rules alone: to some servers `//` is another place than `/`, so they get what was sent, save at the
+//! beginning, where others take what follows for a host.
 
 use std::borrow::Cow;
 
@@ -17,6 +18,11 @@ pub(super) fn spellings(sent: Cow<'_, str>) -> (Cow<'_, str>, Option<String>) {
     let sent = match resolved(&sent) {
         None => sent,
         Some(path) => Cow::Owned(path),
+    };
+    // Behind two slashes, or a backslash that is taken for one, some servers look for a host (RFC 3986, section 4.2).
+    let sent = match sent.trim_start_matches(['/', '\\']) {
+        rest if sent.len() - rest.len() > 1 => Cow::Owned(format!("/{rest}")),
+        _ => sent,
     };
     let decoded = percent_decode_str(&sent).decode_utf8_lossy();
     let merged = match with_single_slashes(&decoded) {
@@ -34,7 +40,7 @@ pub(super) fn spellings(sent: Cow<'_, str>) -> (Cow<'_, str>, Option<String>) {
 fn is_plain(path: &str) -> bool {
     // Paths are short: all bytes at once, without an early end.
     let bytes = path.as_bytes();
-    let has_escape = bytes.iter().fold(false, |has, &byte| has | (byte == b'%'));
+    let has_escape = bytes.iter().fold(false, |has, &byte| has | (byte == b'%') | (byte == b'\\'));
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     let has_pair = pairs.fold(false, |has, (&first, &second)| {
         has | ((first == b'/') & ((second == b'/') | (second == b'.')))
@@ -199,10 +205,11 @@ mod tests {
     #[test]
     fn escapes_and_doubled_slashes_are_read_for_rules_alone() {
         check("/%61dmin", "/%61dmin", "/admin");
-        check("//admin", "//admin", "/admin");
+        check("//admin", "/admin", "/admin");
+        check("/\\admin\\x", "/admin\\x", "/admin\\x");
         check("/a///b//", "/a///b//", "/a/b/");
         check("/%2fadmin", "/%2fadmin", "/admin");
-        check("//x/../%61", "//%61", "/a");
+        check("//x/../%61", "/%61", "/a");
         check("/a%2fb", "/a%2fb", "/a/b");
         check("/a%zz", "/a%zz", "/a%zz");
         // It is a name whose server sees `%2e`.
@@ -266,7 +273,7 @@ mod tests {
                 }
             }
             let (sent, _) = spellings(Cow::Borrowed(&path));
-            prop_assert_eq!(&*sent, format!("/{}", kept.join("/")));
+            prop_assert_eq!(&*sent, format!("/{}", kept.join("/").trim_start_matches('/')));
         }
 
         #[test]

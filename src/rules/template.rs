@@ -45,8 +45,10 @@ impl Template {
             Sort::Prefix => "",
         };
         let source = format!("^(?:{body}){end}");
-        let regex =
-            expression_with(&source, |builder| builder.case_insensitive(sort == Sort::Host))?;
+        // `.` takes a line's end as well: a path with `%0a` in it must not lead around a guard of `{any:.*}`.
+        let regex = expression_with(&source, |builder| {
+            builder.case_insensitive(sort == Sort::Host).dot_matches_new_line(true)
+        })?;
         if regex.captures_len() > 1 {
             return Err("it has a group of its own; write (?:…) instead of (…)".to_owned());
         }

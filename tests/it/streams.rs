@@ -78,7 +78,7 @@ fn request() -> impl Strategy<Value = Sent> {
     let target = prop::sample::select(vec![
         "/",
         "/a/b?c=d&e",
-        "//x",
+        "/x//y",
         "/%2e%2ex/",
         "/a;b=c",
         "http://a.test/abs",

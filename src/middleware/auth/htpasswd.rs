@@ -4,10 +4,14 @@
 //! A password in clear is none of them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
 use subtle::ConstantTimeEq as _;
+
+/// The base64 of bcrypt.
+const BCRYPT64: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD);
 
 /// The costliest bcrypt: each step more doubles the time, and 14 is about a second.
 pub const BCRYPT_COST_MAX: u32 = 14;
@@ -103,7 +107,12 @@ impl Hash {
             let cost = text.get(4..6).and_then(|cost| cost.parse::<u32>().ok());
             let rest = text.get(6..).and_then(|rest| rest.strip_prefix('$'));
             let is_whole =
-                rest.is_some_and(|rest| rest.len() == 53 && rest.bytes().all(is_crypt64));
+                rest.and_then(|rest| rest.split_at_checked(22)).is_some_and(|(salt, digest)| {
+                    let is_read = |text: &str, bytes: usize| {
+                        BCRYPT64.decode(text).is_ok_and(|read| read.len() == bytes)
+                    };
+                    is_read(salt, 16) && is_read(digest, 23)
+                });
             return match cost.filter(|_| is_whole) {
                 Some(cost @ 4..=BCRYPT_COST_MAX) => Ok(Self::Bcrypt { text: text.into(), cost }),
                 Some(cost) if cost > BCRYPT_COST_MAX => Err((
