@@ -63,13 +63,12 @@ impl Redirect {
         match &self.to {
             To::EntryPoint(target) => target.location(exchange),
             To::Url { regex, replacement } => {
-                let url = url(exchange, exchange.sent_path);
-                let mut new = replaced(regex, replacement, &url)?.filter(|new| *new != url);
-                let plain = plain(exchange.sent_path);
-                if new.is_none() && plain != exchange.sent_path {
-                    // A path that is spelled in another way matches the same rules: it goes around no redirect either.
-                    let url = self::url(exchange, &plain);
-                    new = replaced(regex, replacement, &url)?.filter(|new| *new != url);
+                let sent = url(exchange, exchange.authority, exchange.sent_path);
+                let mut new = replaced(regex, replacement, &sent)?.filter(|new| *new != sent);
+                let plain = url(exchange, &plain_authority(exchange), &plain(exchange.sent_path));
+                if new.is_none() && plain != sent {
+                    // What is spelled in another way matches the same rules: it goes around no redirect either.
+                    new = replaced(regex, replacement, &plain)?.filter(|new| *new != plain);
                 }
                 Ok(new.map(|new| sendable(&new)))
             }
@@ -119,10 +118,19 @@ fn port(exchange: &Exchange<'_>) -> Option<u16> {
     }
 }
 
-/// The URL as the client wrote it, but for its path.
-fn url(exchange: &Exchange<'_>, path: &str) -> String {
+/// A URL with the client's scheme and query.
+fn url(exchange: &Exchange<'_>, authority: &str, path: &str) -> String {
     let scheme = if exchange.is_https() { "https" } else { "http" };
-    format!("{scheme}://{}{}", exchange.authority, with_query(exchange, path))
+    format!("{scheme}://{authority}{}", with_query(exchange, path))
+}
+
+/// The host as rules compare it, with its port where that is not the usual one.
+fn plain_authority(exchange: &Exchange<'_>) -> String {
+    let usual = if exchange.is_https() { 443 } else { 80 };
+    match port(exchange).filter(|&port| port != usual) {
+        Some(port) => format!("{}:{port}", exchange.host),
+        None => exchange.host.to_string(),
+    }
 }
 
 /// What follows the host, as the client wrote it.
@@ -264,9 +272,18 @@ mod tests {
         check(&moved, "GET", "a.test/x?y=1", false, "302 https://b.test/x?y=1");
         check(&moved, "GET", "c.test/x", false, "goes on");
         let guarded = url("^http://a.test/admin(.*)", "https://b.test/admin$1");
-        for path in ["a.test//admin/x", "a.test/y/../admin/x", "a.test/%61dmin/x"] {
-            check(&guarded, "GET", path, false, "302 https://b.test/admin/x");
+        for spelled in [
+            "a.test//admin/x",
+            "a.test/y/../admin/x",
+            "a.test/%61dmin/x",
+            "A.test/admin/x",
+            "a.test./admin/x",
+            "a.test:80/admin/x",
+            "a.test:/admin/x",
+        ] {
+            check(&guarded, "GET", spelled, false, "302 https://b.test/admin/x");
         }
+        check(&guarded, "GET", "a.test:81/admin/x", false, "goes on");
         check(&moved, "GET", "a.test/x", true, "302 https://b.test/x");
         check(
             &url("^http://(.*)", "https://${1}"),
