@@ -4,9 +4,6 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
-
-use socket2::SockRef;
 
 use super::answer::Then;
 use super::course::{After, Course};
@@ -275,8 +272,7 @@ impl Course<'_> {
         let (route, server) = (attempt.route, attempt.server);
         tracing::debug!(frontend = %route.id, server = %server.name, %error, "answer cut");
         if attempt.facts.version == Version::Http10 {
-            // The end of the connection may be the end of the body: a reset says that it is not.
-            let _ = SockRef::from(&self.client.stream).set_linger(Some(Duration::ZERO));
+            self.client.reset_at_end();
         }
         let (after, is_network_error) = (After::Close, error.is_servers());
         Ran { after, status: Some(status), is_network_error, is_timed: false }

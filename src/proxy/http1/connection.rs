@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -155,6 +157,12 @@ impl Client {
     /// Where it connected from.
     pub(super) fn peer(&self) -> SocketAddr {
         SocketAddr::new(plain_ip(self.peer.ip()), self.peer.port())
+    }
+
+    /// Has the connection end with a reset: where the end of the connection may be the end of the body, as for HTTP/1.0, this
+    /// says that it is not.
+    pub(super) fn reset_at_end(&self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// The client's address, as servers are told it.

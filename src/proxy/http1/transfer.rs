@@ -4,9 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncWrite as _, ReadBuf};
 
 use super::answer::{Answer, Edits, Then};
@@ -316,8 +314,7 @@ impl<'x> Transfer<'x> {
     fn cut_off(&mut self) {
         self.note_moved();
         if self.down.is_some() && self.facts.version == Version::Http10 {
-            // The end of the connection may be the end of the body: a reset says that it is not.
-            let _ = SockRef::from(&self.client.stream).set_linger(Some(Duration::ZERO));
+            self.client.reset_at_end();
         }
     }
 
