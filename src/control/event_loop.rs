@@ -1,6 +1,6 @@
 //! One task that knows all that can happen, and does it in batches: plan once, compile once, publish once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::secrets::{self, UserFiles};
 use super::{Phase, ProviderStatus, Source, State, View};
-use crate::config::{Backend, Config};
+use crate::config::{Config, Server};
 use crate::live::slot_of;
 use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
@@ -203,23 +203,23 @@ impl Control {
 
 /// Tells the log what came and went.
 fn report(before: &Table, after: &Table, took: Duration) {
-    let (old, new) =
-        (servers(&before.config, &after.config), servers(&after.config, &before.config));
+    let added = Listed::beyond(&after.config, &before.config);
+    let removed = Listed::beyond(&before.config, &after.config);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     info!(
         revision = after.revision,
         frontends = after.config.frontends.len(),
         servers = after.config.backends.values().map(|b| b.servers.len()).sum::<usize>(),
-        added = new.difference(&old).count(),
-        removed = old.difference(&new).count(),
+        added = added.count,
+        removed = removed.count,
         took_ms,
         "published routes"
     );
-    for (id, url) in new.difference(&old).take(LINES_MAX) {
-        debug!(server = format!("{id} {url}"), "server added");
+    for (id, server) in added.first {
+        debug!(server = format!("{id} {}", server.url()), "server added");
     }
-    for (id, url) in old.difference(&new).take(LINES_MAX) {
-        debug!(server = format!("{id} {url}"), "server removed");
+    for (id, server) in removed.first {
+        debug!(server = format!("{id} {}", server.url()), "server removed");
     }
     let known: BTreeSet<&Problem> = before.problems.iter().collect();
     let fresh = after.problems.iter().filter(|problem| !known.contains(problem));
@@ -231,13 +231,39 @@ fn report(before: &Table, after: &Table, took: Duration) {
     }
 }
 
-/// The servers of those backends that are not the very same in another config.
-fn servers<'c>(config: &'c Config, other: &Config) -> BTreeSet<(&'c BackendId, String)> {
-    let is_same = |(id, backend): &(&BackendId, &Arc<Backend>)| {
-        other.backends.get(*id).is_some_and(|other| Arc::ptr_eq(other, backend))
-    };
-    let backends = config.backends.iter().filter(|entry| !is_same(entry));
-    backends.flat_map(|(id, b)| b.servers.values().map(move |s| (id, s.url()))).collect()
+/// Servers that one config has and another one has not.
+#[derive(Default)]
+struct Listed<'c> {
+    count: usize,
+    /// Those that the log names.
+    first: Vec<(&'c BackendId, &'c Server)>,
+}
+
+impl<'c> Listed<'c> {
+    /// What `config` has beyond `other`.
+    fn beyond(config: &'c Config, other: &Config) -> Self {
+        let mut listed = Self::default();
+        let mut others = other.backends.iter().peekable();
+        for (id, backend) in &config.backends {
+            // Both are in order: none is looked for.
+            while others.next_if(|(other, _)| *other < id).is_some() {}
+            let other = others.next_if(|(other, _)| *other == id).map(|(_, other)| other);
+            if other.is_some_and(|other| Arc::ptr_eq(other, backend)) {
+                continue;
+            }
+            let place = |server: &Server| (server.scheme, server.host.clone(), server.addr);
+            let known = other.iter().flat_map(|other| other.servers.values().map(place));
+            let known: HashSet<_> = known.collect();
+            let new = backend.servers.values().filter(|server| !known.contains(&place(server)));
+            for server in new {
+                listed.count += 1;
+                if listed.first.len() < LINES_MAX {
+                    listed.first.push((id, server));
+                }
+            }
+        }
+        listed
+    }
 }
 
 /// One change writes at most this many lines of each sort; the page has them all.

@@ -344,15 +344,15 @@ impl StatusClass {
 /// One frontend's answers.
 #[derive(Debug, Default)]
 pub struct FrontendLive {
-    /// How long those of each class took; there from the first one on.
-    by_class: [OnceLock<Box<Histogram>>; 5],
+    /// How long those of each class took; there from the first one on, and so are all of them.
+    by_class: OnceLock<Box<[OnceLock<Box<Histogram>>; StatusClass::ALL.len()]>>,
     causes: OnceLock<Box<[AtomicU64; Cause::ALL.len()]>>,
 }
 
 impl FrontendLive {
     /// An answer went out.
     pub fn answered(&self, status: u16, took: Took) {
-        let latencies = &self.by_class[StatusClass::of(status) as usize];
+        let latencies = &self.by_class.get_or_init(Box::default)[StatusClass::of(status) as usize];
         latencies.get_or_init(Box::default).count(took.slot);
     }
 
@@ -363,7 +363,7 @@ impl FrontendLive {
 
     /// Answers of one class since the frontend appeared.
     pub fn answers(&self, class: StatusClass) -> u64 {
-        self.by_class[class as usize].get().map_or(0, |latencies| latencies.total())
+        self.latencies(class).map_or(0, |latencies| latencies.total())
     }
 
     /// All answers since the frontend appeared.
@@ -373,8 +373,12 @@ impl FrontendLive {
 
     /// Adds how long its answers took.
     pub fn add_latencies_to(&self, counts: &mut Counts) {
-        let latencies = self.by_class.iter().filter_map(OnceLock::get);
+        let latencies = StatusClass::ALL.iter().filter_map(|&class| self.latencies(class));
         latencies.for_each(|latencies| latencies.add_to(counts));
+    }
+
+    fn latencies(&self, class: StatusClass) -> Option<&Histogram> {
+        self.by_class.get()?[class as usize].get().map(|latencies| &**latencies)
     }
 
     /// What went wrong, by cause; only causes that there were.

@@ -74,8 +74,8 @@ pub struct Service {
     pub state: Option<String>,
     /// Whether somebody checks the health of its instances.
     pub health_checked: bool,
-    /// How Rancher checks them, where it does.
-    pub health_block: Option<HealthBlock>,
+    /// How Rancher checks them, where it does: few are, and all others take no room for it.
+    pub health_block: Option<Box<HealthBlock>>,
     /// Older is smaller: Docker's creation time in nanoseconds, Rancher's `create_index`. Decides between two
     /// that claim one rule.
     pub age_order: Option<i64>,

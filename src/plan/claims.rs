@@ -13,11 +13,12 @@ use crate::rules::{Matcher, Rule};
 /// points and wish for priority.
 type Claim = (Option<String>, String, Vec<String>, Option<i64>);
 
-/// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest.
-pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) {
+/// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
+/// there was anything to settle.
+pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) -> bool {
     let mut order = contested(config);
     if order.is_empty() {
-        return;
+        return false;
     }
     let owners = owners(previous);
     order.sort_by_cached_key(|id| {
@@ -32,13 +33,21 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
         settle_one(&id, Arc::make_mut(frontend), &mut taken, problems);
     }
+    true
 }
 
 /// The frontends that may claim what another one claims: of thousands, few or none.
 fn contested(config: &Config) -> Vec<FrontendId> {
-    let mut seen: HashMap<Option<&str>, u32, RandomState> = HashMap::default();
+    let mut seen: HashMap<Option<&str>, u32, _> =
+        HashMap::with_capacity_and_hasher(config.frontends.len(), RandomState::default());
+    let mut is_any = false;
     for host in config.frontends.values().flat_map(|frontend| claimed_hosts(frontend)) {
-        *seen.entry(host).or_default() += 1;
+        let times = seen.entry(host).or_default();
+        *times += 1;
+        is_any |= *times > 1;
+    }
+    if !is_any {
+        return Vec::new();
     }
     let is_contested = |frontend: &Frontend| claimed_hosts(frontend).any(|host| seen[&host] > 1);
     let contested = config.frontends.iter().filter(|(_, frontend)| is_contested(frontend));

@@ -5,19 +5,18 @@
 //! replaced by younger ones.
 
 mod claims;
+mod merge;
+mod readings;
 mod references;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
-use crate::config::{Backend, Config, Fragment, Frontend};
+use crate::config::{Config, Frontend};
 use crate::dialects::{self, Reading};
-use crate::model::{
-    BackendId, Document, FrontendId, Origin, Problem, ProviderName, Service, Snapshot, Trace,
-};
+use crate::model::{Document, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
 use crate::settings::Defaults;
+use merge::{Draft, Merged};
+use readings::Readings;
 use references::{References, is_homeless};
 
 /// One provider's last word, and how its labels are read.
@@ -31,7 +30,8 @@ pub struct Input<'a> {
     pub defaults: &'a Defaults,
 }
 
-/// Plans again and again, and remembers what was read: labels that did not change are not read anew.
+/// Plans again and again, and remembers what was read: labels that did not change are not read anew, and where names are
+/// nobody else's, what did not change is not merged anew either.
 ///
 /// One planner serves one set of providers, whose defaults stay what they are.
 #[derive(Debug, Default)]
@@ -40,21 +40,8 @@ pub struct Planner {
     entrypoints: Vec<String>,
     services: Readings<Service>,
     documents: Readings<Document>,
-}
-
-/// What was read of each service or file, by provider and its id or name.
-type Readings<T> = HashMap<(ProviderName, Arc<str>), (Arc<T>, Reading), RandomState>;
-
-/// The reading that is remembered of the very same thing, else a new one. What is left in the old readings afterwards
-/// is gone.
-fn remembered<T: PartialEq>(
-    old: &mut Readings<T>,
-    key: &(ProviderName, Arc<str>),
-    thing: &Arc<T>,
-    read: impl FnOnce() -> Reading,
-) -> (Arc<T>, Reading) {
-    let known = old.remove(key).filter(|(old, _)| old == thing);
-    known.unwrap_or_else(|| (Arc::clone(thing), read()))
+    /// Whether the last config has what the fragments ask for, word for word: no two of them use one name or claim one rule.
+    is_plain: bool,
 }
 
 /// Plans once for everything that is known: a [`Planner`] that remembers nothing.
@@ -70,66 +57,90 @@ impl Planner {
 
     /// The frontends that were not served in the last plan, for their rule cannot be read.
     pub fn refused(&self) -> impl Iterator<Item = (&FrontendId, &Arc<Frontend>)> {
-        let readings = self.services.values().map(|(_, reading)| reading);
-        let readings = readings.chain(self.documents.values().map(|(_, reading)| reading));
-        readings.flat_map(|reading| &reading.fragment.refused).map(|(id, f)| (id, f))
+        self.readings().flat_map(|reading| &reading.fragment.refused).map(|(id, f)| (id, f))
     }
 
-    /// Plans for everything that is known. `previous` is the config in force: it says who had a rule before.
+    /// All that was read: files first.
+    fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.documents.iter().chain(self.services.iter())
+    }
+
+    /// Plans for everything that is known. `previous` is the config in force, which is what this planner made last, if it
+    /// made any: it says who had a rule before.
     ///
     /// Problems come back sorted, the worst first, each once.
     pub fn plan(&mut self, inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
-        let mut config = Config::default();
         let mut problems = Vec::new();
-        // In one piece from the start: growing takes the room twice.
-        let count = inputs.iter().map(|input| input.snapshot.services.len()).sum();
-        let mut services = Readings::with_capacity_and_hasher(count, RandomState::default());
-        let mut documents = Readings::default();
+        let mut services = std::mem::take(&mut self.services).renew();
+        let mut documents = std::mem::take(&mut self.documents).renew();
+        services.reserve(inputs.iter().map(|input| input.snapshot.services.len()).sum());
         for input in inputs {
             problems.extend(input.snapshot.problems.iter().cloned());
             for document in &input.snapshot.documents {
-                let key = (input.provider, Arc::clone(&document.name));
-                let read = || dialects::read_document(document);
-                let reading = remembered(&mut self.documents, &key, document, read);
-                problems.extend(reading.1.problems.iter().cloned());
-                merge_file(&mut config, &reading.1.fragment, &mut problems);
-                documents.insert(key, reading);
+                let key = (input.provider, &document.name);
+                documents.read(key, document, || dialects::read_document(document));
             }
             for service in by_age(&input.snapshot.services) {
-                let key = (input.provider, Arc::clone(&service.id));
-                let off = &mut Trace::off();
-                let read = || dialects::read(input.provider, service, input.defaults, off);
-                let reading = remembered(&mut self.services, &key, service, read);
-                problems.extend(reading.1.problems.iter().cloned());
-                merge(&mut config, &reading.1.fragment, &mut problems);
-                services.insert(key, reading);
+                services.read((input.provider, &service.id), service, || {
+                    dialects::read(input.provider, service, input.defaults, &mut Trace::off())
+                });
             }
         }
-        (self.services, self.documents) = (services, documents);
+        let (services, documents) = (services.finish(), documents.finish());
+        let patched = self.is_plain.then(|| {
+            let gone = documents.gone().chain(services.gone());
+            merge::patched(previous, gone, documents.came().chain(services.came()))
+        });
+        (self.services, self.documents) = (services.all, documents.all);
+        problems.extend(self.readings().flat_map(|reading| &reading.problems).cloned());
+        let config = match patched.flatten() {
+            Some(config) => {
+                debug_assert_eq!(config, self.merged(previous).config, "both ways lead there");
+                config
+            }
+            None => {
+                let Merged { config, problems: found, is_disjoint } = self.merged(previous);
+                self.is_plain = is_disjoint;
+                problems.extend(found);
+                config
+            }
+        };
+        let config = self.settled(config, previous, &mut problems);
+        problems.sort();
+        problems.dedup();
+        (config, problems)
+    }
+
+    /// Leaves out what cannot be served, and settles who keeps what two of them claim.
+    fn settled(
+        &mut self,
+        mut config: Config,
+        previous: &Config,
+        problems: &mut Vec<Problem>,
+    ) -> Config {
         let frontends = config.frontends.iter().chain(self.refused());
         for (id, frontend) in frontends {
             let references = References { planner: self, config: &config, id, frontend };
-            references.check(&mut problems);
+            references.check(problems);
         }
+        let count = config.frontends.len();
         config.frontends.retain(|_, frontend| !is_homeless(frontend, &config.backends));
-        claims::settle(&mut config, previous, &mut problems);
-        problems.sort();
-        problems.dedup();
-        share(&mut config.frontends, &previous.frontends);
-        share(&mut config.backends, &previous.backends);
-        (config, problems)
+        let is_contested = claims::settle(&mut config, previous, problems);
+        self.is_plain &= !is_contested && config.frontends.len() == count;
+        merge::share(&mut config, previous);
+        config
     }
-}
 
-/// Takes what is as before from the config in force: whoever compiles the two need not look inside, and what was merged
-/// anew to the same end runs on.
-fn share<K: Ord, V: Eq>(fresh: &mut BTreeMap<K, Arc<V>>, earlier: &BTreeMap<K, Arc<V>>) {
-    let mut earlier = earlier.iter().peekable();
-    for (id, value) in fresh {
-        while earlier.next_if(|(old, _)| *old < id).is_some() {}
-        if let Some((_, same)) = earlier.next_if(|(old, same)| *old == id && *same == value) {
-            *value = Arc::clone(same);
+    /// All fragments put together.
+    fn merged(&self, previous: &Config) -> Merged {
+        let mut draft = Draft::with_room_for(previous);
+        for reading in self.documents.iter() {
+            draft.merge_file(&reading.fragment);
         }
+        for reading in self.services.iter() {
+            draft.merge(&reading.fragment);
+        }
+        draft.finish(previous)
     }
 }
 
@@ -143,108 +154,11 @@ fn by_age(services: &[Arc<Service>]) -> Vec<&Arc<Service>> {
     services
 }
 
-/// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
-fn merge(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Problem>) {
-    for (id, backend) in &fragment.backends {
-        merge_backend(&mut config.backends, id, backend, problems);
-    }
-    for (id, frontend) in &fragment.frontends {
-        merge_frontend(&mut config.frontends, id, frontend, problems);
-    }
-}
-
-/// Adds what one file asks for. A name that an earlier file has is not taken twice (Traefik 1.7, provider/file).
-fn merge_file(config: &mut Config, fragment: &Fragment, problems: &mut Vec<Problem>) {
-    let mut twice = |what: &str, name: &str, first: &Origin, second: &Origin| {
-        let what = format!(
-            "There is a {what} \"{name}\" in {} already; this one is left out.",
-            first.service
-        );
-        problems.push(Problem::error(second, what).hint("Give it another name."));
-    };
-    for (id, backend) in &fragment.backends {
-        match config.backends.get(id) {
-            None => _ = config.backends.insert(id.clone(), Arc::clone(backend)),
-            Some(first) => twice("backend", &id.name, &first.origin, &backend.origin),
-        }
-    }
-    for (id, frontend) in &fragment.frontends {
-        match config.frontends.get(id) {
-            None => _ = config.frontends.insert(id.clone(), Arc::clone(frontend)),
-            Some(first) => twice("frontend", &id.name, &first.origin, &frontend.origin),
-        }
-    }
-}
-
-fn merge_backend(
-    backends: &mut BTreeMap<BackendId, Arc<Backend>>,
-    id: &BackendId,
-    backend: &Arc<Backend>,
-    problems: &mut Vec<Problem>,
-) {
-    let Some(older) = backends.get_mut(id) else {
-        backends.insert(id.clone(), Arc::clone(backend));
-        return;
-    };
-    let wishes = |b: &Backend| (b.method.clone(), b.sticky.clone(), b.slow_start, b.wishes.clone());
-    if wishes(older) != wishes(backend) {
-        let what = format!(
-            "It asks for other settings in backend {} than the older {}, whose wish stands.",
-            id.name, older.origin
-        );
-        let problem = Problem::warning(&backend.origin, what);
-        problems.push(problem.hint("Give all containers of a backend the same labels."));
-    }
-    let older = Arc::make_mut(older);
-    for (name, server) in &backend.servers {
-        let mut free = Arc::clone(name);
-        let mut number = 2;
-        while older.servers.contains_key(&free) {
-            free = format!("{name}-{number}").into();
-            number += 1;
-        }
-        older.servers.insert(free, server.clone());
-    }
-}
-
-fn merge_frontend(
-    frontends: &mut BTreeMap<FrontendId, Arc<Frontend>>,
-    id: &FrontendId,
-    frontend: &Arc<Frontend>,
-    problems: &mut Vec<Problem>,
-) {
-    let Some(older) = frontends.get(id) else {
-        frontends.insert(id.clone(), Arc::clone(frontend));
-        return;
-    };
-    if older.backend != frontend.backend {
-        // Another service: both are shown, and the claims say who keeps the rule.
-        let beside = frontends.entry(id.beside(&frontend.backend));
-        beside.or_insert_with(|| Arc::clone(frontend));
-        return;
-    }
-    if older.rule != frontend.rule {
-        // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
-        let beside = frontends.entry(id.of_rule(frontend.rule.text()));
-        beside.or_insert_with(|| Arc::clone(frontend));
-        return;
-    }
-    let wishes = |f: &Frontend| {
-        (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
-    };
-    if wishes(older) != wishes(frontend) {
-        let what = format!(
-            "It asks for other settings in frontend {} than the older {}, whose wish stands.",
-            id.name, older.origin
-        );
-        let problem = Problem::warning(&frontend.origin, what);
-        problems.push(problem.hint("Give all containers of a service the same labels."));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use proptest::prelude::*;
 
     use crate::model::{Address, Instance, Kind, Severity, State};
 
@@ -325,8 +239,72 @@ mod tests {
             let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
             let is = planner.plan(&[input], &previous);
             assert_eq!(is, expected);
-            assert_eq!(planner.services.len(), count, "what is gone is forgotten");
+            assert_eq!(planner.services.things().count(), count, "what is gone is forgotten");
             previous = is.0;
+        }
+    }
+
+    /// What a container may ask for: things of its own, and things that others ask for too.
+    fn asked() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+        prop::sample::select(vec![
+            vec![],
+            vec![("traefik.port", "81")],
+            vec![("traefik.port", "80a")],
+            vec![("traefik.enable", "false")],
+            vec![("traefik.backend", "shop")],
+            vec![("traefik.frontend.rule", "Host:x.local")],
+            vec![("traefik.frontend.rule", "Host:x.local"), ("traefik.frontend.priority", "7")],
+            vec![("traefik.frontend.rule", "Host:x.local,y.local")],
+            vec![("traefik.frontend.rule", "Oops:x")],
+            vec![("traefik.frontend.entryPoints", "none")],
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_changes_it_is_planned_as_if_it_were_new(
+            rounds in prop::collection::vec(prop::collection::btree_map(1_i64..7, asked(), 0..6), 1..8),
+        ) {
+            let mut planner = Planner::new(vec!["http".to_owned()]);
+            let mut previous = Config::default();
+            for round in rounds {
+                // Two of them are called alike: replicas, or what becomes of a container that is made anew.
+                let made = |(age, labels): (&i64, &Vec<_>)| {
+                    container(["a", "b", "c", "d"][*age as usize % 4], "s", *age, labels)
+                };
+                let services: Vec<_> = round.iter().map(made).collect();
+                let snapshot = Snapshot { services, ..Snapshot::default() };
+                let (provider, defaults) = (ProviderName::Docker, defaults());
+                let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+                let expected = Planner::new(vec!["http".to_owned()]).plan(&[input], &previous);
+                let (config, problems) = planner.plan(&[input], &previous);
+                prop_assert_eq!(&config, &expected.0);
+                prop_assert_eq!(problems, expected.1);
+                previous = config;
+            }
+        }
+    }
+
+    #[test]
+    fn what_stays_stays_in_its_place() {
+        let services = |port| {
+            let port = [("traefik.port", port)];
+            let others = [container("a", "s", 1, &[]), container("c", "s", 3, &[])];
+            Vec::from_iter([container("b", "s", 2, &port)].into_iter().chain(others))
+        };
+        let mut planner = Planner::default();
+        let mut previous = Config::default();
+        for (port, kept) in [("81", 0), ("81", 3), ("82", 2), ("83", 2)] {
+            let snapshot = Snapshot { services: services(port), ..Snapshot::default() };
+            let (provider, defaults) = (ProviderName::Docker, defaults());
+            let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+            let (config, _) = planner.plan(&[input], &previous);
+            let is_kept = |(id, backend): &(&_, &Arc<_>)| {
+                previous.backends.get(*id).is_some_and(|old| Arc::ptr_eq(old, backend))
+            };
+            assert_eq!(config.backends.iter().filter(is_kept).count(), kept, "port {port}");
+            assert_eq!(config.backends.len(), 3);
+            previous = config;
         }
     }
 

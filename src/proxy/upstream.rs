@@ -155,17 +155,22 @@ impl Upstream {
     /// except where the request must not be sent twice.
     fn is_quiet(&mut self, risk: Risk) -> bool {
         let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        if self.poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready() {
-            return false;
-        }
-        match (risk, self) {
-            // What the kernel knows and has not told us yet.
-            (Risk::Once, Self::Plain(stream)) => {
-                let peeked = SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
-                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        match self {
+            Self::Plain(stream) => {
+                let read = stream.try_read(&mut byte);
+                if !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                    return false;
+                }
+                // What the kernel knows and has not told us yet.
+                risk == Risk::Repeatable || {
+                    let peeked = SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
+                    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+                }
             }
-            _ => true,
+            Self::Tls(stream) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
         }
     }
 

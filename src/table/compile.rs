@@ -1,6 +1,7 @@
 //! From what is asked for to what runs.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -59,36 +60,39 @@ pub fn compile_after(
     entrypoints: EntryPoints<'_>,
 ) -> Table {
     let known = Known::of(before);
+    // Those that run on as they are, by their place in memory.
+    let mut kept = HashSet::with_capacity_and_hasher(config.backends.len(), RandomState::default());
     let backends: Vec<Arc<RunningBackend>> = config
         .backends
         .iter()
         .map(|(id, backend)| match known.backends.get(&Arc::as_ptr(backend)) {
             Some(&running) if running.id() == id => {
                 running.servers().iter().for_each(|server| server.live.listed(revision));
+                kept.insert(Arc::as_ptr(running));
                 Arc::clone(running)
             }
             _ => Arc::new(running_backend(revision, id, backend, live)),
         })
         .collect();
-    let by_id: ById<'_> = config.backends.keys().zip(&backends).collect();
+    let by_id = ById(&backends);
     let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
-            let backend = by_id.get(&frontend.backend);
-            let backend = *backend.expect("the plan gives every frontend its backend");
-            let pages = pages(id, frontend, &by_id);
+            let pages = pages(id, frontend, by_id);
             let is_same = |route: &&&Arc<Route>| {
                 let old = route.pages.iter().map(|page| &page.backend);
                 let same = |(old, new): (&Arc<_>, &Page)| Arc::ptr_eq(old, &new.backend);
                 route.id == *id
-                    && Arc::ptr_eq(&route.backend, backend)
+                    && kept.contains(&Arc::as_ptr(&route.backend))
                     && route.pages.len() == pages.len()
                     && old.zip(&pages).all(same)
             };
             if let Some(route) = known.routes.get(&Arc::as_ptr(frontend)).filter(is_same) {
                 return Arc::clone(route);
             }
+            let backend = by_id.get(&frontend.backend);
+            let backend = backend.expect("the plan gives every frontend its backend");
             let served_at = match frontend.entrypoints.is_empty() {
                 true => Arc::clone(&default_entrypoints),
                 false => frontend.entrypoints.as_slice().into(),
@@ -108,8 +112,8 @@ pub fn compile_after(
             })
         })
         .collect();
-    // Equal priorities: the names decide, so that equal configs compile alike.
-    routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id)));
+    // Equal priorities: the names decide, so that equal configs compile alike. They are in this order already.
+    routes.sort_by_key(|route| Reverse(route.priority));
     // Places in the list are the same where its rules are, one for one.
     let has_same_rule = |(a, b): (&Arc<Route>, &Arc<Route>)| {
         Arc::ptr_eq(a, b) || a.frontend.rule == b.frontend.rule
@@ -132,8 +136,16 @@ pub fn compile_after(
     }
 }
 
-/// Backends as they run, by name.
-type ById<'t> = HashMap<&'t BackendId, &'t Arc<RunningBackend>, RandomState>;
+/// Backends as they run, in the order of their names.
+#[derive(Clone, Copy)]
+struct ById<'t>(&'t [Arc<RunningBackend>]);
+
+impl<'t> ById<'t> {
+    fn get(self, id: &BackendId) -> Option<&'t Arc<RunningBackend>> {
+        let place = self.0.binary_search_by(|backend| backend.id().cmp(id)).ok()?;
+        self.0.get(place)
+    }
+}
 
 /// What ran before, by the place in memory of what was asked for. The table before holds on to it, so that no place is
 /// anybody else's meanwhile.
@@ -193,7 +205,7 @@ fn running_backend(
 }
 
 /// The pages in the place of errors. One whose backend is not there was reported by the plan, and is left out.
-fn pages(id: &FrontendId, frontend: &Frontend, backends: &ById<'_>) -> Vec<Page> {
+fn pages(id: &FrontendId, frontend: &Frontend, backends: ById<'_>) -> Vec<Page> {
     let wishes = frontend.wishes.iter().flat_map(|wishes| wishes.errors.values());
     let wishes = wishes.filter(|page| !page.query.is_empty());
     let page = |page: &ErrorPage| {

@@ -545,7 +545,7 @@ fn ranchers_own_check_is_taken_where_that_is_asked_for() {
         ),
     ] {
         let mut service = service(labels(text));
-        service.health_block = Some(block.clone());
+        service.health_block = Some(Box::new(block.clone()));
         let (api, problems) = planned(ProviderName::Rancher, vec![service]);
         assert_eq!(problems, [], "{text}");
         let backend = only(&api, "backends").map(|(_, backend)| backend).expect("a backend");

@@ -233,7 +233,7 @@ fn service(
             exact(read.filter_map(|read| container(read, own, &origin, problems)).collect())
         }
     };
-    let health_block = raw.health_check.as_ref().and_then(health_block);
+    let health_block = raw.health_check.as_ref().and_then(health_block).map(Box::new);
     let health_checked = raw.health_check.is_some_and(|check| !check.is_null())
         || instances.iter().any(|instance| instance.health.is_some());
     Ok(Service {
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!((service.health_checked, service.age_order), (true, Some(7)));
         let block =
             HealthBlock { port: 8080, interval_ms: 2_000, rise: 2, ..HealthBlock::default() };
-        assert_eq!(service.health_block, Some(block));
+        assert_eq!(service.health_block.as_deref(), Some(&block));
         assert_eq!(service.labels.get("n").map(String::as_str), Some("5"));
         let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
         assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));

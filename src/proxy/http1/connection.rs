@@ -66,7 +66,11 @@ enum Next {
 pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
     loop {
         let after = match client.next(worker).await {
-            Next::Head(span) => Box::pin(exchange(worker, client, span)).await,
+            // Made where it stays: in the other way round its kilobyte would be copied for each request.
+            Next::Head(span) => {
+                let room = Box::new_uninit();
+                Box::into_pin(Box::write(room, exchange(worker, client, span))).await
+            }
             Next::Bad(error) => {
                 let all = Span { start: 0, end: client.inbox.len() };
                 Tally::new(worker, all).refused(worker, client, &error);

@@ -1,0 +1,226 @@
+//! What all fragments ask for, put together: replicas end up in one backend, and names that meet by chance stay two.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::config::{Backend, Config, Fragment, Frontend};
+use crate::model::{BackendId, FrontendId, Origin, Problem};
+
+/// What all fragments ask for.
+pub(super) struct Merged {
+    pub(super) config: Config,
+    pub(super) problems: Vec<Problem>,
+    /// Whether no two fragments use one name.
+    pub(super) is_disjoint: bool,
+}
+
+/// Things by name while they are gathered.
+type Gathered<K, V> = HashMap<K, Arc<V>, RandomState>;
+
+/// A config while it is gathered: found by hash, put in order at the end.
+pub(super) struct Draft {
+    frontends: Gathered<FrontendId, Frontend>,
+    backends: Gathered<BackendId, Backend>,
+    problems: Vec<Problem>,
+    is_disjoint: bool,
+}
+
+impl Draft {
+    /// An empty one with room for as much as is in this config.
+    pub(super) fn with_room_for(config: &Config) -> Self {
+        let state = RandomState::default();
+        Self {
+            frontends: HashMap::with_capacity_and_hasher(config.frontends.len(), state.clone()),
+            backends: HashMap::with_capacity_and_hasher(config.backends.len(), state),
+            problems: Vec::new(),
+            is_disjoint: true,
+        }
+    }
+
+    /// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
+    pub(super) fn merge(&mut self, fragment: &Fragment) {
+        for (id, backend) in &fragment.backends {
+            match self.backends.get_mut(id) {
+                None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
+                Some(older) => {
+                    self.is_disjoint = false;
+                    merge_backend(older, id, backend, &mut self.problems);
+                }
+            }
+        }
+        for (id, frontend) in &fragment.frontends {
+            if self.frontends.contains_key(id) {
+                self.is_disjoint = false;
+                merge_frontend(&mut self.frontends, id, frontend, &mut self.problems);
+            } else {
+                self.frontends.insert(id.clone(), Arc::clone(frontend));
+            }
+        }
+    }
+
+    /// Adds what one file asks for. A name that an earlier file has is not taken twice (Traefik 1.7, provider/file).
+    pub(super) fn merge_file(&mut self, fragment: &Fragment) {
+        let mut twice = |what: &str, name: &str, first: &Origin, second: &Origin| {
+            let what = format!(
+                "There is a {what} \"{name}\" in {} already; this one is left out.",
+                first.service
+            );
+            self.is_disjoint = false;
+            self.problems.push(Problem::error(second, what).hint("Give it another name."));
+        };
+        for (id, backend) in &fragment.backends {
+            match self.backends.get(id) {
+                None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
+                Some(first) => twice("backend", &id.name, &first.origin, &backend.origin),
+            }
+        }
+        for (id, frontend) in &fragment.frontends {
+            match self.frontends.get(id) {
+                None => _ = self.frontends.insert(id.clone(), Arc::clone(frontend)),
+                Some(first) => twice("frontend", &id.name, &first.origin, &frontend.origin),
+            }
+        }
+    }
+
+    /// Puts it in the order of names. `previous` has most of them in it.
+    pub(super) fn finish(self, previous: &Config) -> Merged {
+        let Self { frontends, backends, problems, is_disjoint } = self;
+        let frontends = in_order(frontends, &previous.frontends);
+        let backends = in_order(backends, &previous.backends);
+        Merged { config: Config { frontends, backends }, problems, is_disjoint }
+    }
+}
+
+/// Sorts. What is there before already need not be compared with everything.
+fn in_order<K: Ord + Hash, V>(
+    mut gathered: Gathered<K, V>,
+    previous: &BTreeMap<K, Arc<V>>,
+) -> BTreeMap<K, Arc<V>> {
+    let mut sorted = Vec::with_capacity(gathered.len());
+    sorted.extend(previous.keys().filter_map(|id| gathered.remove_entry(id)));
+    sorted.extend(gathered);
+    sorted.into_iter().collect()
+}
+
+/// The config without what these fragments asked for, and with what those ask for. None where that would not be the same as
+/// putting all together anew: they use a name that another one uses.
+///
+/// Every name of `previous` has to be that of one fragment only, as it was asked for.
+pub(super) fn patched<'f>(
+    previous: &Config,
+    gone: impl Iterator<Item = &'f Fragment>,
+    came: impl Iterator<Item = &'f Fragment>,
+) -> Option<Config> {
+    let mut config = previous.clone();
+    for Fragment { frontends, backends, .. } in gone {
+        frontends.iter().for_each(|(id, _)| _ = config.frontends.remove(id));
+        backends.iter().for_each(|(id, _)| _ = config.backends.remove(id));
+    }
+    for Fragment { frontends, backends, .. } in came {
+        for (id, frontend) in frontends {
+            add(&mut config.frontends, &previous.frontends, id, frontend)?;
+        }
+        for (id, backend) in backends {
+            add(&mut config.backends, &previous.backends, id, backend)?;
+        }
+    }
+    Some(config)
+}
+
+/// Adds a thing: the one from before, where it is the same. None where the name is taken.
+fn add<K: Clone + Ord, V: Eq>(
+    things: &mut BTreeMap<K, Arc<V>>,
+    earlier: &BTreeMap<K, Arc<V>>,
+    id: &K,
+    thing: &Arc<V>,
+) -> Option<()> {
+    let same = earlier.get(id).filter(|earlier| *earlier == thing).unwrap_or(thing);
+    things.insert(id.clone(), Arc::clone(same)).is_none().then_some(())
+}
+
+/// Takes what is as before from the config in force: whoever compiles the two need not look inside, and what was merged
+/// anew to the same end runs on.
+pub(super) fn share(config: &mut Config, previous: &Config) {
+    share_things(&mut config.frontends, &previous.frontends);
+    share_things(&mut config.backends, &previous.backends);
+}
+
+fn share_things<K: Ord, V: Eq>(fresh: &mut BTreeMap<K, Arc<V>>, earlier: &BTreeMap<K, Arc<V>>) {
+    let mut earlier = earlier.iter().peekable();
+    for (id, value) in fresh {
+        while let Some((old, same)) = earlier.peek() {
+            match (*old).cmp(id) {
+                Ordering::Less => {}
+                Ordering::Equal if *same == value => *value = Arc::clone(same),
+                Ordering::Equal => {}
+                Ordering::Greater => break,
+            }
+            earlier.next();
+        }
+    }
+}
+
+/// Adds servers to a backend that is there already.
+fn merge_backend(
+    older: &mut Arc<Backend>,
+    id: &BackendId,
+    backend: &Backend,
+    problems: &mut Vec<Problem>,
+) {
+    let wishes = |b: &Backend| (b.method.clone(), b.sticky.clone(), b.slow_start, b.wishes.clone());
+    if wishes(older) != wishes(backend) {
+        let what = format!(
+            "It asks for other settings in backend {} than the older {}, whose wish stands.",
+            id.name, older.origin
+        );
+        let problem = Problem::warning(&backend.origin, what);
+        problems.push(problem.hint("Give all containers of a backend the same labels."));
+    }
+    let older = Arc::make_mut(older);
+    for (name, server) in &backend.servers {
+        let mut free = Arc::clone(name);
+        let mut number = 2;
+        while older.servers.contains_key(&free) {
+            free = format!("{name}-{number}").into();
+            number += 1;
+        }
+        older.servers.insert(free, server.clone());
+    }
+}
+
+/// Adds a frontend whose name is taken.
+fn merge_frontend(
+    frontends: &mut Gathered<FrontendId, Frontend>,
+    id: &FrontendId,
+    frontend: &Arc<Frontend>,
+    problems: &mut Vec<Problem>,
+) {
+    let older = &frontends[id];
+    if older.backend != frontend.backend {
+        // Another service: both are shown, and the claims say who keeps the rule.
+        let beside = frontends.entry(id.beside(&frontend.backend));
+        beside.or_insert_with(|| Arc::clone(frontend));
+        return;
+    }
+    if older.rule != frontend.rule {
+        // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
+        let beside = frontends.entry(id.of_rule(frontend.rule.text()));
+        beside.or_insert_with(|| Arc::clone(frontend));
+        return;
+    }
+    let wishes = |f: &Frontend| {
+        (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
+    };
+    if wishes(older) != wishes(frontend) {
+        let what = format!(
+            "It asks for other settings in frontend {} than the older {}, whose wish stands.",
+            id.name, older.origin
+        );
+        let problem = Problem::warning(&frontend.origin, what);
+        problems.push(problem.hint("Give all containers of a service the same labels."));
+    }
+}
