@@ -251,11 +251,14 @@ impl<'c> Listed<'c> {
             if other.is_some_and(|other| Arc::ptr_eq(other, backend)) {
                 continue;
             }
-            let place = |server: &Server| (server.scheme, server.host.clone(), server.addr);
+            // As its URL tells it apart: where it has a name, its address may change.
+            let place = |server: &Server| {
+                let ip = server.host.is_none().then(|| server.addr.ip());
+                (server.scheme, server.host.clone(), ip, server.addr.port())
+            };
             let known = other.iter().flat_map(|other| other.servers.values().map(place));
-            let known: HashSet<_> = known.collect();
-            let new = backend.servers.values().filter(|server| !known.contains(&place(server)));
-            for server in new {
+            let mut known: HashSet<_> = known.collect();
+            for server in backend.servers.values().filter(|server| known.insert(place(server))) {
                 listed.count += 1;
                 if listed.first.len() < LINES_MAX {
                     listed.first.push((id, server));

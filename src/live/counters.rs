@@ -344,7 +344,7 @@ impl StatusClass {
 /// One frontend's answers.
 #[derive(Debug, Default)]
 pub struct FrontendLive {
-    /// How long those of each class took; there from the first one on, and so are all of them.
+    /// How long those of each class took. Memory is taken with the first answer, and for a class with the first of it.
     by_class: OnceLock<Box<[OnceLock<Box<Histogram>>; StatusClass::ALL.len()]>>,
     causes: OnceLock<Box<[AtomicU64; Cause::ALL.len()]>>,
 }

@@ -14,7 +14,7 @@ use crate::rules::{Matcher, Rule};
 type Claim = (Option<String>, String, Vec<String>, Option<i64>);
 
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
-/// there was anything to settle.
+/// any lost something: if none did, all are as they were.
 pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) -> bool {
     let mut order = contested(config);
     if order.is_empty() {
@@ -29,11 +29,12 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
         (age.is_none(), !had_it, id.provider, age, id.name.clone())
     });
     let mut taken: BTreeMap<Claim, FrontendId> = BTreeMap::new();
+    let mut has_losers = false;
     for id in order {
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
-        settle_one(&id, Arc::make_mut(frontend), &mut taken, problems);
+        has_losers |= settle_one(&id, frontend, &mut taken, problems);
     }
-    true
+    has_losers
 }
 
 /// The frontends that may claim what another one claims: of thousands, few or none.
@@ -61,25 +62,28 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
     hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
 }
 
+/// Settles what one frontend claims. Tells whether it lost something.
 fn settle_one(
     id: &FrontendId,
-    frontend: &mut Frontend,
+    frontend: &mut Arc<Frontend>,
     taken: &mut BTreeMap<Claim, FrontendId>,
     problems: &mut Vec<Problem>,
-) {
+) -> bool {
     let (lost, kept): (Vec<Claim>, Vec<Claim>) =
         claims(frontend).into_iter().partition(|claim| taken.contains_key(claim));
     if let Some(first) = lost.first() {
         let winner = taken[first].clone();
         let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.0.clone()).collect();
         problems.push(conflict(frontend, &winner, &hosts, kept.is_empty()));
+        let frontend = Arc::make_mut(frontend);
         if kept.is_empty() {
             frontend.shadowed_by = Some(winner);
-            return;
+            return true;
         }
         frontend.rule = without(&frontend.rule, &hosts);
     }
     taken.extend(kept.into_iter().map(|claim| (claim, id.clone())));
+    !lost.is_empty()
 }
 
 fn conflict(

@@ -1,6 +1,7 @@
 //! Fragments → `Config`: names settled among all services, and who keeps a rule that two of them claim.
 //!
-//! The order in which services are merged decides every conflict: the provider's order first, then age, then id.
+//! The order in which they are merged decides every conflict: files first, then the services of one provider after the other, by
+//! age, then by id.
 //! What was in force before comes before all of it: the older *route* stays, even while its containers are
 //! replaced by younger ones.
 
@@ -40,7 +41,8 @@ pub struct Planner {
     entrypoints: Vec<String>,
     services: Readings<Service>,
     documents: Readings<Document>,
-    /// Whether the last config has what the fragments ask for, word for word: no two of them use one name or claim one rule.
+    /// Whether the last config has what the fragments ask for, word for word: no two of them used one name, and none lost a
+    /// rule.
     is_plain: bool,
 }
 
@@ -62,18 +64,22 @@ impl Planner {
 
     /// All that was read: files first.
     fn readings(&self) -> impl Iterator<Item = &Reading> {
-        self.documents.iter().chain(self.services.iter())
+        let documents = self.documents.iter().map(|(_, reading)| reading);
+        documents.chain(self.services.iter().map(|(_, reading)| reading))
     }
 
-    /// Plans for everything that is known. `previous` is the config in force, which is what this planner made last, if it
-    /// made any: it says who had a rule before.
+    /// Plans for everything that is known. `previous` is the config in force: it says who had a rule before. It must equal what
+    /// this planner made last, where it made any, for what did not change is taken from it.
     ///
     /// Problems come back sorted, the worst first, each once.
     pub fn plan(&mut self, inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
         let mut problems = Vec::new();
-        let mut services = std::mem::take(&mut self.services).renew();
-        let mut documents = std::mem::take(&mut self.documents).renew();
-        services.reserve(inputs.iter().map(|input| input.snapshot.services.len()).sum());
+        let count =
+            |of: fn(&Snapshot) -> usize| inputs.iter().map(|input| of(input.snapshot)).sum();
+        let count_of_services = count(|snapshot| snapshot.services.len());
+        let count_of_documents = count(|snapshot| snapshot.documents.len());
+        let mut services = std::mem::take(&mut self.services).renew(count_of_services);
+        let mut documents = std::mem::take(&mut self.documents).renew(count_of_documents);
         for input in inputs {
             problems.extend(input.snapshot.problems.iter().cloned());
             for document in &input.snapshot.documents {
@@ -125,8 +131,8 @@ impl Planner {
         }
         let count = config.frontends.len();
         config.frontends.retain(|_, frontend| !is_homeless(frontend, &config.backends));
-        let is_contested = claims::settle(&mut config, previous, problems);
-        self.is_plain &= !is_contested && config.frontends.len() == count;
+        let has_losers = claims::settle(&mut config, previous, problems);
+        self.is_plain &= !has_losers && config.frontends.len() == count;
         merge::share(&mut config, previous);
         config
     }
@@ -134,10 +140,10 @@ impl Planner {
     /// All fragments put together.
     fn merged(&self, previous: &Config) -> Merged {
         let mut draft = Draft::with_room_for(previous);
-        for reading in self.documents.iter() {
+        for (_, reading) in self.documents.iter() {
             draft.merge_file(&reading.fragment);
         }
-        for reading in self.services.iter() {
+        for (_, reading) in self.services.iter() {
             draft.merge(&reading.fragment);
         }
         draft.finish(previous)
@@ -239,7 +245,7 @@ mod tests {
             let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
             let is = planner.plan(&[input], &previous);
             assert_eq!(is, expected);
-            assert_eq!(planner.services.things().count(), count, "what is gone is forgotten");
+            assert_eq!(planner.services.iter().count(), count, "what is gone is forgotten");
             previous = is.0;
         }
     }
@@ -282,6 +288,27 @@ mod tests {
                 prop_assert_eq!(problems, expected.1);
                 previous = config;
             }
+        }
+    }
+
+    #[test]
+    fn of_two_services_of_one_id_both_leave() {
+        // Rancher tells a service and its sidekicks with one uuid.
+        let named = |name: &str, age, id: &str| {
+            let service = Arc::unwrap_or_clone(container(name, "s", age, &[]));
+            Arc::new(Service { id: id.into(), ..service })
+        };
+        let all =
+            [named("x", 1, "x"), named("web", 2, "w"), named("side", 2, "w"), named("d", 3, "d")];
+        let (mut planner, mut previous) = (Planner::default(), Config::default());
+        for (places, count) in [(&[0, 1, 2, 3][..], 4), (&[0, 3], 2), (&[3, 2], 2), (&[1, 2, 0], 3)]
+        {
+            let services = places.iter().map(|&place: &usize| Arc::clone(&all[place])).collect();
+            let snapshot = Snapshot { services, ..Snapshot::default() };
+            let (provider, defaults) = (ProviderName::Rancher, defaults());
+            let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+            previous = planner.plan(&[input], &previous).0;
+            assert_eq!((previous.frontends.len(), previous.backends.len()), (count, count));
         }
     }
 

@@ -27,19 +27,21 @@ struct Read<T> {
 
 /// Readings while all is read once more.
 pub(super) struct Renewal<T> {
-    /// What was read before and not asked for since, in its order: most of it is asked for in the same one.
-    before: std::vec::IntoIter<Read<T>>,
-    /// The same where the order differs.
-    by_key: HashMap<Key, Read<T>, RandomState>,
+    /// What was read before and has not been asked for since.
+    before: Vec<Option<Read<T>>>,
+    /// The one that is asked for next, if all is asked for in the order of the last time, as most is.
+    next: usize,
+    /// The places of those before, from the first time on that they are asked for in another order.
+    places: Option<HashMap<Key, usize, RandomState>>,
     news: News<T>,
 }
 
-/// All readings, and what is new about them.
+/// All readings, and what is new about them. What has changed both went and came.
 pub(super) struct News<T> {
     pub(super) all: Readings<T>,
-    /// What is asked for no longer, or in other words.
+    /// What left, or has changed, as it was.
     gone: Vec<Reading>,
-    /// Places of what is asked for anew, or in other words.
+    /// The places of what came, or has changed.
     came: Vec<usize>,
 }
 
@@ -50,31 +52,22 @@ impl<T> Default for Readings<T> {
 }
 
 impl<T: PartialEq> Readings<T> {
-    /// Begins to read all once more.
-    pub(super) fn renew(self) -> Renewal<T> {
+    /// Begins to read all once more, with room for so many.
+    pub(super) fn renew(self, count: usize) -> Renewal<T> {
         // In one piece from the start: growing takes the room twice.
-        let all = Vec::with_capacity(self.all.len());
+        let all = Vec::with_capacity(count);
         let news = News { all: Self { all }, gone: Vec::new(), came: Vec::new() };
-        Renewal { before: self.all.into_iter(), by_key: HashMap::default(), news }
+        let before = self.all.into_iter().map(Some).collect();
+        Renewal { before, next: 0, places: None, news }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Reading> {
-        self.all.iter().map(|read| &read.reading)
-    }
-
-    /// What was read.
-    pub(super) fn things(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.all.iter().map(|read| &read.thing)
+    /// What was read, and how.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<T>, &Reading)> {
+        self.all.iter().map(|read| (&read.thing, &read.reading))
     }
 }
 
 impl<T: PartialEq> Renewal<T> {
-    /// Room for so many.
-    pub(super) fn reserve(&mut self, count: usize) {
-        let all = &mut self.news.all.all;
-        all.reserve_exact(count.saturating_sub(all.len()));
-    }
-
     /// Reads a thing, if it is not what it was.
     pub(super) fn read(
         &mut self,
@@ -82,51 +75,104 @@ impl<T: PartialEq> Renewal<T> {
         thing: &Arc<T>,
         read: impl FnOnce() -> Reading,
     ) {
-        let before = self.before(provider, name);
+        let key = (provider, Arc::clone(name));
+        let before = self.before(&key);
         let News { all, gone, came } = &mut self.news;
         let kept = match before {
             Some(before) if before.thing == *thing => before,
             before => {
                 gone.extend(before.map(|before| before.reading));
                 came.push(all.all.len());
-                Read {
-                    key: (provider, Arc::clone(name)),
-                    thing: Arc::clone(thing),
-                    reading: read(),
-                }
+                Read { key, thing: Arc::clone(thing), reading: read() }
             }
         };
         all.all.push(kept);
     }
 
-    /// What was read of this one before.
-    fn before(&mut self, provider: ProviderName, name: &Arc<str>) -> Option<Read<T>> {
-        let next = self.before.as_slice().first()?;
-        if next.key.0 == provider && next.key.1 == *name {
-            return self.before.next();
+    /// What was read of this one before. Of two of one key each is given once, the first one first.
+    fn before(&mut self, key: &Key) -> Option<Read<T>> {
+        let is_it = |read: &Option<Read<T>>| read.as_ref().is_some_and(|read| read.key == *key);
+        if !self.before.get(self.next).is_some_and(is_it) {
+            let places = self.places.get_or_insert_with(|| {
+                let mut places = HashMap::default();
+                for (place, read) in self.before.iter().enumerate().skip(self.next) {
+                    let key = read.as_ref().map(|read| read.key.clone());
+                    key.into_iter().for_each(|key| _ = places.entry(key).or_insert(place));
+                }
+                places
+            });
+            self.next = places.remove(key)?;
         }
-        if self.by_key.is_empty() {
-            self.by_key.extend(self.before.by_ref().map(|read| (read.key.clone(), read)));
-        }
-        self.by_key.remove(&(provider, Arc::clone(name)))
+        let read = self.before.get_mut(self.next)?.take();
+        self.next += 1;
+        read
     }
 
     /// Ends: what was not asked for is gone.
     pub(super) fn finish(self) -> News<T> {
-        let Self { before, by_key, mut news } = self;
-        news.gone.extend(before.chain(by_key.into_values()).map(|read| read.reading));
+        let Self { before, mut news, .. } = self;
+        news.gone.extend(before.into_iter().flatten().map(|read| read.reading));
         news
     }
 }
 
 impl<T> News<T> {
-    /// What is asked for no longer, or in other words.
+    /// What left, or has changed, as it was.
     pub(super) fn gone(&self) -> impl Iterator<Item = &Fragment> {
         self.gone.iter().map(|reading| &reading.fragment)
     }
 
-    /// What is asked for anew, or in other words.
+    /// What came, or has changed, as it is now.
     pub(super) fn came(&self) -> impl Iterator<Item = &Fragment> {
         self.came.iter().map(|&place| &self.all.all[place].reading.fragment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads these things, each a key and a value, after others; tells which were read anew, how many left or changed, and
+    /// how many there are.
+    fn read_after(before: &[(&str, u8)], after: &[(&str, u8)]) -> (Vec<u8>, usize, usize) {
+        let pass = |readings: Readings<u8>, things: &[(&str, u8)]| {
+            let (mut renewal, mut anew) = (readings.renew(things.len()), Vec::new());
+            for &(key, value) in things {
+                let key = (ProviderName::Docker, &Arc::from(key));
+                renewal.read(key, &Arc::new(value), || {
+                    anew.push(value);
+                    Reading::default()
+                });
+            }
+            (renewal.finish(), anew)
+        };
+        let (first, _) = pass(Readings::default(), before);
+        let (news, anew) = pass(first.all, after);
+        assert_eq!(news.came().count(), anew.len());
+        (anew, news.gone().count(), news.all.iter().count())
+    }
+
+    #[test]
+    fn only_what_changed_is_read_anew() {
+        let all = [("a", 1), ("b", 2), ("c", 3), ("d", 4)];
+        assert_eq!(read_after(&all, &all), (vec![], 0, 4));
+        assert_eq!(read_after(&all, &[("a", 1), ("b", 9), ("c", 3), ("d", 4)]), (vec![9], 1, 4));
+        // One that leaves in front, one that comes in the middle, others in another order.
+        assert_eq!(read_after(&all, &all[1..]), (vec![], 1, 3));
+        assert_eq!(
+            read_after(&all, &[("a", 1), ("b", 2), ("x", 7), ("c", 3), ("d", 4)]),
+            (vec![7], 0, 5)
+        );
+        assert_eq!(read_after(&all, &[("d", 4), ("c", 3), ("b", 2), ("a", 1)]), (vec![], 0, 4));
+        assert_eq!(read_after(&all, &[("c", 3), ("x", 7), ("a", 8)]), (vec![7, 8], 3, 3));
+        assert_eq!(read_after(&all, &[]), (vec![], 4, 0));
+    }
+
+    #[test]
+    fn of_two_of_one_name_none_is_lost() {
+        let twins = [("x", 0), ("a", 1), ("a", 2), ("d", 4)];
+        assert_eq!(read_after(&twins, &twins), (vec![], 0, 4));
+        assert_eq!(read_after(&twins, &[("x", 0), ("d", 4)]), (vec![], 2, 2));
+        assert_eq!(read_after(&twins, &[("d", 4), ("a", 2)]), (vec![2], 3, 2));
     }
 }

@@ -132,13 +132,16 @@ impl Planner {
             let place = frontend.origin.service.strip_prefix(name);
             place.is_some_and(|place| place.starts_with(':'))
         };
-        let found = self.documents.things().filter(|document| is_its(&document.name)).find_map(
-            |document| {
+        let found = self
+            .documents
+            .iter()
+            .map(|(document, _)| document)
+            .filter(|document| is_its(&document.name))
+            .find_map(|document| {
                 let (written, place) = document.tree.follow(keys());
                 let origin = format!("{}:{}", document.name, place?);
                 Some((Origin::new(id.provider, origin), written.join(".")))
-            },
-        );
+            });
         let as_meant = || (frontend.origin.clone(), keys().collect::<Vec<_>>().join("."));
         let (origin, key) = found.unwrap_or_else(as_meant);
         (origin.label(label()), key)

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::{Future as _, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +17,7 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -151,26 +153,30 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Whether nothing has come that nobody asked for, the end of the connection included. Costs no system call,
-    /// except where the request must not be sent twice.
+    /// Whether nothing has come that nobody asked for, the end of the connection included. Costs a system call only where the
+    /// kernel has told us something, and where the request must not be sent twice.
     fn is_quiet(&mut self, risk: Risk) -> bool {
         let mut byte = [0];
-        match self {
-            Self::Plain(stream) => {
-                let read = stream.try_read(&mut byte);
-                if !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        let stream = match self {
+            Self::Plain(stream) => match stream.try_read(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => &*stream,
+                _ => return false,
+            },
+            Self::Tls(stream) => {
+                // Whatever this task has done before: it is looked at.
+                let mut buffer = ReadBuf::new(&mut byte);
+                let look = poll_fn(|cx| Pin::new(&mut **stream).poll_read(cx, &mut buffer));
+                let mut cx = Context::from_waker(Waker::noop());
+                if pin!(unconstrained(look)).poll(&mut cx).is_ready() {
                     return false;
                 }
-                // What the kernel knows and has not told us yet.
-                risk == Risk::Repeatable || {
-                    let peeked = SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
-                    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-                }
+                stream.get_ref().0
             }
-            Self::Tls(stream) => {
-                let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
-            }
+        };
+        // What the kernel knows and has not told us yet.
+        risk == Risk::Repeatable || {
+            let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+            peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         }
     }
 

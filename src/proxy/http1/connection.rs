@@ -66,7 +66,7 @@ enum Next {
 pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
     loop {
         let after = match client.next(worker).await {
-            // Made where it stays: in the other way round its kilobyte would be copied for each request.
+            // Room first: then the compiler makes it there, and need not copy a kilobyte.
             Next::Head(span) => {
                 let room = Box::new_uninit();
                 Box::into_pin(Box::write(room, exchange(worker, client, span))).await
