@@ -1,7 +1,7 @@
 //! What all fragments ask for, put together: replicas end up in one backend, and names that meet by chance stay two.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -14,8 +14,14 @@ use crate::model::{BackendId, FrontendId, Origin, Problem};
 pub(super) struct Merged {
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// Whether no two fragments use one name.
-    pub(super) is_disjoint: bool,
+    pub(super) shared: Shared,
+}
+
+/// Names that several fragments use: what stands under them depends on all of these.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    frontends: HashSet<FrontendId, RandomState>,
+    backends: HashSet<BackendId, RandomState>,
 }
 
 /// Things by name while they are gathered.
@@ -26,7 +32,7 @@ pub(super) struct Draft {
     frontends: Gathered<FrontendId, Frontend>,
     backends: Gathered<BackendId, Backend>,
     problems: Vec<Problem>,
-    is_disjoint: bool,
+    shared: Shared,
 }
 
 impl Draft {
@@ -37,7 +43,7 @@ impl Draft {
             frontends: HashMap::with_capacity_and_hasher(config.frontends.len(), state.clone()),
             backends: HashMap::with_capacity_and_hasher(config.backends.len(), state),
             problems: Vec::new(),
-            is_disjoint: true,
+            shared: Shared::default(),
         }
     }
 
@@ -47,17 +53,22 @@ impl Draft {
             match self.backends.get_mut(id) {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
                 Some(older) => {
-                    self.is_disjoint = false;
+                    self.shared.backends.insert(id.clone());
                     merge_backend(older, id, backend, &mut self.problems);
                 }
             }
         }
         for (id, frontend) in &fragment.frontends {
-            if self.frontends.contains_key(id) {
-                self.is_disjoint = false;
-                merge_frontend(&mut self.frontends, id, frontend, &mut self.problems);
-            } else {
-                self.frontends.insert(id.clone(), Arc::clone(frontend));
+            match self.frontends.get(id) {
+                None => _ = self.frontends.insert(id.clone(), Arc::clone(frontend)),
+                Some(older) => {
+                    let beside = beside(older, id, frontend, &mut self.problems);
+                    self.shared.frontends.insert(id.clone());
+                    if let Some(name) = beside {
+                        self.shared.frontends.insert(name.clone());
+                        self.frontends.entry(name).or_insert_with(|| Arc::clone(frontend));
+                    }
+                }
             }
         }
     }
@@ -69,29 +80,34 @@ impl Draft {
                 "There is a {what} \"{name}\" in {} already; this one is left out.",
                 first.service
             );
-            self.is_disjoint = false;
             self.problems.push(Problem::error(second, what).hint("Give it another name."));
         };
         for (id, backend) in &fragment.backends {
             match self.backends.get(id) {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
-                Some(first) => twice("backend", &id.name, &first.origin, &backend.origin),
+                Some(first) => {
+                    self.shared.backends.insert(id.clone());
+                    twice("backend", &id.name, &first.origin, &backend.origin);
+                }
             }
         }
         for (id, frontend) in &fragment.frontends {
             match self.frontends.get(id) {
                 None => _ = self.frontends.insert(id.clone(), Arc::clone(frontend)),
-                Some(first) => twice("frontend", &id.name, &first.origin, &frontend.origin),
+                Some(first) => {
+                    self.shared.frontends.insert(id.clone());
+                    twice("frontend", &id.name, &first.origin, &frontend.origin);
+                }
             }
         }
     }
 
     /// Puts it in the order of names. `previous` has most of them in it.
     pub(super) fn finish(self, previous: &Config) -> Merged {
-        let Self { frontends, backends, problems, is_disjoint } = self;
+        let Self { frontends, backends, problems, shared } = self;
         let frontends = in_order(frontends, &previous.frontends);
         let backends = in_order(backends, &previous.backends);
-        Merged { config: Config { frontends, backends }, problems, is_disjoint }
+        Merged { config: Config { frontends, backends }, problems, shared }
     }
 }
 
@@ -109,14 +125,20 @@ fn in_order<K: Ord + Hash, V>(
 /// The config without what these fragments asked for, and with what those ask for. None where that would not be the same as
 /// putting all together anew: they use a name that another one uses.
 ///
-/// Every name of `previous` has to be that of one fragment only, as it was asked for.
+/// `previous` has to have what was asked for, as it was put together, with these names shared.
 pub(super) fn patched<'f>(
     previous: &Config,
+    shared: &Shared,
     gone: impl Iterator<Item = &'f Fragment>,
     came: impl Iterator<Item = &'f Fragment>,
 ) -> Option<Config> {
     let mut config = previous.clone();
     for Fragment { frontends, backends, .. } in gone {
+        if frontends.iter().any(|(id, _)| shared.frontends.contains(id))
+            || backends.iter().any(|(id, _)| shared.backends.contains(id))
+        {
+            return None;
+        }
         frontends.iter().for_each(|(id, _)| _ = config.frontends.remove(id));
         backends.iter().for_each(|(id, _)| _ = config.backends.remove(id));
     }
@@ -192,25 +214,20 @@ fn merge_backend(
     }
 }
 
-/// Adds a frontend whose name is taken.
-fn merge_frontend(
-    frontends: &mut Gathered<FrontendId, Frontend>,
+/// The name of a frontend beside an older one of its own name. None where it is the same one.
+fn beside(
+    older: &Frontend,
     id: &FrontendId,
-    frontend: &Arc<Frontend>,
+    frontend: &Frontend,
     problems: &mut Vec<Problem>,
-) {
-    let older = &frontends[id];
+) -> Option<FrontendId> {
     if older.backend != frontend.backend {
         // Another service: both are shown, and the claims say who keeps the rule.
-        let beside = frontends.entry(id.beside(&frontend.backend));
-        beside.or_insert_with(|| Arc::clone(frontend));
-        return;
+        return Some(id.beside(&frontend.backend));
     }
     if older.rule != frontend.rule {
         // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
-        let beside = frontends.entry(id.of_rule(frontend.rule.text()));
-        beside.or_insert_with(|| Arc::clone(frontend));
-        return;
+        return Some(id.of_rule(frontend.rule.text()));
     }
     let wishes = |f: &Frontend| {
         (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
@@ -223,4 +240,5 @@ fn merge_frontend(
         let problem = Problem::warning(&frontend.origin, what);
         problems.push(problem.hint("Give all containers of a service the same labels."));
     }
+    None
 }

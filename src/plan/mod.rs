@@ -16,7 +16,7 @@ use crate::config::{Config, Frontend};
 use crate::dialects::{self, Reading};
 use crate::model::{Document, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
 use crate::settings::Defaults;
-use merge::{Draft, Merged};
+use merge::{Draft, Merged, Shared};
 use readings::Readings;
 use references::{References, is_homeless};
 
@@ -31,8 +31,8 @@ pub struct Input<'a> {
     pub defaults: &'a Defaults,
 }
 
-/// Plans again and again, and remembers what was read: labels that did not change are not read anew, and where names are
-/// nobody else's, what did not change is not merged anew either.
+/// Plans again and again, and remembers what was read: labels that did not change are not read anew, and what changes
+/// under names that are nobody else's is patched into the config in force.
 ///
 /// One planner serves one set of providers, whose defaults stay what they are.
 #[derive(Debug, Default)]
@@ -41,9 +41,16 @@ pub struct Planner {
     entrypoints: Vec<String>,
     services: Readings<Service>,
     documents: Readings<Document>,
-    /// Whether the last config has what the fragments ask for, word for word: no two of them used one name, and none lost a
-    /// rule.
-    is_plain: bool,
+    /// How the last config was put together, where all of it was served: where anybody lost a rule, all depends on all.
+    last: Option<Last>,
+}
+
+/// How a config was put together.
+#[derive(Debug)]
+struct Last {
+    shared: Shared,
+    /// What was wrong about that.
+    problems: Vec<Problem>,
 }
 
 /// Plans once for everything that is known: a [`Planner`] that remembers nothing.
@@ -93,24 +100,25 @@ impl Planner {
             }
         }
         let (services, documents) = (services.finish(), documents.finish());
-        let patched = self.is_plain.then(|| {
+        let patched = self.last.as_ref().and_then(|last| {
             let gone = documents.gone().chain(services.gone());
-            merge::patched(previous, gone, documents.came().chain(services.came()))
+            let came = documents.came().chain(services.came());
+            merge::patched(previous, &last.shared, gone, came)
         });
         (self.services, self.documents) = (services.all, documents.all);
         problems.extend(self.readings().flat_map(|reading| &reading.problems).cloned());
-        let config = match patched.flatten() {
+        let config = match patched {
             Some(config) => {
                 debug_assert_eq!(config, self.merged(previous).config, "both ways lead there");
                 config
             }
             None => {
-                let Merged { config, problems: found, is_disjoint } = self.merged(previous);
-                self.is_plain = is_disjoint;
-                problems.extend(found);
+                let Merged { config, problems, shared } = self.merged(previous);
+                self.last = Some(Last { shared, problems });
                 config
             }
         };
+        problems.extend(self.last.iter().flat_map(|last| &last.problems).cloned());
         let config = self.settled(config, previous, &mut problems);
         problems.sort();
         problems.dedup();
@@ -132,7 +140,9 @@ impl Planner {
         let count = config.frontends.len();
         config.frontends.retain(|_, frontend| !is_homeless(frontend, &config.backends));
         let has_losers = claims::settle(&mut config, previous, problems);
-        self.is_plain &= !has_losers && config.frontends.len() == count;
+        if has_losers || config.frontends.len() < count {
+            self.last = None;
+        }
         merge::share(&mut config, previous);
         config
     }
