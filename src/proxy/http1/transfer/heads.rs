@@ -1,0 +1,150 @@
+//! The head of an answer, and those of the interim ones before it.
+
+use std::task::Context;
+
+use super::super::answer::{Answer, Edits, Then};
+use super::super::head::{self, From, Scan};
+use super::super::record;
+use super::{Down, Failure, HalfHead, Hold, Special, Transfer};
+use crate::model::Response;
+use crate::proxy::error::Error;
+use crate::proxy::store::Store;
+
+/// Interim answers (100, 103) that come before one answer.
+const INTERIM_MAX: u32 = 32;
+
+impl Transfer<'_> {
+    /// Reads the head of an answer, or what there is of it.
+    pub(super) fn head(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        match self.half_head.take() {
+            None => self.heads(cx, bytes, write),
+            Some(mut half) => {
+                half.bytes.extend_from_slice(bytes);
+                // One that comes in many pieces is read when its end has come: each byte is looked at once.
+                if half.scan.advance(&half.bytes, From::Server).map_err(Failure::Refused)?.is_none()
+                {
+                    return self.wait_for_head(half, write);
+                }
+                self.heads(cx, &half.bytes, write)
+            }
+        }
+    }
+
+    /// The rest of a head is to come.
+    fn wait_for_head(&mut self, half: Box<HalfHead>, write: &[u8]) -> Result<(), Failure> {
+        if half.bytes.len() > self.worker.limits.head_bytes {
+            return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
+        }
+        self.half_head = Some(half);
+        self.to_client.extend_from_slice(write);
+        Ok(())
+    }
+
+    /// Reads a head, and what interim ones stand before it.
+    fn heads(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut rest = bytes;
+        loop {
+            let mut slots = head::slots();
+            let slots = &mut slots[..self.worker.limits.head_lines];
+            let head = head::answer(rest, slots).map_err(Failure::Refused)?;
+            let Some(head) = head else {
+                let mut half = Box::new(HalfHead { bytes: rest.to_vec(), scan: Scan::default() });
+                if half.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_some() {
+                    return Err(Failure::Refused(Error::BadAnswer("its head cannot be read")));
+                }
+                return self.wait_for_head(half, write);
+            };
+            if head.bytes.len() > self.worker.limits.head_bytes {
+                return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
+            }
+            let after = &rest[head.bytes.len()..];
+            let answer = Answer::read(head, self.facts).map_err(Failure::Refused)?;
+            if !answer.is_interim() {
+                if let Some(error) = self.unwanted(answer.status) {
+                    return Err(Failure::Refused(error));
+                }
+                if self.is_empty_page(&answer) {
+                    return Err(Failure::Refused(Error::BadAnswer("the page is empty")));
+                }
+                let answer = answer.under(self.shown());
+                self.begin_answer(&answer, write);
+                let begun = self.body(cx, after, write);
+                if let Err(Failure::Cut(error) | Failure::Refused(error)) = begun {
+                    // Nothing of it has gone out.
+                    self.down = None;
+                    return Err(Failure::Refused(error));
+                }
+                return begun;
+            }
+            answer.write_interim(self.facts, write).map_err(Failure::Refused)?;
+            if answer.status == 101 {
+                record::answered(&mut self.record, 101, true, &answer, None);
+                if let Some(record) = &mut self.record {
+                    record.tunnelled(0, after.len() as u64);
+                }
+                self.to_client.extend_from_slice(write);
+                self.to_client.extend_from_slice(after);
+                self.switches = true;
+                return Ok(());
+            }
+            self.interims += 1;
+            if self.interims > INTERIM_MAX {
+                return Err(Failure::Refused(Error::BadAnswer("too many interim answers")));
+            }
+            if after.is_empty() {
+                self.to_client.extend_from_slice(write);
+                return Ok(());
+            }
+            rest = after;
+        }
+    }
+
+    /// Why an answer of this status does not go to the client.
+    fn unwanted(&self, status: u16) -> Option<Error> {
+        let Special { retry, shown, pages, .. } = &**self.special.as_ref()?;
+        if retry.is_some_and(|again| again.wants(Some(status))) {
+            return Some(Error::Again(status));
+        }
+        let has_page = shown.is_none() && pages.iter().any(|page| page.is_for(status));
+        has_page.then_some(Error::Replaced(status))
+    }
+
+    /// Whether it is a page that has no body to show: its status would not fit the one that the client is told.
+    fn is_empty_page(&self, answer: &Answer<'_, '_>) -> bool {
+        self.shown().is_some() && matches!(answer.status, 204 | 205 | 304)
+    }
+
+    fn begin_answer(&mut self, answer: &Answer<'_, '_>, write: &mut Vec<u8>) {
+        if let Some(timer) = self.timer {
+            timer.answered(answer.status);
+        }
+        let edits = (!self.followers.is_empty())
+            .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
+        let edits = edits.as_ref();
+        record::answered(&mut self.record, answer.status, true, answer, edits);
+        let is_stopping = self.worker.is_draining() || !self.is_up_done();
+        let then = if is_stopping { Then::Close } else { answer.then(self.facts, edits) };
+        let clock = &self.worker.clock;
+        let body = answer.write(self.facts, then, self.cookie.as_deref(), edits, clock, write);
+        let is_reusable = answer.is_reusable();
+        let hold = self.special.as_ref().and_then(|special| special.hold);
+        self.hold = hold.map(|kept| {
+            Box::new(Hold {
+                store: Store::new(&self.worker.reserve, kept.memory_bytes),
+                bytes_max: kept.bytes_max.saturating_add(write.len() as u64),
+                is_whole: false,
+            })
+        });
+        self.down = Some(Down { body, status: answer.status, then, is_reusable });
+    }
+}
