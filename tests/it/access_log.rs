@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herder::config::{ErrorPage, FrontendWishes};
 use herder::settings::{AccessLog, LineFormat, Settings};
@@ -374,10 +374,12 @@ impl Cramped {
         line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
     }
 
-    /// Sends requests until the file system has no room and lines are lost.
+    /// Sends requests until the file system has no room and lines are lost. A file system that is full already is tried
+    /// again after a second only: what ends this is a time, not a number of requests.
     async fn fill(&self) {
         let (failures, dropped) = (self.told("failures").await, self.told("dropped").await);
-        for _ in 0..50 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             for _ in 0..20 {
                 self.ask().await;
             }
