@@ -56,7 +56,8 @@ impl Clock {
 
     /// The time now, in microseconds since the process began: exact, where [`now_ms`](Self::now_ms) is coarse.
     pub(super) fn now_us(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+        let elapsed = self.start.elapsed();
+        elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }
 
     /// The time of day, in milliseconds since 1970.

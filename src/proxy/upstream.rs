@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
+use rustix::net::SendFlags;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio_rustls::TlsConnector;
@@ -212,13 +213,15 @@ impl Upstream {
     }
 }
 
-/// Writes at once where that is possible, which it nearly always is: asking first whether it is costs more.
+/// Writes at once where that is possible, which it nearly always is: asking first whether it is costs more. It asks the kernel
+/// itself: the C library's `send` prepares for threads that are cancelled, which nobody does here.
 pub(super) fn poll_write(
     stream: &mut TcpStream,
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
-    match stream.try_write(bytes) {
+    let send = || Ok(rustix::net::send(&*stream, bytes, SendFlags::NOSIGNAL)?);
+    match stream.try_io(Interest::WRITABLE, send) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Pin::new(stream).poll_write(cx, bytes)
         }

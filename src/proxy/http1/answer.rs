@@ -2,13 +2,11 @@
 
 use std::io::Write as _;
 
-use httparse::Header;
-
 use super::fields::{Field, Options, classify};
 use super::framing::{self, Answered, Length, Repeats};
-use super::head::{AnswerHead, Version};
-use super::lines::{Passing, are_tidy, copy, put_number};
+use super::lines::{Passing, copy, put_number};
 use super::own;
+use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
 use super::request::Facts;
 use crate::model::{Encoding, Follower, Head, LineName, Response};
@@ -20,8 +18,9 @@ use crate::proxy::error::Error;
 pub(super) struct Answer<'h, 's> {
     head: &'h [u8],
     pub(super) status: u16,
-    reason: &'h str,
-    lines: &'s [Header<'h>],
+    reason: &'h [u8],
+    lines: &'s [Line<'h>],
+    is_tidy: bool,
     passing: Passing,
     body: Answered,
     /// The protocol it changes to.
@@ -48,24 +47,24 @@ impl<'h, 's> Answer<'h, 's> {
     /// # Errors
     /// [`Error::BadAnswer`] where two readers could understand it in two ways.
     pub(super) fn read(head: AnswerHead<'h, 's>, facts: &Facts) -> Result<Self, Error> {
-        let AnswerHead { bytes, status, reason, version, lines } = head;
-        let mut passing = Passing::default();
+        let AnswerHead { bytes, status, reason, version, lines, is_tidy } = head;
+        let mut passing = Passing::all();
         let mut framed = framing::Lines::default();
         let mut options = Options::default();
         let (mut upgrade, mut has_date) = (None, false);
         let mut length = None;
         for (index, line) in lines.iter().enumerate() {
-            let field = classify(line.name.as_bytes());
+            let field = line.field;
             match field {
                 Field::Plain
                 | Field::Disguise
                 | Field::Identity(_)
                 | Field::ForwardedFor
                 | Field::Host
-                | Field::Expect => passing.add(index),
+                | Field::Expect => continue,
                 Field::Date => {
-                    passing.add(index);
                     has_date = true;
+                    continue;
                 }
                 Field::Connection if !options.read(line.value) => {
                     return Err(Error::BadAnswer("its Connection names too many lines"));
@@ -78,6 +77,7 @@ impl<'h, 's> Answer<'h, 's> {
                     framed.read(field, line.value, Repeats::Same);
                 }
             }
+            passing.remove(index);
         }
         options.take_away(lines, &mut passing);
         let body = framing::of_answer(&framed, status, version, facts.is_head)?;
@@ -99,6 +99,7 @@ impl<'h, 's> Answer<'h, 's> {
             status,
             reason,
             lines,
+            is_tidy,
             passing,
             body,
             upgrade,
@@ -112,7 +113,7 @@ impl<'h, 's> Answer<'h, 's> {
     #[must_use]
     pub(super) fn under(mut self, status: Option<u16>) -> Self {
         if let Some(status) = status.filter(|&status| status != self.status) {
-            (self.status, self.reason) = (status, own::reason(status));
+            (self.status, self.reason) = (status, own::reason(status).as_bytes());
         }
         self
     }
@@ -160,8 +161,8 @@ impl<'h, 's> Answer<'h, 's> {
         let mut has_length = self.has_length;
         if let Some(edits) = edits {
             for (index, line) in self.lines.iter().enumerate() {
-                let is_length = classify(line.name.as_bytes()) == Field::ContentLength;
-                if if is_length { encoding.is_some() } else { edits.removes(line.name) } {
+                let is_length = line.field == Field::ContentLength;
+                if if is_length { encoding.is_some() } else { edits.removes(line.text()) } {
                     passing.remove(index);
                 }
             }
@@ -249,27 +250,26 @@ impl<'h, 's> Answer<'h, 's> {
             // A status has three digits.
             put(&[100, 10, 1].map(|place| b'0' + (self.status / place % 10) as u8));
             put(b" ");
-            put(self.reason.as_bytes());
+            put(self.reason);
             put(b"\r\n");
         }
-        let is_tidy = are_tidy(self.head, self.lines);
-        copy(self.head, self.lines, is_tidy, passing, out);
+        copy(self.head, self.lines, self.is_tidy, passing, out);
     }
 }
 
 impl Head for Answer<'_, '_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+        let line = self.lines.iter().find(|line| line.is(name));
         line.map(|line| line.value)
     }
 
     fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut lines = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
+        let mut lines = self.lines.iter().filter(|line| line.is(name));
         lines.any(|line| test(line.value))
     }
 
     fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.name, line.value));
+        self.lines.iter().for_each(|line| see(line.text(), line.value));
     }
 }
 
@@ -355,7 +355,7 @@ fn put_length(length: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http1::head::{answer, slots};
+    use crate::proxy::http1::parse::{Lines, answer};
 
     fn facts(version: Version, is_head: bool) -> Facts {
         Facts {
@@ -371,8 +371,8 @@ mod tests {
 
     /// The head a client gets, without the date.
     fn sent(head: &str, facts: &Facts) -> Result<String, Error> {
-        let mut slots = slots();
-        let answer = Answer::read(answer(head.as_bytes(), &mut slots)?.expect("whole"), facts)?;
+        let mut lines = Lines::new();
+        let answer = Answer::read(answer(head.as_bytes(), &mut lines, 9)?.expect("whole"), facts)?;
         let mut out = Vec::new();
         answer.write(
             facts,
@@ -427,8 +427,8 @@ mod tests {
         let mut facts = facts(Version::Http11, false);
         let head = b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
         let write = |facts: &Facts| {
-            let mut slots = slots();
-            let answer = Answer::read(answer(head, &mut slots)?.expect("whole"), facts)?;
+            let mut lines = Lines::new();
+            let answer = Answer::read(answer(head, &mut lines, 9)?.expect("whole"), facts)?;
             let mut out = Vec::new();
             answer.write_interim(facts, &mut out).map(|()| out)
         };

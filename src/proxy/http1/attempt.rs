@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use super::answer::Then;
 use super::course::{After, Course};
-use super::head::Version;
+use super::parse::Version;
 use super::record;
 use super::relay::Relay;
 use super::request::Facts;

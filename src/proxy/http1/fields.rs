@@ -1,8 +1,7 @@
 //! What a header line is to a proxy: by its name, read once for each line.
 
-use httparse::Header;
-
 use super::lines::Passing;
+use super::parse::Line;
 
 /// What has to be done about a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -137,12 +136,12 @@ impl<'h> Options<'h> {
     }
 
     /// Has the lines that it names pass no further.
-    pub(super) fn take_away(&self, lines: &[Header<'_>], passing: &mut Passing) {
+    pub(super) fn take_away(&self, lines: &[Line<'_>], passing: &mut Passing) {
         if self.named.is_empty() {
             return;
         }
         for (index, line) in lines.iter().enumerate() {
-            if self.names(line.name.as_bytes()) {
+            if self.names(line.name()) {
                 passing.remove(index);
             }
         }
@@ -177,7 +176,7 @@ mod tests {
             {
                 let mut other = name.to_vec();
                 other[at] = byte;
-                // Controls stand in no name: httparse sees to that.
+                // Controls stand in no name: the parser sees to that.
                 if byte.is_ascii_control() || byte.eq_ignore_ascii_case(&name[at]) {
                     continue;
                 }

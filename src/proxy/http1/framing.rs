@@ -1,7 +1,7 @@
 //! How long a body is: one reading, or a refusal (RFC 9112, section 6).
 
 use super::fields::Field;
-use super::head::Version;
+use super::parse::Version;
 use crate::proxy::error::Error;
 
 /// The length of a body.

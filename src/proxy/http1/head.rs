@@ -1,56 +1,10 @@
-//! Where a head ends, and what its lines are. Looks at each byte once, however slowly they come.
+//! Where a head ends. Looks at each byte once, however slowly they come.
 
-use std::mem::MaybeUninit;
-
-use httparse::{Header, ParserConfig};
-
-use super::lines::place;
+use super::parse::is_token_byte;
 use crate::proxy::error::Error;
 
-/// Lines that a head may have at most, whatever the settings say: they lie on the stack while a head is read.
-pub(in crate::proxy) const LINES_MAX: usize = 256;
-
 /// No registered method is half as long.
-const METHOD_BYTES_MAX: usize = 64;
-
-/// Room for the lines of a head.
-pub(super) type Slots<'h> = [MaybeUninit<Header<'h>>; LINES_MAX];
-
-/// Empty room.
-pub(super) fn slots<'h>() -> Slots<'h> {
-    [const { MaybeUninit::uninit() }; LINES_MAX]
-}
-
-/// The versions of HTTP/1.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Version {
-    /// No keep-alive unless asked for, no chunks, no interim answers.
-    Http10,
-    /// The usual one.
-    Http11,
-}
-
-/// A request's head, as it was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestHead<'h, 's> {
-    /// The whole of it.
-    pub(super) bytes: &'h [u8],
-    pub(super) method: &'h str,
-    pub(super) target: &'h str,
-    pub(super) version: Version,
-    pub(super) lines: &'s [Header<'h>],
-}
-
-/// An answer's head, as it was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AnswerHead<'h, 's> {
-    /// The whole of it.
-    pub(super) bytes: &'h [u8],
-    pub(super) status: u16,
-    pub(super) reason: &'h str,
-    pub(super) version: Version,
-    pub(super) lines: &'s [Header<'h>],
-}
+pub(super) const METHOD_BYTES_MAX: usize = 64;
 
 /// Who sent a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -142,7 +96,7 @@ impl From {
 }
 
 /// What is no HTTP/1 is told so after its first line, not after a time-out.
-fn check_version(line: &[u8]) -> Result<(), Error> {
+pub(super) fn check_version(line: &[u8]) -> Result<(), Error> {
     match line.split_last_chunk::<9>() {
         Some((_, b" HTTP/1.1" | b" HTTP/1.0")) => Ok(()),
         Some((_, [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])) => {
@@ -168,105 +122,10 @@ fn check_beginning(bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// RFC 9110, section 5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// Reads the request head that `bytes` begin with; a whole one is there.
-///
-/// # Errors
-/// [`Error::BadRequest`] where it breaks the grammar, [`Error::HeadTooLarge`] where it has too many lines,
-/// [`Error::MethodNotServed`] for a method that is longer than any.
-pub(super) fn request<'h, 's>(
-    bytes: &'h [u8],
-    slots: &'s mut [MaybeUninit<Header<'h>>],
-) -> Result<RequestHead<'h, 's>, Error> {
-    let mut request = httparse::Request::new(&mut []);
-    let parsed =
-        ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, slots);
-    let bytes = match parsed {
-        Ok(httparse::Status::Complete(end)) => &bytes[..end],
-        Ok(httparse::Status::Partial) => {
-            return Err(Error::BadRequest("the head does not end where it should"));
-        }
-        Err(error) => return Err(bad_request(error, bytes)),
-    };
-    let (Some(method), Some(target), Some(version)) =
-        (request.method, request.path, request.version)
-    else {
-        return Err(Error::BadRequest("the first line is not whole"));
-    };
-    if method.len() > METHOD_BYTES_MAX {
-        return Err(Error::MethodNotServed);
-    }
-    let lines = request.headers;
-    // httparse takes a line feed for the end of a line; two readers could see two heads.
-    let ends_clean = |at: usize| bytes[..at].ends_with(b"\r\n");
-    if !lines.iter().all(|line| ends_clean(place(bytes, line.name.as_bytes())))
-        || !bytes.ends_with(b"\r\n\r\n")
-    {
-        return Err(Error::BadRequest("a line ends without a carriage return"));
-    }
-    Ok(RequestHead { bytes, method, target, version: Version::of(version), lines })
-}
-
-/// Reads the answer head that `bytes` begin with. None: it has not come whole.
-///
-/// # Errors
-/// [`Error::BadAnswer`] where it breaks the grammar or has too many lines.
-pub(super) fn answer<'h, 's>(
-    bytes: &'h [u8],
-    slots: &'s mut [MaybeUninit<Header<'h>>],
-) -> Result<Option<AnswerHead<'h, 's>>, Error> {
-    let mut config = ParserConfig::default();
-    // RFC 9112, section 5.1: a proxy removes such blanks; it does not refuse them.
-    config.allow_spaces_after_header_name_in_responses(true);
-    let mut answer = httparse::Response::new(&mut []);
-    let end = match config.parse_response_with_uninit_headers(&mut answer, bytes, slots) {
-        Ok(httparse::Status::Complete(end)) => end,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Error::BadAnswer("its head is no HTTP/1")),
-    };
-    let (Some(status), Some(version)) = (answer.code, answer.version) else {
-        return Err(Error::BadAnswer("its first line is not whole"));
-    };
-    if status < 100 {
-        return Err(Error::BadAnswer("its status is none"));
-    }
-    let (reason, lines) = (answer.reason.unwrap_or_default(), &*answer.headers);
-    let (bytes, version) = (&bytes[..end], Version::of(version));
-    Ok(Some(AnswerHead { bytes, status, reason, version, lines }))
-}
-
-impl Version {
-    fn of(minor: u8) -> Self {
-        if minor == 0 { Self::Http10 } else { Self::Http11 }
-    }
-}
-
-fn bad_request(error: httparse::Error, bytes: &[u8]) -> Error {
-    let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    Error::BadRequest(match error {
-        httparse::Error::HeaderName => "a header name holds what no name can hold",
-        httparse::Error::HeaderValue => "a header value holds what no value can hold",
-        httparse::Error::NewLine => "a line does not end where it should",
-        httparse::Error::Version
-            if check_version(first.trim_ascii_end()) == Err(Error::VersionNotServed) =>
-        {
-            return Error::VersionNotServed;
-        }
-        httparse::Error::Token | httparse::Error::Version => {
-            "the first line holds what it cannot hold"
-        }
-        httparse::Error::TooManyHeaders => return Error::HeadTooLarge,
-        httparse::Error::Status => "the head cannot be read",
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::http1::parse::{Lines, answer, request};
     use proptest::prelude::*;
 
     fn scan(bytes: &[u8], from: From) -> Result<Option<Span>, Error> {
@@ -304,30 +163,19 @@ mod tests {
     fn a_server_may_end_lines_with_a_line_feed_alone() {
         let head = b"HTTP/1.1 200 OK\nA: b\n\nbody";
         assert_eq!(scan(head, From::Server), Ok(Some(Span { start: 0, end: 22 })));
-        let mut slots = slots();
-        let answer = answer(head, &mut slots).expect("an answer").expect("a whole one");
+        let mut lines = Lines::new();
+        let answer = answer(head, &mut lines, 9).expect("an answer").expect("a whole one");
         assert_eq!((answer.status, answer.lines.len()), (200, 1));
-    }
-
-    #[test]
-    fn what_no_line_can_hold_is_refused() {
-        for line in
-            ["A : b", "A\0: b", "A: b\0", " A: b", "A: b\rc", "A", ": b", "A: b\r\n c", "(a): b"]
-        {
-            let head = format!("GET / HTTP/1.1\r\n{line}\r\n\r\n");
-            let mut slots = slots();
-            assert!(request(head.as_bytes(), &mut slots).is_err(), "{line:?}");
-        }
     }
 
     /// Where the head that was found lies, where it is a good one; none where it is not whole yet.
     fn head(bytes: &[u8], found: Result<Option<Span>, Error>, from: From) -> Option<Option<Span>> {
         let Some(span) = found.ok()? else { return Some(None) };
-        let (found, mut slots) = (&bytes[span.start..span.end], slots());
+        let (found, mut lines) = (&bytes[span.start..span.end], Lines::new());
         // What comes in one piece is taken for one head unseen; reading it tells where it ends.
         let head = match from {
-            From::Client => request(found, &mut slots).ok()?.bytes,
-            From::Server => answer(found, &mut slots).ok()??.bytes,
+            From::Client => request(found, &mut lines, 9).ok()?.bytes,
+            From::Server => answer(found, &mut lines, 9).ok()??.bytes,
         };
         Some(Some(Span { start: span.start, end: span.start + head.len() }))
     }

@@ -6,8 +6,9 @@
 
 use super::answer::{Answer, Edits};
 use super::framing::Length;
-use super::head::{self, From, Scan, Version};
+use super::head::{From, Scan};
 use super::own;
+use super::parse::{self, LINES_MAX, Lines, Version};
 use super::relay::{Relay, Sink};
 use super::request::{Address, Facts, Hop, Request};
 use crate::model::{Encoding, Exchange, Follower, Response};
@@ -71,8 +72,8 @@ impl Side for FromClient {
     const FROM: From = From::Client;
 
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
-        let mut slots = head::slots();
-        let request = Request::read(head::request(bytes, &mut slots)?)?;
+        let mut lines = Lines::new();
+        let request = Request::read(parse::request(bytes, &mut lines, LINES_MAX)?)?;
         let target = &request.target;
         let mut exchange = Exchange::new(
             "http",
@@ -102,8 +103,9 @@ impl Side for FromServer {
     const FROM: From = From::Server;
 
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
-        let mut slots = head::slots();
-        let answer = head::answer(bytes, &mut slots)?.ok_or(Error::BadAnswer("not whole"))?;
+        let mut lines = Lines::new();
+        let answer =
+            parse::answer(bytes, &mut lines, LINES_MAX)?.ok_or(Error::BadAnswer("not whole"))?;
         assert_eq!(answer.bytes.len(), bytes.len(), "both find the same end");
         let answer = Answer::read(answer, &self.facts)?;
         if answer.is_interim() {

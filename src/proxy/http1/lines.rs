@@ -1,14 +1,17 @@
 //! The lines of a head that pass as they are, copied in runs: most heads are one or two of them.
 
-use httparse::Header;
+use super::parse::{LINES_MAX, Line};
 
-use super::head::LINES_MAX;
-
-/// Which lines of a head pass as they are, a bit for each.
-#[derive(Clone, Copy, Debug, Default)]
+/// Which lines of a head pass as they are, a bit for each. Most do.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Passing([u64; LINES_MAX / 64]);
 
 impl Passing {
+    /// All of them.
+    pub(super) fn all() -> Self {
+        Self([u64::MAX; LINES_MAX / 64])
+    }
+
     pub(super) fn add(&mut self, index: usize) {
         if let Some(word) = self.0.get_mut(index / 64) {
             *word |= 1 << (index % 64);
@@ -46,20 +49,10 @@ pub(super) fn place(bytes: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr()).min(bytes.len())
 }
 
-/// Whether all lines stand in their head as we would write them: no blank before a colon, and CR LF at each end.
-pub(super) fn are_tidy(head: &[u8], lines: &[Header<'_>]) -> bool {
-    head.ends_with(b"\r\n\r\n")
-        && lines.iter().all(|line| {
-            let start = place(head, line.name.as_bytes());
-            let has_return = head.get(start.wrapping_sub(2)) == Some(&b'\r');
-            has_return && head.get(start + line.name.len()) == Some(&b':')
-        })
-}
-
 /// Writes the lines that pass. `is_tidy` says that all lines stand as we would write them.
 pub(super) fn copy(
     head: &[u8],
-    lines: &[Header<'_>],
+    lines: &[Line<'_>],
     is_tidy: bool,
     passing: &Passing,
     out: &mut Vec<u8>,
@@ -70,12 +63,11 @@ pub(super) fn copy(
         let stop = passing.next(at, end, false);
         if is_tidy {
             // The head ends with an empty line.
-            let after =
-                lines.get(stop).map_or(head.len() - 2, |line| place(head, line.name.as_bytes()));
-            out.extend_from_slice(&head[place(head, lines[at].name.as_bytes())..after]);
+            let after = lines.get(stop).map_or(head.len() - 2, |line| place(head, line.name()));
+            out.extend_from_slice(&head[place(head, lines[at].name())..after]);
         } else {
             for line in &lines[at..stop] {
-                for part in [line.name.as_bytes(), b": ", line.value, b"\r\n"] {
+                for part in [line.name(), b": ", line.value, b"\r\n"] {
                     out.extend_from_slice(part);
                 }
             }
@@ -102,20 +94,20 @@ pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http1::head::{answer, slots};
+    use crate::proxy::http1::parse::{Lines, answer};
 
     /// What is written of a head when the lines of these names pass.
     fn copied(head: &str, names: &str) -> String {
-        let mut slots = slots();
-        let answer = answer(head.as_bytes(), &mut slots).expect("a head").expect("a whole one");
+        let mut lines = Lines::new();
+        let answer = answer(head.as_bytes(), &mut lines, 9).expect("a head").expect("a whole one");
         let mut out = Vec::new();
-        let mut passing = Passing::default();
+        let mut passing = Passing::all();
         for (index, line) in answer.lines.iter().enumerate() {
-            if names.contains(line.name) {
-                passing.add(index);
+            if !names.contains(line.text()) {
+                passing.remove(index);
             }
         }
-        copy(answer.bytes, answer.lines, are_tidy(answer.bytes, answer.lines), &passing, &mut out);
+        copy(answer.bytes, answer.lines, answer.is_tidy, &passing, &mut out);
         String::from_utf8(out).expect("plain text")
     }
 
@@ -147,7 +139,8 @@ mod tests {
 
     #[test]
     fn each_line_has_its_bit() {
-        let mut passing = Passing::default();
+        let mut passing = Passing::all();
+        (0..256).for_each(|index| passing.remove(index));
         [0, 1, 63, 64, 65, 255].into_iter().for_each(|index| passing.add(index));
         passing.remove(1);
         let found: Vec<_> = (0..256).filter(|&index| passing.has(index)).collect();

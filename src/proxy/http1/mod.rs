@@ -1,6 +1,6 @@
 //! HTTP/1.1 on a path of our own: small, strict, and without I/O at its core.
 //!
-//! What guards the boundary between two messages works on bytes alone ([`head`], [`framing`], [`chunked`], [`relay`]),
+//! What guards the boundary between two messages works on bytes alone ([`head`], [`parse`], [`framing`], [`chunked`], [`relay`]),
 //! so that every sequence of bytes can be tested, cut anywhere, and fuzzed. [`request`] and [`answer`] write heads for
 //! the other side. [`connection`] and [`exchange`] move the bytes: one task for each client connection carries both
 //! sides, reads into a buffer of its worker, and holds none of its own while it idles.
@@ -23,6 +23,7 @@ pub mod judge;
 mod lines;
 mod luck;
 mod own;
+mod parse;
 mod prepare;
 mod record;
 mod refuse;
@@ -35,4 +36,4 @@ mod transfer;
 mod tunnel;
 
 pub(super) use connection::{Client, serve};
-pub(super) use head::LINES_MAX;
+pub(super) use parse::LINES_MAX;

@@ -8,7 +8,7 @@ use super::chunked::BadChunk;
 use super::collect::Wanted;
 use super::course::{After, Course, Need, PageOf, Refusal, Stage, Stop};
 use super::framing::Length;
-use super::head;
+use super::parse::{self, Lines};
 use super::record;
 use super::relay::{Relay, Sink};
 use super::request::{Hop, Request};
@@ -43,9 +43,9 @@ impl Course<'_> {
         let peer = self.client.peer();
         let client = &*self.client;
         let (way_in, inbox) = (&*client.way_in, &*client.inbox);
-        let mut slots = head::slots();
-        let slots = &mut slots[..worker.limits.head_lines];
-        let request = head::request(&inbox[span.start..span.end], slots).and_then(Request::read);
+        let (head, mut lines) = (&inbox[span.start..span.end], Lines::new());
+        let request = parse::request(head, &mut lines, worker.limits.head_lines);
+        let request = request.and_then(Request::read);
         let mut request = request.map_err(|error| unread(error, inbox.len()))?;
         let method = request.method;
         match (&self.page, &self.collected) {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::answer::Edits;
 use super::connection::Client;
-use super::head::{self, Span, Version};
+use super::head::Span;
 use super::own::{Own, OwnLines, status};
+use super::parse::{self, Lines, Version};
 use super::relay::Relay;
 use super::request::Request;
 use crate::model::{Exchange, Head, Response};
@@ -96,10 +97,10 @@ pub(super) fn end(
     (status, user): (Option<u16>, Option<&str>),
 ) {
     let Some(observers) = &worker.observers else { return };
-    let mut slots = head::slots();
-    let slots = &mut slots[..worker.limits.head_lines];
+    let mut lines = Lines::new();
     let bytes = client.inbox.get(span.start..span.end).unwrap_or_default();
-    let request = head::request(bytes, slots).and_then(Request::read).ok();
+    let request = parse::request(bytes, &mut lines, worker.limits.head_lines);
+    let request = request.and_then(Request::read).ok();
     let asked = request.as_ref().map(|request| Asked {
         method: request.method,
         path: &request.target.path_and_query,

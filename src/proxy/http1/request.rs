@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use httparse::Header;
-
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
-use super::head::{RequestHead, Version};
 use super::lines::{Passing, copy, put_number};
+use super::parse::{Line, RequestHead, Version};
 use super::target::Target;
 use crate::model::{Changes, Exchange, Head, LineName};
 use crate::proxy::error::Error;
@@ -19,7 +17,7 @@ use crate::proxy::forwarded::{Forwarder, port_of};
 pub(super) struct Request<'h, 's> {
     head: &'h [u8],
     pub(super) method: &'h str,
-    lines: &'s [Header<'h>],
+    lines: &'s [Line<'h>],
     passing: Passing,
     pub(super) target: Target<'h>,
     wants_trailers: bool,
@@ -86,20 +84,20 @@ impl<'h, 's> Request<'h, 's> {
     /// What two readers could understand in two ways, and what is not served.
     pub(super) fn read(head: RequestHead<'h, 's>) -> Result<Self, Error> {
         let RequestHead { bytes, method, target, version, lines } = head;
-        let mut passing = Passing::default();
+        let mut passing = Passing::all();
         let mut framing = framing::Lines::default();
         let mut options = Options::default();
         let (mut host, mut hosts) = (None, 0);
         let (mut upgrade, mut upgrades) = (None, 0);
         let (mut wants_trailers, mut expects) = (false, false);
         for (index, line) in lines.iter().enumerate() {
-            let field = classify(line.name.as_bytes());
+            let field = line.field;
             match field {
-                Field::Plain | Field::Date => passing.add(index),
+                Field::Plain | Field::Date => continue,
                 // HTTP/1.0 knows no interim answers.
                 Field::Expect if version == Version::Http11 => {
-                    passing.add(index);
                     expects = line.value.eq_ignore_ascii_case(b"100-continue");
+                    continue;
                 }
                 Field::Host => (host, hosts) = (Some(line.value), hosts + 1),
                 Field::Connection if !options.read(line.value) => {
@@ -109,6 +107,7 @@ impl<'h, 's> Request<'h, 's> {
                 Field::Upgrade => (upgrade, upgrades) = (Some(line.value), upgrades + 1),
                 _ => framing.read(field, line.value, framing::Repeats::No),
             }
+            passing.remove(index);
         }
         options.take_away(lines, &mut passing);
         let host = match (hosts, version) {
@@ -170,7 +169,7 @@ impl<'h, 's> Request<'h, 's> {
             CONDITIONS.iter().any(|condition| condition.eq_ignore_ascii_case(name))
         };
         for (index, line) in self.lines.iter().enumerate() {
-            if of_body(line.name) {
+            if of_body(line.text()) {
                 self.passing.remove(index);
             }
         }
@@ -183,7 +182,7 @@ impl<'h, 's> Request<'h, 's> {
 
     fn leave_out_field(&mut self, field: Field) {
         for (index, line) in self.lines.iter().enumerate() {
-            if classify(line.name.as_bytes()) == field {
+            if line.field == field {
                 self.passing.remove(index);
             }
         }
@@ -221,7 +220,7 @@ impl<'h, 's> Request<'h, 's> {
         let mut passing = self.passing;
         if is_trusted {
             for (index, line) in self.lines.iter().enumerate() {
-                if let Field::Identity(identity) = classify(line.name.as_bytes()) {
+                if let Field::Identity(identity) = line.field {
                     told.add(identity);
                     passing.add(index);
                 }
@@ -283,7 +282,7 @@ impl Request<'_, '_> {
             return false;
         }
         for (index, line) in self.lines.iter().enumerate() {
-            if changes.is_removed(line.name) {
+            if changes.is_removed(line.text()) {
                 passing.remove(index);
             }
         }
@@ -311,7 +310,7 @@ impl Request<'_, '_> {
         let ip = hop.client.text();
         put(b"X-Forwarded-For: ");
         for line in self.lines {
-            if classify(line.name.as_bytes()) == Field::ForwardedFor {
+            if line.field == Field::ForwardedFor {
                 put(line.value);
                 put(b", ");
             }
@@ -333,17 +332,17 @@ impl Request<'_, '_> {
 
 impl Head for Request<'_, '_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+        let line = self.lines.iter().find(|line| line.is(name));
         line.map(|line| line.value)
     }
 
     fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut lines = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
+        let mut lines = self.lines.iter().filter(|line| line.is(name));
         lines.any(|line| test(line.value))
     }
 
     fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.name, line.value));
+        self.lines.iter().for_each(|line| see(line.text(), line.value));
     }
 }
 
@@ -401,11 +400,11 @@ fn is_http2(protocol: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http1::head::{request, slots};
+    use crate::proxy::http1::parse::{Lines, request};
 
     fn read<T>(head: &str, then: impl FnOnce(Result<Request<'_, '_>, Error>) -> T) -> T {
-        let mut slots = slots();
-        then(request(head.as_bytes(), &mut slots).and_then(Request::read))
+        let mut lines = Lines::new();
+        then(request(head.as_bytes(), &mut lines, 99).and_then(Request::read))
     }
 
     /// The head a server gets for these lines.

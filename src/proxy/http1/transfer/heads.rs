@@ -3,7 +3,8 @@
 use std::task::Context;
 
 use super::super::answer::{Answer, Edits, Then};
-use super::super::head::{self, From, Scan};
+use super::super::head::{From, Scan};
+use super::super::parse::{self, Lines};
 use super::super::record;
 use super::{Down, Failure, HalfHead, Hold, Special, Transfer};
 use crate::model::Response;
@@ -54,9 +55,9 @@ impl Transfer<'_> {
     ) -> Result<(), Failure> {
         let mut rest = bytes;
         loop {
-            let mut slots = head::slots();
-            let slots = &mut slots[..self.worker.limits.head_lines];
-            let head = head::answer(rest, slots).map_err(Failure::Refused)?;
+            let mut lines = Lines::new();
+            let lines_max = self.worker.limits.head_lines;
+            let head = parse::answer(rest, &mut lines, lines_max).map_err(Failure::Refused)?;
             let Some(head) = head else {
                 let mut half = Box::new(HalfHead { bytes: rest.to_vec(), scan: Scan::default() });
                 if half.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_some() {

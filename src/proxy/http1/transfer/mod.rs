@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use super::answer::Then;
 use super::connection::Client;
-use super::head::{Scan, Version};
+use super::head::Scan;
+use super::parse::Version;
 use super::relay::Relay;
 use super::request::Facts;
 use super::timer::Timer;

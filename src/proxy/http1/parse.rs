@@ -1,0 +1,561 @@
+//! What stands in a head: its first line, and each other line with what it is to a proxy. One pass, no I/O.
+//!
+//! Nearly all heads are letters, hyphens and plain text: those are looked at sixteen bytes at a time, and a byte that is
+//! something else alone. The tests hold it against httparse, which lets more pass.
+
+use arrayvec::ArrayVec;
+use wide::u8x16;
+
+use super::fields::{Field, classify};
+use super::head::{From, METHOD_BYTES_MAX, check_version};
+use crate::proxy::error::Error;
+
+/// Lines that a head may have at most, whatever the settings say: they lie on the stack while a head is read.
+pub(in crate::proxy) const LINES_MAX: usize = 256;
+
+/// The lines of a head.
+pub(super) type Lines<'h> = ArrayVec<Line<'h>, LINES_MAX>;
+
+/// One line of a head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'h> {
+    /// Bytes of a token alone.
+    name: &'h [u8],
+    /// Without the blanks around it.
+    pub(super) value: &'h [u8],
+    /// What its name makes of it.
+    pub(super) field: Field,
+}
+
+/// The versions of HTTP/1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Version {
+    /// No keep-alive unless asked for, no chunks, no interim answers.
+    Http10,
+    /// The usual one.
+    Http11,
+}
+
+/// A request's head, as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestHead<'h, 's> {
+    /// The whole of it.
+    pub(super) bytes: &'h [u8],
+    pub(super) method: &'h str,
+    pub(super) target: &'h str,
+    pub(super) version: Version,
+    pub(super) lines: &'s [Line<'h>],
+}
+
+/// An answer's head, as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerHead<'h, 's> {
+    /// The whole of it.
+    pub(super) bytes: &'h [u8],
+    pub(super) status: u16,
+    /// Empty where it is not plain ASCII: nobody knows what it says.
+    pub(super) reason: &'h [u8],
+    pub(super) version: Version,
+    pub(super) lines: &'s [Line<'h>],
+    /// Whether all lines stand as we would write them: no blank before a colon, and CR LF at each end.
+    pub(super) is_tidy: bool,
+}
+
+/// What is wrong with a head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flaw {
+    /// It goes on beyond what is there.
+    Short,
+    FirstLine,
+    Version,
+    Name,
+    Value,
+    /// A line feed without a carriage return before it.
+    LineFeed,
+    /// There is no end where it has to be.
+    LineEnd,
+    TooManyLines,
+}
+
+impl<'h> Line<'h> {
+    pub(super) fn name(&self) -> &'h [u8] {
+        self.name
+    }
+
+    /// Its name as text.
+    pub(super) fn text(&self) -> &'h str {
+        // A token is ASCII.
+        str::from_utf8(self.name).unwrap_or_default()
+    }
+
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// Reads the request head that `bytes` begin with; a whole one is there. It may have so many lines.
+///
+/// # Errors
+/// [`Error::BadRequest`] where it breaks the grammar (RFC 9112, sections 2 to 5), [`Error::HeadTooLarge`] where it has too
+/// many lines, [`Error::MethodNotServed`] for a method that is longer than any.
+pub(super) fn request<'h, 's>(
+    bytes: &'h [u8],
+    lines: &'s mut Lines<'h>,
+    lines_max: usize,
+) -> Result<RequestHead<'h, 's>, Error> {
+    let read = |lines: &mut Lines<'h>| {
+        let mut reader = Reader::new(bytes, From::Client);
+        let (method, target, version) = reader.request_line()?;
+        let reader = reader.lines(lines, lines_max)?;
+        Ok((reader.read(), method, target, version))
+    };
+    let (bytes, method, target, version) =
+        read(lines).map_err(|flaw: Flaw| flaw.of_request(bytes))?;
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Error::MethodNotServed);
+    }
+    Ok(RequestHead { bytes, method, target, version, lines })
+}
+
+/// Reads the answer head that `bytes` begin with. None: it has not come whole. It may have so many lines.
+///
+/// # Errors
+/// [`Error::BadAnswer`] where it breaks the grammar or has too many lines.
+pub(super) fn answer<'h, 's>(
+    bytes: &'h [u8],
+    lines: &'s mut Lines<'h>,
+    lines_max: usize,
+) -> Result<Option<AnswerHead<'h, 's>>, Error> {
+    let read = |lines: &mut Lines<'h>| {
+        let mut reader = Reader::new(bytes, From::Server);
+        let (version, status, reason) = reader.status_line()?;
+        Ok((reader.lines(lines, lines_max)?, version, status, reason))
+    };
+    match read(lines) {
+        Ok((_, _, ..100, _)) => Err(Error::BadAnswer("its status is none")),
+        Ok((reader, version, status, reason)) => {
+            let (bytes, is_tidy) = (reader.read(), reader.is_tidy);
+            Ok(Some(AnswerHead { bytes, status, reason, version, lines, is_tidy }))
+        }
+        Err(Flaw::Short) => Ok(None),
+        Err(_) => Err(Error::BadAnswer("its head is no HTTP/1")),
+    }
+}
+
+impl Flaw {
+    #[cold]
+    fn of_request(self, bytes: &[u8]) -> Error {
+        let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        Error::BadRequest(match self {
+            Self::Short => "the head does not end where it should",
+            Self::Name => "a header name holds what no name can hold",
+            Self::Value => "a header value holds what no value can hold",
+            Self::LineFeed => "a line ends without a carriage return",
+            Self::LineEnd => "a line does not end where it should",
+            Self::Version
+                if check_version(first.trim_ascii_end()) == Err(Error::VersionNotServed) =>
+            {
+                return Error::VersionNotServed;
+            }
+            Self::FirstLine | Self::Version => "the first line holds what it cannot hold",
+            Self::TooManyLines => return Error::HeadTooLarge,
+        })
+    }
+}
+
+/// Goes through a head.
+struct Reader<'h> {
+    /// All of it.
+    bytes: &'h [u8],
+    /// What is still to be read.
+    rest: &'h [u8],
+    from: From,
+    is_tidy: bool,
+}
+
+impl<'h> Reader<'h> {
+    fn new(bytes: &'h [u8], from: From) -> Self {
+        Self { bytes, rest: bytes, from, is_tidy: true }
+    }
+
+    /// What was read.
+    fn read(&self) -> &'h [u8] {
+        &self.bytes[..self.bytes.len() - self.rest.len()]
+    }
+
+    /// RFC 9112, section 3.
+    fn request_line(&mut self) -> Result<(&'h str, &'h str, Version), Flaw> {
+        let method = match self.token() {
+            b"GET" => "GET",
+            b"" => return Err(Flaw::FirstLine),
+            other => str::from_utf8(other).map_err(|_| Flaw::FirstLine)?,
+        };
+        self.expect(b' ', Flaw::FirstLine)?;
+        let target = self.run(not_of_target);
+        if target.is_empty() && !self.rest.is_empty() {
+            return Err(Flaw::FirstLine);
+        }
+        self.expect(b' ', Flaw::FirstLine)?;
+        let target = str::from_utf8(target).map_err(|_| Flaw::FirstLine)?;
+        let version = self.version()?;
+        self.line_end(Flaw::LineEnd)?;
+        Ok((method, target, version))
+    }
+
+    /// RFC 9112, section 4. Some servers leave the reason out, and the blank before it.
+    fn status_line(&mut self) -> Result<(Version, u16, &'h [u8]), Flaw> {
+        let version = self.version()?;
+        self.expect(b' ', Flaw::Version)?;
+        let (digits, after) = self.rest.split_first_chunk::<3>().ok_or(Flaw::Short)?;
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(Flaw::FirstLine);
+        }
+        let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+        self.rest = after;
+        let mut reason: &[u8] = &[];
+        if let [b' ', after @ ..] = after {
+            self.rest = after;
+            reason = self.text();
+        }
+        self.line_end(Flaw::FirstLine)?;
+        Ok((version, status, if reason.is_ascii() { reason } else { &[] }))
+    }
+
+    fn version(&mut self) -> Result<Version, Flaw> {
+        let (version, after) = match self.rest.split_first_chunk::<8>() {
+            Some((b"HTTP/1.1", after)) => (Version::Http11, after),
+            Some((b"HTTP/1.0", after)) => (Version::Http10, after),
+            None if b"HTTP/1.".starts_with(self.rest) => return Err(Flaw::Short),
+            _ => return Err(Flaw::Version),
+        };
+        self.rest = after;
+        Ok(version)
+    }
+
+    /// The lines up to the empty one (RFC 9112, section 5).
+    fn lines(mut self, lines: &mut Lines<'h>, lines_max: usize) -> Result<Self, Flaw> {
+        lines.clear();
+        loop {
+            let name = self.token();
+            if name.is_empty() {
+                return match self.rest {
+                    [] | [b'\r' | b'\n', ..] => self.line_end(Flaw::LineEnd).map(|()| self),
+                    _ => Err(Flaw::Name),
+                };
+            }
+            match self.rest {
+                // So nearly all are written.
+                [b':', b' ', after @ ..] if after.first().is_some_and(|first| *first > b' ') => {
+                    self.rest = after
+                }
+                _ => self = self.colon()?,
+            }
+            let value = without_blanks_after(self.text());
+            self.line_end(Flaw::Value)?;
+            if lines.len() >= lines_max.min(LINES_MAX) {
+                return Err(Flaw::TooManyLines);
+            }
+            lines.push(Line { name, value, field: classify(name) });
+        }
+    }
+
+    /// The colon, with what blanks there are.
+    #[inline(never)]
+    fn colon(mut self) -> Result<Self, Flaw> {
+        // RFC 9112, section 5.1: a proxy removes those before it from an answer, and refuses them in a request.
+        if self.from == From::Server && self.blanks() {
+            self.is_tidy = false;
+        }
+        self.expect(b':', Flaw::Name)?;
+        self.blanks();
+        Ok(self)
+    }
+
+    /// The token that begins here; it may be empty.
+    #[inline(always)]
+    fn token(&mut self) -> &'h [u8] {
+        let start = self.rest;
+        loop {
+            self.run(not_letters);
+            match self.rest {
+                [b':' | b' ', ..] => break,
+                [byte, after @ ..] if is_token_byte(*byte) => self.rest = after,
+                _ => break,
+            }
+        }
+        &start[..start.len() - self.rest.len()]
+    }
+
+    /// What a value or a reason can hold; it may be empty.
+    #[inline(always)]
+    fn text(&mut self) -> &'h [u8] {
+        let start = self.rest;
+        loop {
+            self.run(not_text);
+            match self.rest {
+                [b'\t', after @ ..] => self.rest = after,
+                _ => break,
+            }
+        }
+        &start[..start.len() - self.rest.len()]
+    }
+
+    /// Goes on for as long as `stops` marks no byte.
+    #[inline(always)]
+    fn run(&mut self, stops: impl Fn(u8x16) -> u8x16) -> &'h [u8] {
+        let start = self.rest;
+        let (mut at, mut rest) = (0, start);
+        loop {
+            let marks = match rest.split_first_chunk::<CHUNK>() {
+                Some((chunk, after)) => {
+                    rest = after;
+                    stops(u8x16::new(*chunk)).to_bitmask()
+                }
+                None => {
+                    // The last sixteen bytes, without those that stand before; where these end, all ends.
+                    let last = self.bytes.last_chunk().copied().unwrap_or_else(|| padded(rest));
+                    let marks = stops(u8x16::new(last)).to_bitmask();
+                    marks >> (CHUNK - rest.len()) | 1 << rest.len()
+                }
+            };
+            if marks != 0 {
+                at += marks.trailing_zeros() as usize;
+                let (run, after) = start.split_at(at);
+                self.rest = after;
+                return run;
+            }
+            at += CHUNK;
+        }
+    }
+
+    /// Passes over blanks, and tells whether there were any.
+    fn blanks(&mut self) -> bool {
+        let mut has_blank = false;
+        while let [b' ' | b'\t', after @ ..] = self.rest {
+            self.rest = after;
+            has_blank = true;
+        }
+        has_blank
+    }
+
+    #[inline(always)]
+    fn expect(&mut self, byte: u8, otherwise: Flaw) -> Result<(), Flaw> {
+        match self.rest {
+            [found, after @ ..] if *found == byte => {
+                self.rest = after;
+                Ok(())
+            }
+            [_, ..] => Err(otherwise),
+            [] => Err(Flaw::Short),
+        }
+    }
+
+    /// The end of a line. Old servers leave the carriage return out (RFC 9112, section 2.2); a client that does might
+    /// have two readers see two heads.
+    #[inline(always)]
+    fn line_end(&mut self, otherwise: Flaw) -> Result<(), Flaw> {
+        if let Some((b"\r\n", after)) = self.rest.split_first_chunk() {
+            self.rest = after;
+            return Ok(());
+        }
+        self.rest = match self.rest {
+            [b'\n', after @ ..] if self.from == From::Server => {
+                self.is_tidy = false;
+                after
+            }
+            [b'\n', ..] => return Err(Flaw::LineFeed),
+            [] | [b'\r'] => return Err(Flaw::Short),
+            _ => return Err(otherwise),
+        };
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn without_blanks_after(mut value: &[u8]) -> &[u8] {
+    while let [before @ .., b' ' | b'\t'] = value {
+        value = before;
+    }
+    value
+}
+
+/// RFC 9110, section 5.6.2.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    const TOKEN_BYTES: [bool; 256] = {
+        let (mut bytes, mut at) = ([false; 256], 0);
+        while at < 256 {
+            bytes[at] = (at as u8).is_ascii_alphanumeric();
+            at += 1;
+        }
+        let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+        while at < others.len() {
+            bytes[others[at] as usize] = true;
+            at += 1;
+        }
+        bytes
+    };
+    TOKEN_BYTES[usize::from(byte)]
+}
+
+/// Bytes that are looked at together.
+const CHUNK: usize = 16;
+
+/// Fewer bytes than that, at the end of as many.
+#[cold]
+fn padded(rest: &[u8]) -> [u8; CHUNK] {
+    let mut chunk = [0; CHUNK];
+    chunk[CHUNK - rest.len()..].copy_from_slice(rest);
+    chunk
+}
+
+/// Marks what is neither a letter nor a hyphen.
+#[inline(always)]
+fn not_letters(bytes: u8x16) -> u8x16 {
+    let from_a = (bytes | u8x16::splat(0x20)) - u8x16::splat(b'a');
+    !(from_a.simd_le(u8x16::splat(b'z' - b'a')) | bytes.simd_eq(u8x16::splat(b'-')))
+}
+
+/// Marks what cannot stand in a value, and tabs, which can.
+#[inline(always)]
+fn not_text(bytes: u8x16) -> u8x16 {
+    bytes.simd_le(u8x16::splat(b' ' - 1)) | bytes.simd_eq(u8x16::splat(DELETE))
+}
+
+/// Marks what cannot stand in a target.
+#[inline(always)]
+fn not_of_target(bytes: u8x16) -> u8x16 {
+    bytes.simd_le(u8x16::splat(b' ')) | bytes.simd_eq(u8x16::splat(DELETE))
+}
+
+const DELETE: u8 = 0x7f;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_no_line_can_hold_is_refused() {
+        for line in
+            ["A : b", "A\0: b", "A: b\0", " A: b", "A: b\rc", "A", ": b", "A: b\r\n c", "(a): b"]
+        {
+            let head = format!("GET / HTTP/1.1\r\n{line}\r\n\r\n");
+            assert!(request(head.as_bytes(), &mut Lines::new(), 9).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted() {
+        let head = b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\n\r\n";
+        assert!(request(head, &mut Lines::new(), 2).is_ok());
+        let refused = request(head, &mut Lines::new(), 1).map(|_| ());
+        assert_eq!(refused, Err(Error::HeadTooLarge));
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(LINES_MAX + 1));
+        let refused = request(head.as_bytes(), &mut Lines::new(), usize::MAX).map(|_| ());
+        assert_eq!(refused, Err(Error::HeadTooLarge));
+    }
+
+    #[test]
+    fn each_byte_is_known_wherever_it_stands() {
+        let places = (0..40).flat_map(|len| (0..len).map(move |at| (len, at)));
+        for (byte, (len, at)) in places.flat_map(|place| (0..=255).map(move |byte| (byte, place))) {
+            let mut bytes = vec![b'a'; len];
+            bytes[at] = byte;
+            let end = |is_stop: bool| if is_stop { at } else { bytes.len() };
+            let is_letter = byte.is_ascii_alphabetic() || byte == b'-';
+            let run =
+                |stops: fn(u8x16) -> u8x16| Reader::new(&bytes, From::Client).run(stops).len();
+            assert_eq!(run(not_letters), end(!is_letter), "{byte}");
+            assert_eq!(run(not_text), end(byte.is_ascii_control()), "{byte}");
+            let is_target = !byte.is_ascii_control() && byte != b' ';
+            assert_eq!(run(not_of_target), end(!is_target), "{byte}");
+        }
+    }
+
+    /// What httparse reads: its first line, its lines, and where they end; none where they are not whole or wrong.
+    type Read = Option<(String, Vec<(String, Vec<u8>)>, usize)>;
+
+    fn read_by_httparse(bytes: &[u8], from: From) -> Read {
+        let mut lines = [httparse::EMPTY_HEADER; 16];
+        let (end, first, lines) = match from {
+            From::Client => {
+                let mut head = httparse::Request::new(&mut lines);
+                let httparse::Status::Complete(end) = head.parse(bytes).ok()? else { return None };
+                let first = format!("{:?} {:?} {:?}", head.method, head.path, head.version);
+                (end, first, head.headers)
+            }
+            From::Server => {
+                let mut head = httparse::Response::new(&mut lines);
+                let mut config = httparse::ParserConfig::default();
+                config.allow_spaces_after_header_name_in_responses(true);
+                let parsed = config.parse_response(&mut head, bytes).ok()?;
+                let httparse::Status::Complete(end) = parsed else { return None };
+                let first = format!("{:?} {:?} {:?}", head.version, head.code, head.reason);
+                (end, first, head.headers)
+            }
+        };
+        let lines = lines.iter().map(|line| (line.name.to_owned(), line.value.to_vec()));
+        Some((first, lines.collect(), end))
+    }
+
+    fn read_by_us(bytes: &[u8], from: From) -> Read {
+        let mut lines = Lines::new();
+        let minor = |version| Some(u8::from(version == Version::Http11));
+        let (first, end) = match from {
+            From::Client => {
+                let head = request(bytes, &mut lines, 16).ok()?;
+                let RequestHead { method, target, version, .. } = head;
+                let (method, target) = (Some(method), Some(target));
+                (format!("{method:?} {target:?} {:?}", minor(version)), head.bytes.len())
+            }
+            From::Server => {
+                let head = answer(bytes, &mut lines, 16).ok()??;
+                let reason = Some(str::from_utf8(head.reason).expect("ASCII"));
+                let (version, status) = (minor(head.version), Some(head.status));
+                (format!("{version:?} {status:?} {reason:?}"), head.bytes.len())
+            }
+        };
+        let lines = lines.iter().map(|line| (line.text().to_owned(), line.value.to_vec()));
+        Some((first, lines.collect(), end))
+    }
+
+    /// Where we are stricter: lines of a client that end in a line feed alone, an empty line before the first one, a status
+    /// below 100.
+    fn is_refused_by_us(bytes: &[u8], from: From) -> bool {
+        let has_bare_feed = bytes
+            .iter()
+            .enumerate()
+            .any(|(at, byte)| *byte == b'\n' && bytes[..at].last() != Some(&b'\r'));
+        match from {
+            From::Client => has_bare_feed || bytes.starts_with(b"\r"),
+            From::Server => {
+                let status = bytes.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+                bytes.starts_with(b"\r") || bytes.starts_with(b"\n") || status.starts_with(b"0")
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_as_httparse_does(
+            first in "(GET|P[A-Z-]{0,9}|[ -~]{0,3}) (/|\\*|http://)[!-~é]{0,20} HTTP/1[.][0-2]|HTTP/1[.][0-2] [0-5][0-9]{2}( [ -~é\t]{0,12})?",
+            lines in prop::collection::vec("([A-Za-z0-9_-]{1,20}|[ -~]{1,9})[ \t]?:[ \t]{0,2}[ -~\té]{0,30}", 0..6),
+            end in "\r\n|\n|\r|",
+            noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            rest in "[a-z]{0,9}",
+        ) {
+            let text = format!("{first}{end}{}{end}{rest}", lines.iter().map(|line| format!("{line}{end}")).collect::<String>());
+            let mut bytes = text.into_bytes();
+            for (at, byte) in noise {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            for from in [From::Client, From::Server] {
+                let ours = read_by_us(&bytes, from);
+                if ours.is_some() || !is_refused_by_us(&bytes, from) {
+                    prop_assert_eq!(ours, read_by_httparse(&bytes, from), "{:?}", from);
+                }
+            }
+        }
+    }
+}
