@@ -97,6 +97,7 @@ impl Course<'_> {
                 }
             };
             let mut transfer = self.transfer(attempt, repeats, upstream, timer.as_ref());
+            transfer.begin();
             let end = poll_fn(|cx| transfer.poll(cx)).await;
             transfer.note_moved();
             match end {

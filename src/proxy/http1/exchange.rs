@@ -1,7 +1,7 @@
 //! One request: where it goes, who gets it, and what is done when that fails.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -35,23 +35,24 @@ const DIALS_MAX: usize = 16;
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
     let deadline = client.deadline.clone();
     let mut course = Course::new(worker, client, span);
-    let done = match until_cut(worker, &deadline, course.answer()).await {
-        Some(done) => done,
-        None => course.cut_off(),
+    let done = {
+        // Made where it stays: it is most of what an exchange is.
+        let answer = pin!(course.answer());
+        until_cut(worker, &deadline, answer).await
     };
+    let done = done.unwrap_or_else(|| course.cut_off());
     course.end(&done);
     done.after
 }
 
 /// What comes of a future; none where the worker stops meanwhile and waits no longer. Whoever waits is woken then by way of
 /// the connection's deadline.
-async fn until_cut<T>(
+fn until_cut<T>(
     worker: &Worker,
     deadline: &Deadline,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending if worker.is_cutting() => Poll::Ready(None),
         Poll::Pending => {
@@ -59,7 +60,6 @@ async fn until_cut<T>(
             Poll::Pending
         }
     })
-    .await
 }
 
 /// What was tried for one request so far.
@@ -98,11 +98,9 @@ impl Course<'_> {
             if trials.failed.is_some() {
                 table = worker.table();
             }
+            let mut attempt = None;
             // What a `match` looks at would take its room for as long as an arm waits.
-            let (mut attempt, stop) = match self.prepare(&table, &mut trials.tried) {
-                Ok(attempt) => (Some(attempt), None),
-                Err(stop) => (None, Some(stop)),
-            };
+            let stop = self.prepare(&table, &mut trials.tried, &mut attempt).err();
             if let Some(stop) = stop
                 && let Some(done) = Box::pin(self.wait(*stop, &mut trials)).await?
             {

@@ -29,13 +29,12 @@ impl Passing {
         self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
-    /// The first line from `from` on that passes, or that does not; `end` where there is none before it.
-    fn next(&self, from: usize, end: usize, passes: bool) -> usize {
+    /// The first line from `from` on that does not pass; `end` where there is none before it.
+    fn next_hole(&self, from: usize, end: usize) -> usize {
         let mut at = from;
         while at < end {
             let word = self.0.get(at / 64).copied().unwrap_or_default();
-            let word = if passes { word } else { !word } >> (at % 64);
-            match word.trailing_zeros() as usize {
+            match (!word >> (at % 64)).trailing_zeros() as usize {
                 64 => at = (at / 64 + 1) * 64,
                 zeros => return (at + zeros).min(end),
             }
@@ -57,22 +56,26 @@ pub(super) fn copy(
     passing: &Passing,
     out: &mut Vec<u8>,
 ) {
-    let end = lines.len();
-    let mut at = passing.next(0, end, true);
-    while at < end {
-        let stop = passing.next(at, end, false);
-        if is_tidy {
-            // The head ends with an empty line.
-            let after = lines.get(stop).map_or(head.len() - 2, |line| place(head, line.name()));
-            out.extend_from_slice(&head[place(head, lines[at].name())..after]);
-        } else {
-            for line in &lines[at..stop] {
-                for part in [line.name(), b": ", line.value, b"\r\n"] {
-                    out.extend_from_slice(part);
+    let mut start = 0;
+    while start < lines.len() {
+        let hole = passing.next_hole(start, lines.len());
+        let run = &lines[start..hole];
+        match run.first() {
+            None => {}
+            Some(first) if is_tidy => {
+                // The head ends with an empty line.
+                let after = lines.get(hole).map_or(head.len() - 2, |line| place(head, line.name()));
+                out.extend_from_slice(&head[place(head, first.name())..after]);
+            }
+            Some(_) => {
+                for line in run {
+                    for part in [line.name(), b": ", line.value, b"\r\n"] {
+                        out.extend_from_slice(part);
+                    }
                 }
             }
         }
-        at = passing.next(stop, end, true);
+        start = hole + 1;
     }
 }
 
@@ -145,9 +148,8 @@ mod tests {
         passing.remove(1);
         let found: Vec<_> = (0..256).filter(|&index| passing.has(index)).collect();
         assert_eq!(found, [0, 63, 64, 65, 255]);
-        let next = [(0, true), (1, true), (64, true), (66, true), (0, false), (63, false)];
-        let next = next.map(|(from, passes)| passing.next(from, 256, passes));
-        assert_eq!(next, [0, 63, 64, 255, 1, 66]);
-        assert_eq!((passing.next(66, 100, true), passing.next(255, 256, false)), (100, 256));
+        let holes = [(0, 256), (63, 256), (0, 1), (63, 64), (255, 256), (256, 256)];
+        let holes = holes.map(|(from, end)| passing.next_hole(from, end));
+        assert_eq!(holes, [1, 66, 1, 64, 256, 256]);
     }
 }

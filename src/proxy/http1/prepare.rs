@@ -30,13 +30,14 @@ enum Led {
 }
 
 impl Course<'_> {
-    /// Reads the request, finds its route, leads it through its chain, picks a server, and writes what that one gets to
-    /// `out`. Asked again, it goes on where it stopped, and picks a server that was not tried.
+    /// Reads the request, finds its route, leads it through its chain, picks a server, writes what that one gets to `out`, and
+    /// puts the try where it is to stay. Asked again, it goes on where it stopped, and picks a server that was not tried.
     pub(super) fn prepare<'t>(
         &mut self,
         table: &'t Table,
         tried: &mut Tried,
-    ) -> Result<Attempt<'t>, Box<Stop>> {
+        attempt: &mut Option<Attempt<'t>>,
+    ) -> Result<(), Box<Stop>> {
         let worker = self.worker;
         self.out.clear();
         let span = self.tally.span();
@@ -169,7 +170,17 @@ impl Course<'_> {
                 let is_choosy = buffering.is_some_and(|buffering| buffering.retry.is_some());
                 let method = if is_choosy { method.into() } else { Box::default() };
                 let used = end + used;
-                Ok(Attempt { route, server, facts, sets_cookie, body, used, has_come, method })
+                *attempt = Some(Attempt {
+                    route,
+                    server,
+                    facts,
+                    sets_cookie,
+                    body,
+                    used,
+                    has_come,
+                    method,
+                });
+                Ok(())
             }
             (Led::Answered(error), route, _) => Err(refused(error, route, used, has_come)),
             (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),

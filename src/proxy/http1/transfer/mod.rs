@@ -192,7 +192,7 @@ impl<'x> Transfer<'x> {
         up: &'x mut Relay,
         to_server: &'x mut Vec<u8>,
     ) -> Self {
-        let transfer = Self {
+        Self {
             worker,
             client,
             facts,
@@ -222,9 +222,12 @@ impl<'x> Transfer<'x> {
             taken: 0,
             record: None,
             timer: None,
-        };
-        transfer.client.deadline.set(&worker.clock, transfer.limit_ms());
-        transfer
+        }
+    }
+
+    /// Begins the first wait.
+    pub(super) fn begin(&self) {
+        self.note_progress();
     }
 
     /// Notes how much of both bodies went through.
