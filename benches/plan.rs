@@ -38,7 +38,7 @@ fn snapshot(services: u32) -> Snapshot {
             state: State::Running,
             health: Some(Health::Healthy),
         };
-        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let label = |key: &str, value: &str| (key.into(), value.into());
         Arc::new(Service {
             id: instance.id.clone(),
             name: format!("web{n}"),
@@ -140,7 +140,7 @@ fn lookup_by_rule<const SORT: usize>(bencher: Bencher<'_, '_>, services: u32) {
     let mut snapshot = snapshot(services);
     for (n, service) in (0..).zip(&mut snapshot.services) {
         let mut with_rule = Service::clone(service);
-        with_rule.labels.insert("traefik.frontend.rule".to_owned(), rule(n));
+        with_rule.labels.insert("traefik.frontend.rule".into(), rule(n).into());
         *service = Arc::new(with_rule);
     }
     let table = table(&snapshot, &Config::default(), &Live::default());
@@ -169,7 +169,7 @@ fn pick_of_ten(bencher: Bencher<'_, '_>, method: &str) {
         })
         .collect();
     let label = "traefik.backend.loadbalancer.method";
-    service.labels.insert(label.to_owned(), method.to_owned());
+    service.labels.insert(label.into(), method.into());
     snapshot.services[0] = Arc::new(service);
     let table = table(&snapshot, &Config::default(), &Live::default());
     let backend = &table.routes()[0].backend;

@@ -47,7 +47,7 @@ fn rule(text: &str) {
 
 fn labels(text: &str) {
     let labels = text.lines().filter_map(|line| line.split_once('='));
-    let labels = labels.map(|(key, value)| (format!("traefik.{key}"), value.to_owned())).collect();
+    let labels = labels.map(|(key, value)| (format!("traefik.{key}").into(), value.into())).collect();
     let service = Service::running("a", Some("b"), labels);
     for provider in [ProviderName::Docker, ProviderName::Rancher] {
         let _ = read(provider, &service, &DEFAULTS, &mut Trace::on());

@@ -1,5 +1,7 @@
 //! The check that the servers of a service get: the one of its labels, else Rancher's own where that is asked for.
 
+use std::sync::Arc;
+
 use super::reader::Reader;
 use crate::config::{Check, HealthCheck, InvalidCheck};
 use crate::model::{HealthBlock, Origin, Outcome, Problem};
@@ -38,7 +40,7 @@ impl Reader<'_> {
     /// Whoever sets an interval wants a check: without a path there is none.
     fn report_settings_without_path(&mut self) {
         let keys = self.service.labels.keys();
-        let is_setting = |key: &&String| {
+        let is_setting = |key: &&Arc<str>| {
             key.strip_prefix(FAMILY).is_some_and(|rest| !["rancher", "path"].contains(&rest))
         };
         let Some(key) = keys.clone().find(is_setting).cloned() else { return };

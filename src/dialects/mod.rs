@@ -121,7 +121,7 @@ mod tests {
             id: name.into(),
             name: name.to_owned(),
             stack: stack.map(str::to_owned),
-            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            labels: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             instances: vec![instance("c1", &["front"], &[80])],
             kind: Kind::Containers,
             state: None,

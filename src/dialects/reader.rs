@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
 
     /// The segments in which it is served: none is the service as a whole.
     pub(super) fn segments(&self) -> Vec<Option<&'a str>> {
-        let of_key = |key: &'a String| match known(key) {
+        let of_key = |key: &'a Arc<str>| match known(key) {
             Known::Segment(segment, _) | Known::UnknownInSegment(segment, _) => Some(segment),
             _ => None,
         };
@@ -309,9 +309,9 @@ impl<'a> Reader<'a> {
     /// Reports the labels that were probably meant to be this one: of a service that is not routed, nothing else is told.
     fn report_slips_of(&mut self, meant: &'static str) {
         let is_slip =
-            |key: &&String| matches!(known(key), Known::Unknown(Some(near)) if near == meant);
+            |key: &&Arc<str>| matches!(known(key), Known::Unknown(Some(near)) if near == meant);
         for key in self.service.labels.keys().filter(is_slip) {
-            let origin = self.origin.label(key.as_str());
+            let origin = self.origin.label(Arc::clone(key));
             let what = format!("{key} is not a label we know.");
             self.problem(hinted(Problem::warning(&origin, what), Some(meant)));
         }
@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
     pub(super) fn report_other_labels(&mut self) {
         let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
         for (key, value) in labels {
-            let origin = self.origin.label(key.as_str());
+            let origin = self.origin.label(Arc::clone(key));
             let problem = match known(key) {
                 Known::Label(label) | Known::Segment(_, label) => {
                     match not_yet(&origin, key, value, label) {
@@ -364,14 +364,14 @@ impl<'a> Reader<'a> {
             let is_guard = is_mine && guards(tail);
             let (path, label) = match known(key) {
                 // One of the segment's own stands in its place.
-                Known::Label(_) if self.written(key) != *key => continue,
+                Known::Label(_) if self.written(key) != **key => continue,
                 Known::Label(label) => (key.strip_prefix("traefik."), label),
                 Known::Segment(segment, label) if Some(segment) == self.segment => {
                     (labels::segment(key).map(|(_, rest)| rest), label)
                 }
                 _ if is_guard => {
                     // One that nobody knows was to keep strangers out all the same.
-                    wanted.protection.get_or_insert_with(|| key.clone());
+                    wanted.protection.get_or_insert_with(|| key.as_ref().to_owned());
                     continue;
                 }
                 _ => continue,
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if is_guard {
-                wanted.guards.push(key.clone());
+                wanted.guards.push(key.as_ref().to_owned());
             }
             let raw = || Raw::Text(value.trim().to_owned());
             // What does not fit was reported with the other labels.
@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
                 _ => Ok(()),
             };
             if is_guard && (added.is_err() || value.trim().is_empty()) {
-                wanted.protection.get_or_insert_with(|| key.clone());
+                wanted.protection.get_or_insert_with(|| key.as_ref().to_owned());
             }
         }
         for (path, misfit) in frontend_misfits(&wanted.frontend) {

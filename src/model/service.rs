@@ -11,8 +11,9 @@ use litemap::LiteMap;
 
 use crate::document::Table;
 
-/// Labels as written, keys as written. In one piece of memory: there are few of them, for each of many services.
-pub type Labels = LiteMap<String, String>;
+/// Labels as written, keys as written. In one piece of memory: there are few of them, for each of many services. The texts
+/// may be shared with other services, for most say the same.
+pub type Labels = LiteMap<Arc<str>, Arc<str>>;
 
 /// Everything one orchestrator said at one moment.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

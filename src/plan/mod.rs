@@ -204,7 +204,7 @@ mod tests {
             id: instance.id.clone(),
             name: name.to_owned(),
             stack: Some(stack.to_owned()),
-            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            labels: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             instances: vec![instance],
             kind: Kind::Containers,
             state: None,

@@ -138,7 +138,7 @@ async fn a_compose_container_has_the_name_of_its_service() {
     let service = watch.of(&container);
     assert_eq!((service.name.as_str(), service.stack.as_deref()), ("Web_One", Some("my_App")));
     let port = service.labels.get("traefik.port");
-    assert_eq!(port.map(String::as_str), Some("8080"));
+    assert_eq!(port.map(|port| &**port), Some("8080"));
     assert!(!service.health_checked && service.age_order.is_some());
     let instance = &service.instances[0];
     assert_eq!(instance.name, container.name);
@@ -219,7 +219,7 @@ async fn a_paused_and_a_stopped_container_are_known_and_down() {
     let anew = Watch::start().await;
     assert_eq!(anew.instance(&container).state, down("exited"));
     let port = anew.of(&container).labels.get("traefik.port");
-    assert_eq!(port.map(String::as_str), Some("80"));
+    assert_eq!(port.map(|port| &**port), Some("80"));
     container.tell("start", &[]);
     watch.until_state(&container, &State::Running).await;
 }

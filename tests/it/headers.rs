@@ -53,7 +53,7 @@ fn service(server: Option<SocketAddr>, wanted: Labels<'_>) -> Service {
         id: "c1".into(),
         name: "web".to_owned(),
         stack: None,
-        labels: own.into_iter().chain(wanted).collect(),
+        labels: own.into_iter().chain(wanted).map(|(k, v)| (k.into(), v.into())).collect(),
         instances: vec![instance],
         kind: Kind::Containers,
         state: None,
@@ -662,7 +662,7 @@ async fn a_file_says_the_same_in_its_own_words() {
 async fn a_service_of_rancher_tools_has_them_too() {
     let origin = Origin::start(OK, false).await;
     let mut service = service(Some(origin.addr), &[("headers.frameDeny", "true")]);
-    service.labels.insert("traefik.alias.fqdn".to_owned(), "web.test".to_owned());
+    service.labels.insert("traefik.alias.fqdn".into(), "web.test".into());
     (service.health_checked, service.instances[0].health) = (true, Some(Health::Healthy));
     let services = vec![Arc::new(service)];
     let snapshot = Snapshot { services, ..Snapshot::default() };

@@ -50,8 +50,8 @@ fn service(
         state: State::Running,
         health: None,
     };
-    let rule = ("traefik.frontend.rule".to_owned(), RULES[rule].to_owned());
-    let priority = priority.map(|p| ("traefik.frontend.priority".to_owned(), p.to_string()));
+    let rule = ("traefik.frontend.rule".into(), RULES[rule].into());
+    let priority = priority.map(|p| ("traefik.frontend.priority".into(), p.to_string().into()));
     Service {
         id: instance.id.clone(),
         name,

@@ -292,7 +292,7 @@ const FIXTURES: &[(&str, &str, &str)] = &[
 
 fn labels(text: &str) -> Labels {
     let pairs = text.split_whitespace().map(|pair| pair.split_once('=').expect("key=value"));
-    pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    pairs.map(|(k, v)| (k.into(), v.into())).collect()
 }
 
 fn service(labels: Labels) -> Service {

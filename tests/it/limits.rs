@@ -66,7 +66,7 @@ fn service(labels: Pairs<'_>, server: SocketAddr) -> Service {
         id: "c1".into(),
         name: "web".to_owned(),
         stack: None,
-        labels: labels.into_iter().collect(),
+        labels: labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
         instances: vec![instance],
         kind: Kind::Containers,
         state: None,

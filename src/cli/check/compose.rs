@@ -38,7 +38,7 @@ pub(super) fn read(name: &str, project: &str, services: &Table) -> (Compose, Vec
         for (key, value, place) in nodes.into_iter().flatten().flat_map(labels_of) {
             match interpolated(&value) {
                 Ok(value) => {
-                    labels.insert(key.clone(), value);
+                    labels.insert(key.as_str().into(), value.into());
                     places.push((key, place));
                 }
                 Err((severity, message)) if key.starts_with("traefik.") => {

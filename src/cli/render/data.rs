@@ -61,7 +61,7 @@ fn service(provider: ProviderName, service: &Service) -> Value {
         Kind::External => "external",
         Kind::Other(kind) => kind,
     };
-    let labels: BTreeMap<&String, &String> = service.labels.iter().collect();
+    let labels: BTreeMap<&str, &str> = service.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
     json!({
         "provider": provider.as_str(),
         "id": &*service.id,

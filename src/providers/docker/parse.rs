@@ -395,7 +395,7 @@ fn published(ports: &BTreeMap<String, Option<Vec<PortBinding>>>) -> Vec<(u16, u1
 
 fn labels(raw: Option<BTreeMap<String, Option<String>>>) -> Labels {
     let present = raw.unwrap_or_default().into_iter();
-    present.map(|(key, value)| (key, value.unwrap_or_default())).collect()
+    present.map(|(key, value)| (key.into(), value.unwrap_or_default().into())).collect()
 }
 
 fn bare_name(name: &str) -> String {
@@ -425,7 +425,7 @@ mod tests {
         let facts = inspected("inspect-two-networks.json");
         assert_eq!(facts.name, "shop_web_1");
         let project = facts.labels.get("com.docker.compose.project");
-        assert_eq!(project.map(String::as_str), Some("shop"));
+        assert_eq!(project.map(|name| &**name), Some("shop"));
         assert_eq!(facts.state.0, State::Running);
         let ips: Vec<_> =
             facts.networks.iter().map(|(n, at)| format!("{n} {}", at.ip.unwrap())).collect();

@@ -50,7 +50,7 @@ fn is_one_off(labels: &Labels) -> bool {
 
 /// What whoever started the container calls it: Compose, else Swarm, else Rancher, else its own name.
 pub(super) fn name_and_stack(labels: &Labels, container: &str) -> (String, Option<String>) {
-    let label = |key: &str| labels.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let label = |key: &str| labels.get(key).map(|value| &**value).filter(|value| !value.is_empty());
     if let Some(service) = label("com.docker.compose.service") {
         return (service.to_owned(), label("com.docker.compose.project").map(str::to_owned));
     }
@@ -107,8 +107,7 @@ mod tests {
 
     #[track_caller]
     fn check_name(labels: &[(&str, &str)], expected: (&str, Option<&str>)) {
-        let labels =
-            labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Labels>();
+        let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect::<Labels>();
         let (name, stack) = name_and_stack(&labels, "box");
         assert_eq!((name.as_str(), stack.as_deref()), expected, "{labels:?}");
     }
@@ -204,7 +203,7 @@ mod tests {
             service.instances[0].state.clone()
         };
         assert_eq!(state(&facts), State::Running);
-        facts.labels.insert("com.docker.compose.oneoff".to_owned(), "True".to_owned());
+        facts.labels.insert("com.docker.compose.oneoff".into(), "True".into());
         assert_eq!(state(&facts), State::Down("one-off run".to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! Metadata → snapshot. Each entry is read by itself: one that cannot be read costs only itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -158,6 +158,7 @@ pub(super) fn snapshot(
     let mut snapshot = Snapshot::default();
     snapshot.services.reserve_exact(services.len());
     let is_all_told = containers.is_none();
+    let mut words = Words::default();
     let mut fresh = remembered.successor(if is_all_told { services.len() } else { 0 });
     for (place, entry) in services.into_iter().enumerate() {
         let value = match entry {
@@ -170,7 +171,7 @@ pub(super) fn snapshot(
         };
         snapshot.problems.truncate(PROBLEMS_MAX);
         let problems = snapshot.problems.len();
-        match service(value, &by_name, &mut snapshot.problems) {
+        match service(value, &by_name, &mut words, &mut snapshot.problems) {
             Ok(service) => {
                 let service = Arc::new(service);
                 if is_all_told && snapshot.problems.len() == problems {
@@ -195,6 +196,7 @@ pub(super) fn snapshot(
 fn service(
     value: &RawValue,
     by_name: &ByName<'_>,
+    words: &mut Words,
     problems: &mut Vec<Problem>,
 ) -> Result<Service, (Option<String>, String)> {
     let raw: RawService<'_> = serde_json::from_str(value.get()).map_err(|error| {
@@ -238,7 +240,7 @@ fn service(
         || instances.iter().any(|instance| instance.health.is_some());
     Ok(Service {
         id: filled(raw.uuid).unwrap_or_else(|| full_name.clone()).into(),
-        labels: labels(raw.labels, &origin, problems),
+        labels: labels(raw.labels, &origin, words, problems),
         name,
         stack,
         instances,
@@ -363,7 +365,12 @@ fn health(word: Option<&str>) -> Option<Health> {
     }
 }
 
-fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) -> Labels {
+fn labels(
+    value: Option<Value>,
+    origin: &Origin,
+    words: &mut Words,
+    problems: &mut Vec<Problem>,
+) -> Labels {
     let map = match value {
         Some(Value::Object(map)) => map,
         None | Some(Value::Null) => return Labels::new(),
@@ -384,7 +391,24 @@ fn labels(value: Option<Value>, origin: &Origin, problems: &mut Vec<Problem>) ->
             None
         }
     });
-    Labels::from_sorted_store_unchecked(exact(read.collect::<Labels>().into_tuple_vec()))
+    let mut word = |text: String| words.of(text);
+    let read = read.map(|(key, value)| (word(key), word(value))).collect::<Labels>();
+    Labels::from_sorted_store_unchecked(exact(read.into_tuple_vec()))
+}
+
+/// Texts that many services share: label names, `true`, a domain. Each is kept once.
+#[derive(Default)]
+struct Words(HashSet<Arc<str>>);
+
+impl Words {
+    fn of(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
 }
 
 /// Containers by stack and name.
@@ -462,7 +486,7 @@ mod tests {
         let block =
             HealthBlock { port: 8080, interval_ms: 2_000, rise: 2, ..HealthBlock::default() };
         assert_eq!(service.health_block.as_deref(), Some(&block));
-        assert_eq!(service.labels.get("n").map(String::as_str), Some("5"));
+        assert_eq!(service.labels.get("n").map(|value| &**value), Some("5"));
         let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
         assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));
         assert_eq!(a.exposed_ports, [80]);
