@@ -24,6 +24,7 @@ use super::guard::Guard;
 use super::{App, rates, router};
 use crate::control::State;
 use crate::middleware::Handler;
+use crate::model::subscriber;
 use crate::settings::Listen;
 
 /// Connections open at once; further ones wait in the kernel's queue.
@@ -121,7 +122,7 @@ async fn accept(listener: &TcpListener, router: Router) {
         let permit = Arc::clone(&permits).acquire_owned().await;
         let (stream, place) = match listener.accept().await {
             Ok((stream, peer)) => {
-                let address = peer.ip().to_canonical();
+                let address = subscriber(peer.ip());
                 let place = open.take(address, CONNECTIONS_OF_ONE_MAX);
                 let Some(place) = place else { continue };
                 (stream, place)

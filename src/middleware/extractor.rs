@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::IpAddr;
 
-use crate::model::Exchange;
+use crate::model::{Exchange, subscriber};
 
 /// Where a request's name for counting comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,13 +37,9 @@ impl Extractor {
     pub(super) fn key(&self, exchange: &Exchange<'_>, secret: &impl BuildHasher) -> u64 {
         let mut hasher = secret.build_hasher();
         match self {
-            // `::ffff:10.0.0.1` is 10.0.0.1.
-            Self::ClientIp => match exchange.client_ip().to_canonical() {
-                IpAddr::V4(ip) => (0_u8, ip.octets()).hash(&mut hasher),
-                IpAddr::V6(ip) => (1_u8, &ip.octets()[..8]).hash(&mut hasher),
-            },
-            Self::Host => (2_u8, &exchange.host).hash(&mut hasher),
-            Self::Header(name) => (3_u8, exchange.head.header(name)).hash(&mut hasher),
+            Self::ClientIp => (0_u8, subscriber(exchange.client_ip())).hash(&mut hasher),
+            Self::Host => (1_u8, &exchange.host).hash(&mut hasher),
+            Self::Header(name) => (2_u8, exchange.head.header(name)).hash(&mut hasher),
         }
         hasher.finish()
     }

@@ -1,7 +1,7 @@
 //! One request on its way, in words of our own: whichever engine carries it, the rooms below `proxy` see this.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
@@ -239,6 +239,15 @@ fn ip_of(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     let with_port = || entry.parse::<std::net::SocketAddr>().map(|addr| addr.ip());
     bare.parse().or_else(|_| with_port()).ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// The address by which clients are counted: of IPv6 the network of 64 bits, for that is what one subscriber gets
+/// (RFC 6177). `::ffff:10.0.0.1` is 10.0.0.1.
+pub fn subscriber(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+        ip => ip,
+    }
 }
 
 /// A host as the table knows it: lower case, without port and without the trailing dot.

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::error::Error as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use url::Url;
 
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
+use crate::model::subscriber;
 
 /// Work of all workers that may wait for its turn. One piece of it takes a tenth of a second where bcrypt's cost is the usual
 /// 10, and up to seconds where it is 14.
@@ -68,15 +69,6 @@ impl Desk {
         }
         waiting.insert(client, mine + 1);
         Some(Waiting { desk: self, client })
-    }
-}
-
-/// The address by which clients are counted: of IPv6 the network of 64 bits, for that is what one subscriber gets
-/// (RFC 6177).
-fn subscriber(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
-        ip => ip,
     }
 }
 

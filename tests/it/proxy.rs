@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::proxy::{Serving, config, settings, sticky};
-use crate::harness::raw::{Origin, exchange};
+use crate::harness::raw::{Origin, exchange, head};
 
 /// A test service of this name.
 fn web_test(name: &str) -> SocketAddr {
@@ -245,8 +245,10 @@ async fn a_drain_finishes_what_is_under_way() {
     let proxy = serving.addr;
     let request = tokio::spawn(async move { get(proxy, "web.local").await });
     let (mut stream, _) = listener.accept().await.expect("the request arrives");
-    // One that idles is closed at once, and must not hold the drain up.
+    // One that idles is closed at once, and must not hold the drain up; one that stopped in the middle of a head neither.
     let _idle = TcpStream::connect(proxy).await.expect("connected");
+    let mut half = TcpStream::connect(proxy).await.expect("connected");
+    half.write_all(b"GET / HTTP/1.1\r\nHost: web.local\r\n").await.expect("sent");
     let drain = tokio::spawn(serving.running.drain(Duration::from_secs(20)));
     crate::harness::eventually("the port is closed", || async {
         TcpStream::connect(proxy).await.is_err()
@@ -256,6 +258,10 @@ async fn a_drain_finishes_what_is_under_way() {
     let answer = request.await.expect("no panic");
     assert!(answer.ends_with("ok"), "{answer}");
     drop(stream);
+    // The drain might take twenty seconds.
+    let told = tokio::time::timeout(Duration::from_secs(10), head(&mut half)).await;
+    let told = told.expect("well before the end of the drain");
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
     assert_eq!(drain.await.expect("no panic"), 0);
 }
 

@@ -47,6 +47,9 @@ const HEAD_READ_BYTES: usize = 16 * 1024;
 /// How long an idle connection is given at a stop, for a request that is already on its way.
 const LAST_REQUEST_WAIT_MS: u64 = 50;
 
+/// How long a head that has begun is given at a stop: who means it sends the rest of it at once.
+const LAST_HEAD_WAIT_MS: u64 = 1_000;
+
 /// How long we wait for a client to close its side after ours.
 const LINGER_MS: u64 = 1_000;
 
@@ -146,8 +149,10 @@ impl Client {
             }
             Poll::Ready(Err(_)) => Poll::Ready(Ok(false)),
             Poll::Pending => {
-                if worker.is_draining() && scan.is_blank(&self.inbox) {
-                    self.deadline.set_at_most(&worker.clock, LAST_REQUEST_WAIT_MS);
+                if worker.is_draining() {
+                    let has_begun = !scan.is_blank(&self.inbox);
+                    let wait_ms = if has_begun { LAST_HEAD_WAIT_MS } else { LAST_REQUEST_WAIT_MS };
+                    self.deadline.set_at_most(&worker.clock, wait_ms);
                 }
                 if self.deadline.is_over(&worker.clock) {
                     return Poll::Ready(Err(TooLate));
