@@ -1,6 +1,6 @@
 //! Metadata → snapshot. Each entry is read by itself: one that cannot be read costs only itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::remembered::{Known, Remembered};
+use super::remembered::{Known, Remembered, Words};
 use crate::model::{
     Address, Health, HealthBlock, Instance, Kind, Labels, Origin, Problem, ProviderName, Service,
     Snapshot, State,
@@ -158,7 +158,6 @@ pub(super) fn snapshot(
     let mut snapshot = Snapshot::default();
     snapshot.services.reserve_exact(services.len());
     let is_all_told = containers.is_none();
-    let mut words = Words::default();
     let mut fresh = remembered.successor(if is_all_told { services.len() } else { 0 });
     for (place, entry) in services.into_iter().enumerate() {
         let value = match entry {
@@ -171,7 +170,7 @@ pub(super) fn snapshot(
         };
         snapshot.problems.truncate(PROBLEMS_MAX);
         let problems = snapshot.problems.len();
-        match service(value, &by_name, &mut words, &mut snapshot.problems) {
+        match service(value, &by_name, &mut fresh.words, &mut snapshot.problems) {
             Ok(service) => {
                 let service = Arc::new(service);
                 if is_all_told && snapshot.problems.len() == problems {
@@ -391,24 +390,8 @@ fn labels(
             None
         }
     });
-    let mut word = |text: String| words.of(text);
-    let read = read.map(|(key, value)| (word(key), word(value))).collect::<Labels>();
+    let read = read.map(|(key, value)| (words.of(key), words.of(value))).collect::<Labels>();
     Labels::from_sorted_store_unchecked(exact(read.into_tuple_vec()))
-}
-
-/// Texts that many services share: label names, `true`, a domain. Each is kept once.
-#[derive(Default)]
-struct Words(HashSet<Arc<str>>);
-
-impl Words {
-    fn of(&mut self, text: String) -> Arc<str> {
-        if let Some(known) = self.0.get(text.as_str()) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&new));
-        new
-    }
 }
 
 /// Containers by stack and name.
@@ -605,12 +588,38 @@ mod tests {
             let _ = snapshot(list, None, &mut remembered);
             let at = at.index(body.len());
             body.replace_range(at..=at, with);
-            let read = |remembered: &Remembered| match super::services(body.as_bytes(), remembered) {
-                Ok(list) => snapshot(list, None, &mut remembered.successor(0)).ok(),
-                Err(_) => None,
+            let read = |mut remembered: Remembered| {
+                let list = super::services(body.as_bytes(), &remembered).ok()?;
+                snapshot(list, None, &mut remembered).ok()
             };
-            prop_assert_eq!(read(&remembered), read(&Remembered::default()));
+            prop_assert_eq!(read(remembered), read(Remembered::default()));
         }
+    }
+
+    #[test]
+    fn what_many_services_say_is_kept_once_and_for_as_long_as_they_say_it() {
+        let mut remembered = Remembered::default();
+        let mut read = |labels: &[(&str, Value)]| {
+            let services =
+                labels.iter().map(|(name, labels)| json!({"name": name, "labels": labels}));
+            let body = services.collect::<Value>().to_string();
+            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let services = snapshot(list, None, &mut remembered).expect("a list").services;
+            (services, remembered.words.len())
+        };
+        let (first, _) = read(&[("a", json!({"k": "v"})), ("b", json!({"k": "v", "l": "w"}))]);
+        // One of them changes: what it says is still what the other one says.
+        let (second, _) = read(&[("a", json!({"k": "v"})), ("b", json!({"k": "v", "l": "x"}))]);
+        assert!(Arc::ptr_eq(&first[0], &second[0]) && !Arc::ptr_eq(&first[1], &second[1]));
+        let [(key, value), (other_key, other)] =
+            [0, 1].map(|at| second[at].labels.iter().next().expect("a label"));
+        assert!(Arc::ptr_eq(key, other_key) && Arc::ptr_eq(value, other));
+        // Of ten thousand words that come and go, few stay.
+        for turn in 0..10_000 {
+            read(&[("a", json!({"k": turn.to_string()}))]);
+        }
+        let (_, words) = read(&[("a", json!({"k": "v"}))]);
+        assert!(words < 3_000, "{words}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was read before, by the text it was read from: where one of a thousand services changed, one is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -18,6 +18,42 @@ pub(super) struct Remembered {
     /// In the order in which they were told.
     all: Vec<Known>,
     places: HashMap<Digest, usize, RandomState>,
+    pub(super) words: Words,
+}
+
+/// Texts that many services share: label names, `true`, a domain. Each is kept once, for as long as services say it.
+#[derive(Default)]
+pub(super) struct Words {
+    all: HashSet<Arc<str>, RandomState>,
+    /// How many there were when those were forgotten that nobody says any more.
+    kept: usize,
+}
+
+/// So many more than were kept may be there before they are looked through.
+const WORDS_FORGOTTEN_LATER: usize = 1_000;
+
+impl Words {
+    pub(super) fn of(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.all.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.all.insert(Arc::clone(&new));
+        new
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Forgets what nobody says any more, where there may be much of it.
+    fn tidy(&mut self) {
+        if self.all.len() > 2 * self.kept + WORDS_FORGOTTEN_LATER {
+            self.all.retain(|word| Arc::strong_count(word) > 1);
+            self.kept = self.all.len();
+        }
+    }
 }
 
 /// One of them.
@@ -44,10 +80,12 @@ impl Known {
 
 impl Remembered {
     /// One that knows nothing yet, with room, and that hashes alike.
-    pub(super) fn successor(&self, services: usize) -> Self {
+    pub(super) fn successor(&mut self, services: usize) -> Self {
         let state = self.state.clone();
         let places = HashMap::with_capacity_and_hasher(services, state.clone());
-        Self { state, all: Vec::with_capacity(services), places }
+        let mut words = std::mem::take(&mut self.words);
+        words.tidy();
+        Self { state, all: Vec::with_capacity(services), places, words }
     }
 
     /// Remembers what was read from a text.

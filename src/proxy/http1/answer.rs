@@ -162,7 +162,7 @@ impl<'h, 's> Answer<'h, 's> {
         if let Some(edits) = edits {
             for (index, line) in self.lines.iter().enumerate() {
                 let is_length = line.field == Field::ContentLength;
-                if if is_length { encoding.is_some() } else { edits.removes(line.text()) } {
+                if if is_length { encoding.is_some() } else { edits.removes(line.name_text()) } {
                     passing.remove(index);
                 }
             }
@@ -269,7 +269,7 @@ impl Head for Answer<'_, '_> {
     }
 
     fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.text(), line.value));
+        self.lines.iter().for_each(|line| see(line.name_text(), line.value));
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn place(bytes: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr()).min(bytes.len())
 }
 
-/// Writes the lines that pass. `is_tidy` says that all lines stand as we would write them.
+/// Writes the lines that pass. `is_tidy`: as they are.
 pub(super) fn copy(
     head: &[u8],
     lines: &[Line<'_>],
@@ -106,7 +106,7 @@ mod tests {
         let mut out = Vec::new();
         let mut passing = Passing::all();
         for (index, line) in answer.lines.iter().enumerate() {
-            if !names.contains(line.text()) {
+            if !names.contains(line.name_text()) {
                 passing.remove(index);
             }
         }

@@ -99,6 +99,7 @@ impl<'h, 's> Request<'h, 's> {
                     expects = line.value.eq_ignore_ascii_case(b"100-continue");
                     continue;
                 }
+                Field::Expect => {}
                 Field::Host => (host, hosts) = (Some(line.value), hosts + 1),
                 Field::Connection if !options.read(line.value) => {
                     return Err(Error::BadRequest("Connection names too many lines"));
@@ -169,7 +170,7 @@ impl<'h, 's> Request<'h, 's> {
             CONDITIONS.iter().any(|condition| condition.eq_ignore_ascii_case(name))
         };
         for (index, line) in self.lines.iter().enumerate() {
-            if of_body(line.text()) {
+            if of_body(line.name_text()) {
                 self.passing.remove(index);
             }
         }
@@ -282,7 +283,7 @@ impl Request<'_, '_> {
             return false;
         }
         for (index, line) in self.lines.iter().enumerate() {
-            if changes.is_removed(line.text()) {
+            if changes.is_removed(line.name_text()) {
                 passing.remove(index);
             }
         }
@@ -342,7 +343,7 @@ impl Head for Request<'_, '_> {
     }
 
     fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.text(), line.value));
+        self.lines.iter().for_each(|line| see(line.name_text(), line.value));
     }
 }
 
@@ -481,6 +482,24 @@ mod tests {
             assert_eq!(sent.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in\n{sent}");
         }
         assert_eq!(sent.matches("X-Forwarded-Proto").count(), 1);
+    }
+
+    #[test]
+    fn who_speaks_http_1_0_expects_nothing() {
+        for (version, is_there) in [("1.1", true), ("1.0", false)] {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nExpect: 100-continue\r\n\r\n");
+            let forwarder = Forwarder::new(Vec::new(), "herder-1");
+            read(&head, |request| {
+                let request = request.expect("a good head");
+                assert_eq!(request.facts.expects, is_there);
+                let exchange = Exchange::new("http", "GET", "a", "/", &request);
+                let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
+                let hop = Hop { forwarder: &forwarder, client: &client, host: "a" };
+                let mut out = Vec::new();
+                request.write(&exchange, &hop, &mut out);
+                assert_eq!(String::from_utf8_lossy(&out).contains("\r\nExpect: "), is_there);
+            });
+        }
     }
 
     #[test]
