@@ -6,6 +6,7 @@
 mod api;
 mod assets;
 mod chart;
+mod crowd;
 mod events;
 mod guard;
 mod health;

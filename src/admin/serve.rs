@@ -14,12 +14,12 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::warn;
 
 use axum::Router;
 
+use super::crowd::Crowd;
 use super::guard::Guard;
 use super::{App, rates, router};
 use crate::control::State;
@@ -27,7 +27,7 @@ use crate::middleware::Handler;
 use crate::model::subscriber;
 use crate::settings::Listen;
 
-/// Connections open at once; further ones wait in the kernel's queue.
+/// Connections open at once. For further ones whoever has the most gives one up.
 const CONNECTIONS_MAX: usize = 512;
 
 /// Those of one address: who holds connections open leaves room for those that look whether Herder is well.
@@ -116,16 +116,13 @@ impl Bound {
 
 async fn accept(listener: &TcpListener, router: Router) {
     let service = TowerToHyperService::new(router);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let open = Arc::new(Open::default());
+    let crowd = Crowd::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
     loop {
-        let permit = Arc::clone(&permits).acquire_owned().await;
-        let (stream, place) = match listener.accept().await {
+        let (stream, client, mut seat) = match listener.accept().await {
             Ok((stream, peer)) => {
-                let address = subscriber(peer.ip());
-                let place = open.take(address, CONNECTIONS_OF_ONE_MAX);
-                let Some(place) = place else { continue };
-                (stream, place)
+                let client = subscriber(peer.ip());
+                let Some(seat) = crowd.seat(client) else { continue };
+                (stream, client, seat)
             }
             Err(error) => {
                 warn!(%error, "the admin side cannot accept a connection");
@@ -133,20 +130,22 @@ async fn accept(listener: &TcpListener, router: Router) {
                 continue;
             }
         };
-        let (service, peer) = (service.clone(), Peer(place.address));
+        let (service, peer) = (service.clone(), Peer(client));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             service.call(request)
         });
         tokio::spawn(async move {
-            let _held = (permit, place);
-            // How a connection ends is its client's business.
-            let _ = http1::Builder::new()
+            let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .serve_connection(TokioIo::new(stream), service);
+            // How a connection ends is its client's business.
+            tokio::select! {
+                _ = connection => {}
+                _ = &mut seat.given_up => {}
+            }
         });
     }
 }

@@ -1,6 +1,7 @@
 //! The admin side and its API over real sockets, beside the demo.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use herder::demo::metadata::{Answers, Server};
 use serde_json::json;
@@ -160,6 +161,36 @@ async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
     assert!(read(&mut late).await.contains("too many event streams"));
     drop(streams.pop());
     eventually("a place is free", || async { open().await.1.starts_with("HTTP/1.1 200 ") }).await;
+}
+
+/// Four addresses take all places there are, and never read what they asked for: others are answered all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_slow_readers_keeps_nobody_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
+    eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
+    let connect = async |ip: [u8; 4]| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(2_048).expect("a small buffer");
+        socket.bind(SocketAddr::from((ip, 0))).expect("an address of this machine");
+        socket.connect(herder.admin).await.expect("connected")
+    };
+    let many = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let mut held = Vec::new();
+    for place in 0..512 {
+        let mut stream = connect([127, 0, 0, 2 + (place / 128) as u8]).await;
+        let _ = timeout(Duration::from_millis(5), stream.write_all(many.as_bytes())).await;
+        held.push(stream);
+    }
+    for _ in 0..20 {
+        let mut other = connect([127, 0, 0, 99]).await;
+        other.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        let answer = timeout(PATIENCE, head(&mut other)).await.expect("in time");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        held.push(other);
+    }
 }
 
 /// Who takes a URL, and whether that is good news: an error of a step's own is none, a redirect is.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use url::Url;
 
-use super::{FileText, TextFile, closed, remove_spellings};
+use super::{FileText, TextFile, as_variable, closed, remove_spellings};
 use crate::middleware::{Answer, Ask, AskTls, Asked, Flow, Handler, Reply};
 use crate::model::{Exchange, LineName};
 
@@ -180,7 +180,7 @@ impl ForwardAuth {
         let mut lines: Vec<(LineName, Vec<u8>)> = Vec::new();
         let (mut believed, mut hops) = (Vec::new(), Vec::new());
         exchange.head.each_line(&mut |name, value| {
-            let lower = name.to_ascii_lowercase().replace('_', "-");
+            let lower = as_variable(name);
             if NOT_ASKED.contains(&lower.as_str())
                 || named.contains(&name.to_ascii_lowercase())
                 || changes.is_some_and(|changes| changes.is_removed(name))
@@ -189,8 +189,7 @@ impl ForwardAuth {
             }
             let is_identity = lower.starts_with("x-forwarded-") || IDENTITY.contains(&&*lower);
             match lower.as_str() {
-                _ if is_identity
-                    && (!is_believed || lower.len() != name.len() || name.contains('_')) => {}
+                _ if is_identity && (!is_believed || !lower.eq_ignore_ascii_case(name)) => {}
                 "x-forwarded-for" => hops.push(String::from_utf8_lossy(value).into_owned()),
                 "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-uri"
                 | "x-forwarded-method" => {

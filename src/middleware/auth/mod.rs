@@ -62,8 +62,7 @@ fn closed(why: &'static str) -> Flow {
     Flow::Answer(answer.because(why))
 }
 
-/// Takes the client's lines of this name out, however they spell it: servers that speak CGI or WSGI take an underscore for
-/// a hyphen.
+/// Takes the client's lines of this name out, however they spell it.
 pub(super) fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
     let mut spellings = Vec::new();
     exchange.head.each_line(&mut |line, _| {
@@ -77,8 +76,16 @@ pub(super) fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
 }
 
 fn is_spelling_of(line: &str, name: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    line.len() == name.len() && line.bytes().map(fold).eq(name.bytes().map(fold))
+    line.len() == name.len() && as_variable(line) == as_variable(name)
+}
+
+/// A name as servers may see it that hand lines on as variables: those that speak CGI or WSGI take an underscore for a hyphen,
+/// some gateways whatever is no letter and no digit.
+fn as_variable(name: &str) -> String {
+    let fold = |letter: char| {
+        if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }
+    };
+    name.chars().map(fold).collect()
 }
 
 /// What follows the scheme in the only `Authorization` line, where it is of this scheme.

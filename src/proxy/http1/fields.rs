@@ -46,8 +46,9 @@ pub(super) enum Identity {
     Other,
 }
 
-/// What a line of this name is. An underscore counts as a hyphen in what tells who the client is: that is how CGI and
-/// WSGI servers see it, and nobody else needs it.
+/// What a line of this name is. In what tells who the client is, or frames the body, whatever is no letter and no digit
+/// counts as a hyphen: CGI and WSGI servers take an underscore for one, some gateways any other byte, and nobody else
+/// needs such a name.
 pub(super) fn classify(name: &[u8]) -> Field {
     let Some(&first) = name.first() else { return Field::Plain };
     // Length and first letter decide: hardly any line is compared with a name that it is not.
@@ -88,10 +89,10 @@ fn is<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
     different == 0
 }
 
-/// The same, an underscore taken for a hyphen.
+/// The same, whatever is no letter and no digit taken for a hyphen.
 fn is_folded<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte | 0x20 } else { b'-' };
     let different = name.iter().zip(plain).fold(0, |all, (&byte, plain)| all | fold(byte) ^ plain);
     different == 0
 }
@@ -164,6 +165,8 @@ mod tests {
         assert_eq!(classify(b"Content_Length"), Field::Disguise);
         assert_eq!(classify(b"X_Forwarded-For"), Field::ForwardedFor);
         assert_eq!(classify(b"X-Real_IP"), Field::Identity(Identity::RealIp));
+        assert_eq!(classify(b"X.Forwarded~For"), Field::ForwardedFor);
+        assert_eq!(classify(b"Content.Length"), Field::Disguise);
         assert_eq!(classify(b"X-Request-Id"), Field::Plain);
         assert_eq!(classify(b"Ho_t"), Field::Plain);
     }
@@ -181,8 +184,8 @@ mod tests {
                     continue;
                 }
                 let is_other = classify(&other) != classify(name);
-                let is_underscore = byte == b'_' && name[at] == b'-';
-                assert!(is_other || is_underscore, "{:?}", String::from_utf8_lossy(&other));
+                let is_disguise = !byte.is_ascii_alphanumeric() && name[at] == b'-';
+                assert!(is_other || is_disguise, "{:?}", String::from_utf8_lossy(&other));
             }
         }
     }

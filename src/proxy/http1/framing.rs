@@ -115,7 +115,9 @@ pub(super) fn of_answer(
     }
     let has_none = is_head || status < 200 || status == 204 || status == 304;
     if has_none {
-        let told = lines.length.filter(|_| (is_head || status == 304) && !lines.is_chunked);
+        // RFC 9110, section 8.6: interim answers and 204 tell none, whatever was asked.
+        let may_tell = status >= 200 && status != 204 && (is_head || status == 304);
+        let told = lines.length.filter(|_| may_tell && !lines.is_chunked);
         // A body where none may be is what poisons the next answer.
         let is_clear = !lines.is_chunked && lines.length.unwrap_or(0) == 0;
         let is_clear = is_clear || is_head || status == 304;
@@ -197,6 +199,15 @@ mod tests {
         answer(200, &[("Content-Length", "5"), ("Content-Length", "6")], None);
         answer(200, &[("Content-Length", "5"), CHUNKED], None);
         answer(200, &[("Transfer-Encoding", "gzip")], None);
+    }
+
+    #[test]
+    fn a_length_without_a_body_is_told_where_it_may_be() {
+        for (status, told) in [(103, None), (200, Some(5)), (204, None), (304, Some(5))] {
+            let lines = gathered(&[("Content-Length", "5")], Repeats::Same);
+            let answered = of_answer(&lines, status, Version::Http11, true).expect("an answer");
+            assert_eq!((answered.length, answered.told), (Length::None, told), "{status}");
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl<'h, 's> Request<'h, 's> {
             && upgrades == 1
             // A body would have to end before the new protocol begins: nobody sends one.
             && length == Length::None;
-        let upgrade = upgrade.filter(|protocol| is_upgradable && !is_http2(protocol));
+        let upgrade = upgrade.filter(|protocol| is_upgradable && !is_http(protocol));
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
@@ -393,9 +393,12 @@ fn names_trailers(te: &[u8]) -> bool {
     te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
 }
 
-/// A server that changes to HTTP/2 would take requests that no route was looked up for.
-fn is_http2(protocol: &[u8]) -> bool {
-    protocol.to_ascii_lowercase().windows(3).any(|part| part == b"h2c")
+/// A server that changes to another HTTP (`h2c`, `HTTP/2.0`) would take requests that no route was looked up for.
+fn is_http(protocol: &[u8]) -> bool {
+    let protocol = protocol.to_ascii_lowercase();
+    [&b"h2"[..], b"h3", b"http"]
+        .iter()
+        .any(|name| protocol.windows(name.len()).any(|part| part == *name))
 }
 
 #[cfg(test)]
@@ -522,7 +525,9 @@ mod tests {
         };
         assert!(is_upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"));
         assert!(!is_upgrade("Upgrade: websocket"));
-        assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: h2c"));
+        for http in ["h2c", "h2", "HTTP/2.0", "websocket, H2C"] {
+            assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");
+        }
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b"));
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1"));
     }
