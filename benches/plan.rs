@@ -31,7 +31,7 @@ fn snapshot(services: u32) -> Snapshot {
             addresses: vec![Address {
                 network: None,
                 ip: [10, a, b, c].into(),
-                shared: false,
+                shared: None,
                 published: None,
             }],
             exposed_ports: vec![8080],

@@ -44,9 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the port could not be taken.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the admin side cannot listen on {listen}: {source}; choose another port with --admin, or off"
-)]
+#[error("the admin side cannot listen on {listen}; choose another port with --admin, or off")]
 pub struct BindError {
     listen: Listen,
     #[source]

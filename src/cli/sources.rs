@@ -30,6 +30,9 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
         return Ok(settings);
     }
     let mut tried = Vec::new();
+    if settings.docker.is_none() {
+        tried.push("  Docker: switched off".to_owned());
+    }
     if let Some(docker) = &settings.docker {
         match docker::answers(docker).await {
             Ok(version) => tracing::info!(endpoint = docker.endpoint, version, "Docker answers"),
@@ -54,7 +57,7 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     if settings.docker.is_none() && settings.rancher.is_none() {
         bail!(
             "there is nobody to read containers from:\n{}\nName one with --docker or --rancher to wait \
-             for it, or try `herder demo`, which needs neither",
+             for it, serve rules from a file with --file.filename, or try `herder demo`, which needs none of them",
             tried.join("\n")
         );
     }

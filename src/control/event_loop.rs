@@ -145,7 +145,14 @@ impl Control {
                 if source.status.error.as_ref() == Some(&error) {
                     debug!(%provider, error, retry_in_ms, "still no answer");
                 } else {
-                    warn!(%provider, error, retry_in_ms, "the provider is lost; its routes stay");
+                    match source.status.answers {
+                        0 => {
+                            warn!(%provider, error, retry_in_ms, "the provider does not answer; Herder waits for it")
+                        }
+                        _ => {
+                            warn!(%provider, error, retry_in_ms, "the provider is lost; its routes stay")
+                        }
+                    }
                 }
                 source.status.error = Some(error);
                 None

@@ -103,7 +103,11 @@ mod tests {
         let address = |(place, network): (usize, &&str)| Address {
             network: Some(network.to_string()),
             ip: [10, 0, 0, u8::try_from(place + 1).expect("few networks")].into(),
-            shared: network.starts_with("shared"),
+            shared: match *network {
+                "shared" => Some(true),
+                "apart" => Some(false),
+                _ => None,
+            },
             published: None,
         };
         Instance {
@@ -273,6 +277,10 @@ mod tests {
         check_service(&with(&["a", "c"], &named), &at(1), "not in the network \"b\"");
         check_service(&with(&["a", "b"], &[]), &at(1), "several networks");
         check_service(&with(&["a", "shared"], &[]), &at(2), "");
+        check_service(&with(&["apart", "shared"], &[]), &at(2), "");
+        check_service(&with(&["apart"], &[]), &at(1), "which Herder is not in");
+        let named = [("traefik.docker.network", "apart")];
+        check_service(&with(&["apart", "shared"], &named), &at(1), "which Herder is not in");
         check_service(&with(&[], &[]), "Host:web.shop.docker.test -> ", "no address");
     }
 

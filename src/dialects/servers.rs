@@ -272,13 +272,10 @@ impl Reader<'_> {
         let addresses = instance.addresses.as_slice();
         let by_name = |name: &str| addresses.iter().find(|a| self.is_network(a, name));
         if let Some(found) = wanted.and_then(by_name) {
-            let network = network_name(found);
-            self.trace.step(scope, Outcome::Pass, "network", || {
-                format!("{} in network {network}, the one that is named.", found.ip)
-            });
+            self.explain_address(scope, origin, found, None, Reason::Named);
             return Some(found);
         }
-        let shared: Vec<&Address> = addresses.iter().filter(|a| a.shared).collect();
+        let shared: Vec<&Address> = addresses.iter().filter(|a| a.shared == Some(true)).collect();
         let (chosen, reason) = match (shared.as_slice(), addresses) {
             (_, []) => {
                 let why = "It has no address: it is in no network that we can reach.";
@@ -317,6 +314,7 @@ impl Reader<'_> {
             Reason::FirstShared => {
                 format!("{ip} in network {network}, the first by name that Herder shares with it.")
             }
+            Reason::Named => format!("{ip} in network {network}, the one that is named."),
             Reason::Only => format!("{ip} in network {network}, its only one."),
             Reason::First => format!("{ip} in network {network}, the first by name of several."),
         };
@@ -329,6 +327,14 @@ impl Reader<'_> {
             }
             (None, Reason::First) => {
                 Some(Problem::note(&label, format!("It is in several networks; {why}")).hint(hint))
+            }
+            (None, _) if chosen.shared == Some(false) => {
+                let what = format!(
+                    "It is in network {network}, which Herder is not in: requests will most likely time out."
+                );
+                let hint =
+                    format!("Put both into one network: docker network connect {network} HERDER.");
+                Some(Problem::warning(&label, what).hint(hint))
             }
             (None, _) => None,
         };
@@ -348,6 +354,7 @@ impl Reader<'_> {
 enum Reason {
     Shared,
     FirstShared,
+    Named,
     Only,
     First,
 }

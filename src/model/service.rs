@@ -88,7 +88,7 @@ impl Service {
         let address = Address {
             network: None,
             ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            shared: true,
+            shared: Some(true),
             published: None,
         };
         let instance = Instance {
@@ -166,8 +166,8 @@ pub struct Address {
     pub network: Option<String>,
     /// The address in it.
     pub ip: IpAddr,
-    /// Whether Herder's own container is in this network too.
-    pub shared: bool,
+    /// Whether Herder's own container is in this network too; none where Herder reaches it without, or nobody knows.
+    pub shared: Option<bool>,
     /// None: the instance's own ports are open at this address. Some: only these are, each as the instance's
     /// port and the port it is published as at this address (a Docker daemon on another host).
     pub published: Option<Vec<(u16, u16)>>,

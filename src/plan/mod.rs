@@ -195,7 +195,7 @@ mod tests {
         let instance = Instance {
             id: format!("{stack}-{name}-{age}").into(),
             name: format!("{stack}_{name}_{age}"),
-            addresses: vec![Address { network: None, ip, shared: false, published: None }],
+            addresses: vec![Address { network: None, ip, shared: None, published: None }],
             exposed_ports: vec![80],
             state: State::Running,
             health: None,

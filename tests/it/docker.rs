@@ -145,7 +145,7 @@ async fn a_compose_container_has_the_name_of_its_service() {
     assert_eq!(instance.exposed_ports, [8080]);
     assert_eq!((&instance.state, &instance.health), (&State::Running, &None));
     assert_eq!(networks(instance), [("bridge", ip_in(&container, "bridge"))]);
-    assert!(!instance.addresses[0].shared, "this test runs on the host");
+    assert_eq!(instance.addresses[0].shared, None, "this test runs on the host");
 }
 
 #[tokio::test]
@@ -423,9 +423,9 @@ async fn in_a_container_it_knows_its_own_networks_and_the_way_to_the_host() {
     ]);
     let gateway = format!("{{{{(index .NetworkSettings.Networks \"{}\").Gateway}}}}", ours.name);
     for line in [
-        format!("{} {} shared=true", ours.name, ip_in(&target, &ours.name)),
-        format!("{} {} shared=false", theirs.name, ip_in(&target, &theirs.name)),
-        format!("host {} shared=false", target.inspect(&gateway)),
+        format!("{} {} shared=Some(true)", ours.name, ip_in(&target, &ours.name)),
+        format!("{} {} shared=Some(false)", theirs.name, ip_in(&target, &theirs.name)),
+        format!("host {} shared=None", target.inspect(&gateway)),
     ] {
         assert!(said.lines().any(|said| said.ends_with(&line)), "{line:?} is not in:\n{said}");
     }
@@ -438,7 +438,7 @@ async fn say_addresses(ids: &str) {
         let service = watch.service(id).expect("the container is known");
         for address in &service.instances[0].addresses {
             let network = address.network.as_deref().unwrap_or("-");
-            println!("{network} {} shared={}", address.ip, address.shared);
+            println!("{network} {} shared={:?}", address.ip, address.shared);
         }
     }
 }

@@ -42,7 +42,7 @@ fn service(server: Option<SocketAddr>, wanted: Labels<'_>) -> Service {
         addresses: vec![Address {
             network: Some("front".to_owned()),
             ip: [127, 0, 0, 1].into(),
-            shared: false,
+            shared: None,
             published: None,
         }],
         exposed_ports: vec![80],

@@ -43,7 +43,7 @@ fn service(
         addresses: vec![Address {
             network: None,
             ip: [10, 0, 0, ip].into(),
-            shared: false,
+            shared: None,
             published: None,
         }],
         exposed_ports: vec![80],

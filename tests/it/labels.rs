@@ -302,7 +302,7 @@ fn service(labels: Labels) -> Service {
         addresses: vec![Address {
             network: Some("front".to_owned()),
             ip: [10, 0, 0, 1].into(),
-            shared: false,
+            shared: None,
             published: None,
         }],
         exposed_ports: vec![80],

@@ -53,7 +53,7 @@ fn service(labels: Pairs<'_>, server: SocketAddr) -> Service {
     if !labels.iter().any(|(key, _)| key.ends_with("port")) {
         labels.push(("traefik.port".to_owned(), server.port().to_string()));
     }
-    let address = Address { network: None, ip: server.ip(), shared: false, published: None };
+    let address = Address { network: None, ip: server.ip(), shared: None, published: None };
     let instance = Instance {
         id: "c1".into(),
         name: "web".to_owned(),

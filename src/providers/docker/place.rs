@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::service::HOST_NETWORK;
 use crate::providers::docker::parse::{Facts, Network, NetworkMode};
 
 /// Where Herder is.
@@ -65,9 +66,13 @@ impl Place {
         }
     }
 
-    /// Whether Herder's own container is in this network.
-    pub(super) fn shares(&self, network: &str) -> bool {
-        matches!(self, Self::Inside { networks, .. } if networks.contains(network))
+    /// Whether Herder's own container is in this network; none where Herder is in no container, in the host's
+    /// network, from which the others are reached, or nobody knows.
+    pub(super) fn shares(&self, network: &str) -> Option<bool> {
+        let Self::Inside { networks, .. } = self else { return None };
+        let is_in = networks.contains(network);
+        let reaches_all = networks.is_empty() || networks.contains(HOST_NETWORK);
+        (is_in || !reaches_all).then_some(is_in)
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
         let own = container("aa", NetworkMode::Own, &[("a", [10, 0, 0, 2]), ("b", [10, 0, 1, 2])]);
         let place = Place::find(&["aa".to_owned()], Some([9, 9, 9, 9].into()), &all(vec![own]));
         assert_eq!(place.host(), Some([10, 0, 0, 1].into()));
-        assert!(place.shares("b") && !place.shares("c"));
+        assert_eq!((place.shares("b"), place.shares("c")), (Some(true), Some(false)));
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
         let own = container("aa", NetworkMode::Host, &[("host", [0, 0, 0, 0])]);
         let place = Place::find(&["aa".to_owned()], None, &all(vec![own]));
         assert_eq!(place.host(), Some(Ipv4Addr::LOCALHOST.into()));
-        assert!(place.shares("host"));
+        assert_eq!((place.shares("host"), place.shares("a")), (Some(true), None));
     }
 
     #[test]
@@ -194,7 +199,7 @@ mod tests {
         let own = container("aa", NetworkMode::Container("nbb".to_owned()), &[]);
         let other = container("bb", NetworkMode::Own, &[("b", [10, 0, 1, 2])]);
         let place = Place::find(&["aa".to_owned()], None, &all(vec![own, other]));
-        assert!(place.shares("b"));
+        assert_eq!(place.shares("b"), Some(true));
         let ring = container("cc", NetworkMode::Container("cc".to_owned()), &[]);
         assert_eq!(network_owner(&ring, &all(vec![ring.clone()])), None);
     }

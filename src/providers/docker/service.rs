@@ -9,7 +9,7 @@ use crate::providers::docker::parse::{Facts, NetworkMode};
 use crate::providers::docker::place::{Place, network_owner};
 
 /// The name Docker gives the host's network.
-const HOST_NETWORK: &str = "host";
+pub(super) const HOST_NETWORK: &str = "host";
 
 /// One container as a service of one instance. `state` is its state as events have it, which is newer.
 pub(super) fn service(
@@ -76,7 +76,8 @@ pub(super) fn name_and_stack(labels: &Labels, container: &str) -> (String, Optio
 fn addresses(facts: &Facts, place: &Place, containers: &BTreeMap<Arc<str>, Facts>) -> Vec<Address> {
     let Some(owner) = network_owner(facts, containers) else { return Vec::new() };
     let on_host = |published| {
-        let shared = place.shares(HOST_NETWORK);
+        // The host is reached from any network, through its gateway.
+        let shared = place.shares(HOST_NETWORK).filter(|&is_in| is_in);
         let network = Some(HOST_NETWORK.to_owned());
         place.host().map(|ip| Address { network, ip, shared, published })
     };
@@ -149,7 +150,11 @@ mod tests {
         let found = addresses(facts, place, &BTreeMap::new());
         let text = |a: &Address| {
             let network = a.network.as_deref().unwrap_or("-");
-            let shared = if a.shared { " shared" } else { "" };
+            let shared = match a.shared {
+                Some(true) => " shared",
+                Some(false) => " apart",
+                None => "",
+            };
             let published = a.published.as_ref().map_or(String::new(), |p| format!(" {p:?}"));
             format!("{network} {}{shared}{published}", a.ip)
         };
@@ -166,7 +171,9 @@ mod tests {
         let two = container(NetworkMode::Own, &[("b", [10, 0, 1, 2]), ("a", [10, 0, 0, 2])]);
         check_addresses(&two, &Place::OnHost, &["a 10.0.0.2", "b 10.0.1.2"]);
         let here = inside(&["b"], [10, 0, 1, 1]);
-        check_addresses(&two, &here, &["a 10.0.0.2", "b 10.0.1.2 shared"]);
+        check_addresses(&two, &here, &["a 10.0.0.2 apart", "b 10.0.1.2 shared"]);
+        let on_host = inside(&["host"], [127, 0, 0, 1]);
+        check_addresses(&two, &on_host, &["a 10.0.0.2", "b 10.0.1.2"]);
     }
 
     #[test]

@@ -276,7 +276,7 @@ fn container(
     let name = filled(raw.name)?;
     let ip = filled(raw.primary_ip).or_else(|| raw.ips?.into_iter().find(|ip| !ip.is_empty()));
     let address = match ip.as_deref().map(str::parse::<IpAddr>) {
-        Some(Ok(ip)) => Some(Address { network: None, ip, shared: false, published: None }),
+        Some(Ok(ip)) => Some(Address { network: None, ip, shared: None, published: None }),
         Some(Err(_)) => {
             let what = format!(
                 "Container {name} has the address \"{}\", which is none; it is left out.",
@@ -307,7 +307,7 @@ fn external(ips: &[String], origin: &Origin, problems: &mut Vec<Problem>) -> Vec
         Ok(ip) => Some(Instance {
             id: text.as_str().into(),
             name: text.clone(),
-            addresses: vec![Address { network: None, ip, shared: false, published: None }],
+            addresses: vec![Address { network: None, ip, shared: None, published: None }],
             exposed_ports: Vec::new(),
             state: State::Running,
             health: None,
