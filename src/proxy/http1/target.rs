@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use super::parse::letters_digits_and;
 use crate::model::{comparable_host, has_doubtful_dots};
 use crate::proxy::error::Error;
 
@@ -124,19 +125,7 @@ fn is_authority(text: &str) -> bool {
 }
 
 fn is_name_byte(byte: u8) -> bool {
-    const NAME_BYTES: [bool; 256] = {
-        let (mut bytes, mut at) = ([false; 256], 0);
-        while at < 256 {
-            bytes[at] = (at as u8).is_ascii_alphanumeric();
-            at += 1;
-        }
-        let (others, mut at) = (b"-._~%!$&'()*+;=", 0);
-        while at < others.len() {
-            bytes[others[at] as usize] = true;
-            at += 1;
-        }
-        bytes
-    };
+    const NAME_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+;=");
     NAME_BYTES[usize::from(byte)]
 }
 
