@@ -66,7 +66,23 @@ pub(super) struct Pool {
 struct Idle {
     upstream: Upstream,
     since_ms: u64,
+    /// When it may be used.
+    ripe_ms: u64,
 }
+
+/// Whether a server's connection may carry another request once an answer has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reuse {
+    Now,
+    /// When it has been silent for a while: the answer had no body, but some servers send one all the same (to HEAD, or with
+    /// 304), and it would be taken for the next answer.
+    Later,
+    Never,
+}
+
+/// How long a connection has to be silent that something may still come on: 50 ms, for the clock may be a tick old. What a
+/// server sends, it sends within moments.
+const SILENT_MS: u64 = 150;
 
 /// What a request can bear.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,22 +110,28 @@ impl Pool {
             Risk::Repeatable => self.idle_timeout_ms,
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
-        while let Some(youngest) = connections.last() {
-            if now_ms.saturating_sub(youngest.since_ms) > age_max {
+        loop {
+            let youngest = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms)?;
+            if now_ms.saturating_sub(connections[youngest].since_ms) > age_max {
                 return None;
             }
-            let Idle { mut upstream, .. } = connections.pop()?;
-            if upstream.is_quiet(risk) {
+            let Idle { mut upstream, since_ms, ripe_ms } = connections.remove(youngest);
+            let is_doubtful = risk == Risk::Once || ripe_ms > since_ms;
+            if upstream.is_quiet(is_doubtful) {
                 return Some(upstream);
             }
         }
-        None
     }
 
-    /// Keeps a connection whose last answer has ended beyond doubt.
-    pub(super) fn keep(&self, place: &Place, upstream: Upstream, now_ms: u64) {
+    /// Keeps a connection whose last answer has ended, where it may be used again.
+    pub(super) fn keep(&self, place: &Place, upstream: Upstream, reuse: Reuse, now_ms: u64) {
+        let ripe_ms = match reuse {
+            Reuse::Now => now_ms,
+            Reuse::Later => now_ms + SILENT_MS,
+            Reuse::Never => return,
+        };
         let mut idle = self.idle.borrow_mut();
-        let kept = Idle { upstream, since_ms: now_ms };
+        let kept = Idle { upstream, since_ms: now_ms, ripe_ms };
         match idle.get_mut(place) {
             Some(connections) if connections.len() >= self.idle_max => {}
             Some(connections) => connections.push(kept),
@@ -122,7 +144,7 @@ impl Pool {
         self.idle.borrow_mut().retain(|_, connections| {
             connections.retain_mut(|idle| {
                 let is_young = now_ms.saturating_sub(idle.since_ms) <= self.idle_timeout_ms;
-                is_young && idle.upstream.is_quiet(Risk::Repeatable)
+                is_young && idle.upstream.is_quiet(false)
             });
             !connections.is_empty()
         });
@@ -154,9 +176,9 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Whether nothing has come that nobody asked for, the end of the connection included. Costs a system call only where the
-    /// kernel has told us something, and where the request must not be sent twice.
-    fn is_quiet(&mut self, risk: Risk) -> bool {
+    /// Whether nothing has come that nobody asked for, the end of the connection included. `is_doubtful`: the kernel is asked
+    /// what it knows and has not told us yet, which is a system call.
+    fn is_quiet(&mut self, is_doubtful: bool) -> bool {
         let mut byte = [0];
         let stream = match self {
             Self::Plain(stream) => match stream.try_read(&mut byte) {
@@ -174,8 +196,7 @@ impl Upstream {
                 stream.get_ref().0
             }
         };
-        // What the kernel knows and has not told us yet.
-        risk == Risk::Repeatable || {
+        !is_doubtful || {
             let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
             peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::harness::docker::Certificates;
 use crate::harness::eventually;
@@ -84,8 +84,13 @@ async fn a_client_of_http_1_0_gets_an_answer_it_can_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn head_has_no_body_and_the_connection_goes_on() {
     let addr = origin(|_, mut stream| async move {
-        for body in ["", "ok"] {
-            head(&mut stream).await;
+        loop {
+            let request = head(&mut stream).await;
+            let body = match request.split(' ').next() {
+                Some("HEAD") => "",
+                Some("GET") => "ok",
+                _ => return,
+            };
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
             stream.write_all(answer.as_bytes()).await.expect("sent");
         }
@@ -139,7 +144,7 @@ async fn a_refusal_before_the_body_reaches_the_client() {
 async fn a_body_waits_for_whoever_reads_it() {
     // Neither side of either direction reads: what is on its way stays within the buffers of kernel and proxy.
     let silent = origin(|_, stream| async move {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_secs(60)).await;
         drop(stream);
     })
     .await;
@@ -305,6 +310,36 @@ async fn what_a_server_says_unasked_reaches_nobody() {
         client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
         let answer = read(&mut client).await;
         assert!(answer.ends_with("\r\n\r\nok") && !answer.contains("poison"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_follows_where_none_may_be_is_not_the_next_answer() {
+    for (asked, without_body) in [("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
+        let server = origin(move |_, mut stream| async move {
+            while head(&mut stream).await.starts_with(asked) {
+                let answer = format!("HTTP/1.1 {without_body}\r\nContent-Length: 42\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.expect("sent");
+                sleep(Duration::from_millis(20)).await;
+                let poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+                let _ = stream.write_all(poison).await;
+            }
+            let _ = stream.write_all(OK).await;
+        });
+        let serving = serving(server.await);
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        for pause_ms in [0, 0, 10, 50, 300] {
+            let request = format!("{asked} / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            client.write_all(request.as_bytes()).await.expect("sent");
+            let answer = head(&mut client).await;
+            assert!(answer.contains(without_body) && !answer.contains("poison"), "{answer}");
+            sleep(Duration::from_millis(pause_ms)).await;
+            client.write_all(b"PUT / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+            let answer = head(&mut client).await;
+            let mut body = [0; 2];
+            client.read_exact(&mut body).await.expect("a body");
+            assert_eq!(&body, b"ok", "{asked}, after {pause_ms} ms: {answer}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::request::Facts;
 use crate::model::{Encoding, Follower, Head, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
+use crate::proxy::upstream::Reuse;
 
 /// An answer whose head was read and means one thing.
 #[derive(Debug)]
@@ -124,8 +125,8 @@ impl<'h, 's> Answer<'h, 's> {
     }
 
     /// Whether the server's connection can be used again once the body has ended.
-    pub(super) fn is_reusable(&self) -> bool {
-        self.is_kept_alive && self.body.is_clear
+    pub(super) fn reuse(&self) -> Reuse {
+        if self.is_kept_alive { self.body.reuse } else { Reuse::Never }
     }
 
     /// How long its body is.

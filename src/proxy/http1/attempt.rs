@@ -231,11 +231,9 @@ impl Course<'_> {
         upstream: Upstream,
         guard: &mut Guard<'_>,
     ) -> Ran {
-        let Whole { status, then, is_complete, is_reusable, has_next } = *whole;
-        if is_reusable {
-            let worker = self.worker;
-            worker.pool.keep(&attempt.place(), upstream, worker.clock.now_ms());
-        }
+        let Whole { status, then, is_complete, reuse, has_next } = *whole;
+        let worker = self.worker;
+        worker.pool.keep(&attempt.place(), upstream, reuse, worker.clock.now_ms());
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();

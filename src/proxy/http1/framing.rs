@@ -3,6 +3,7 @@
 use super::fields::Field;
 use super::parse::Version;
 use crate::proxy::error::Error;
+use crate::proxy::upstream::Reuse;
 
 /// The length of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,8 +97,8 @@ pub(super) struct Answered {
     pub(super) length: Length,
     /// The length it tells without having a body (HEAD, 304), to be passed on.
     pub(super) told: Option<u64>,
-    /// Whether its end is beyond doubt.
-    pub(super) is_clear: bool,
+    /// Whether its end is beyond doubt, so that another one can follow.
+    pub(super) reuse: Reuse,
 }
 
 /// The length of an answer's body (RFC 9112, section 6.3).
@@ -119,9 +120,13 @@ pub(super) fn of_answer(
         let may_tell = status >= 200 && status != 204 && (is_head || status == 304);
         let told = lines.length.filter(|_| may_tell && !lines.is_chunked);
         // A body where none may be is what poisons the next answer.
-        let is_clear = !lines.is_chunked && lines.length.unwrap_or(0) == 0;
-        let is_clear = is_clear || is_head || status == 304;
-        return Ok(Answered { length: Length::None, told, is_clear });
+        let tells_none = !lines.is_chunked && lines.length.unwrap_or(0) == 0;
+        let reuse = match (is_head, tells_none) {
+            (false, true) => Reuse::Now,
+            (false, false) if status != 304 => Reuse::Never,
+            _ => Reuse::Later,
+        };
+        return Ok(Answered { length: Length::None, told, reuse });
     }
     let length = match (lines.is_chunked, lines.length) {
         _ if lines.has_other_coding => {
@@ -137,7 +142,8 @@ pub(super) fn of_answer(
         (false, Some(length)) => Length::Known(length),
         (false, None) => Length::ToClose,
     };
-    Ok(Answered { length, told: None, is_clear: length != Length::ToClose })
+    let reuse = if length == Length::ToClose { Reuse::Never } else { Reuse::Now };
+    Ok(Answered { length, told: None, reuse })
 }
 
 #[cfg(test)]
@@ -212,13 +218,20 @@ mod tests {
 
     #[test]
     fn what_tells_a_body_where_none_may_be_is_not_trusted() {
-        let clear = |status, lines: &[_], is_head| {
+        let check = |status, lines: &[_], is_head, expected| {
             let lines = gathered(lines, Repeats::Same);
-            let answered = of_answer(&lines, status, Version::Http11, is_head);
-            answered.expect("an answer").is_clear
+            let answered = of_answer(&lines, status, Version::Http11, is_head).expect("an answer");
+            assert_eq!(answered.reuse, expected, "{status} {is_head}");
         };
-        assert!(clear(204, &[], false) && clear(304, &[("Content-Length", "5")], false));
-        assert!(clear(200, &[("Content-Length", "5")], true));
-        assert!(!clear(204, &[("Content-Length", "5")], false) && !clear(204, &[CHUNKED], false));
+        let length = [("Content-Length", "5")];
+        check(204, &[], false, Reuse::Now);
+        check(304, &[], false, Reuse::Now);
+        check(304, &length, false, Reuse::Later);
+        check(304, &[CHUNKED], false, Reuse::Later);
+        check(200, &[], true, Reuse::Later);
+        check(204, &length, true, Reuse::Later);
+        check(204, &length, false, Reuse::Never);
+        check(204, &[CHUNKED], false, Reuse::Never);
+        check(200, &[], false, Reuse::Never);
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{Encoding, Exchange, Follower, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::Forwarder;
+use crate::proxy::upstream::Reuse;
 
 /// One message on its way.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -116,7 +117,7 @@ impl Side for FromServer {
         let edits = self.edits.as_ref();
         let then = answer.then(&self.facts, edits);
         let relay = answer.write(&self.facts, then, None, edits, &self.clock, out);
-        Ok((bytes.len(), answer.length(), relay, answer.is_reusable()))
+        Ok((bytes.len(), answer.length(), relay, answer.reuse() != Reuse::Never))
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncWrite as _, ReadBuf};
 use super::{End, Failure, STORE_READ_BYTES, Transfer, Whole};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
+use crate::proxy::upstream::Reuse;
 
 /// One read for a client that has not taken the last piece at once.
 const SLOW_READ_BYTES: usize = 32 * 1024;
@@ -52,7 +53,7 @@ impl Transfer<'_> {
                     status: down.status,
                     then: down.then,
                     is_complete,
-                    is_reusable: down.is_reusable && is_complete && !self.is_spoilt,
+                    reuse: if is_complete && !self.is_spoilt { down.reuse } else { Reuse::Never },
                     has_next: self.has_next,
                 })));
             }

@@ -137,7 +137,7 @@ impl Transfer<'_> {
         let then = if is_stopping { Then::Close } else { answer.then(self.facts, edits) };
         let clock = &self.worker.clock;
         let body = answer.write(self.facts, then, self.cookie.as_deref(), edits, clock, write);
-        let is_reusable = answer.is_reusable();
+        let reuse = answer.reuse();
         let hold = self.special.as_ref().and_then(|special| special.hold);
         self.hold = hold.map(|kept| {
             Box::new(Hold {
@@ -146,6 +146,6 @@ impl Transfer<'_> {
                 is_whole: false,
             })
         });
-        self.down = Some(Down { body, status: answer.status, then, is_reusable });
+        self.down = Some(Down { body, status: answer.status, then, reuse });
     }
 }

@@ -18,7 +18,7 @@ use super::timer::Timer;
 use crate::model::Follower;
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Reuse, Upstream};
 use crate::proxy::worker::Worker;
 use crate::rules::RetryExpression;
 use crate::table::{Kept, Page};
@@ -130,7 +130,7 @@ struct Down {
     body: Relay,
     status: u16,
     then: Then,
-    is_reusable: bool,
+    reuse: Reuse,
 }
 
 /// How an exchange ended.
@@ -147,8 +147,8 @@ pub(super) struct Whole {
     pub(super) then: Then,
     /// The request came whole, too: the next bytes are another one.
     pub(super) is_complete: bool,
-    /// The server's connection may carry another request.
-    pub(super) is_reusable: bool,
+    /// Whether the server's connection may carry another request.
+    pub(super) reuse: Reuse,
     /// More has come from the client.
     pub(super) has_next: bool,
 }
