@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::worker;
+use super::socket::tune_listener;
 use crate::settings::Listen;
 
 /// Connections that wait to be accepted, for each worker. The kernel's own limit (somaxconn) may be lower.
@@ -62,7 +62,7 @@ fn socket(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     // Connections inherit it.
-    worker::tune(&socket);
+    tune_listener(&socket);
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)

@@ -10,6 +10,8 @@ mod entrypoint;
 mod error;
 mod forwarded;
 mod http1;
+mod socket;
+mod spare;
 mod store;
 mod tls;
 mod upstream;

@@ -12,17 +12,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
-use rustix::net::SendFlags;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::worker;
+use super::socket::{poll_write, tune};
 use crate::config::Scheme;
 
 /// Where a connection leads.
@@ -157,7 +156,7 @@ impl Pool {
     pub(super) async fn dial(&self, place: &Place) -> io::Result<Upstream> {
         let Place { addr, scheme, host } = place;
         let stream = TcpStream::connect(addr).await?;
-        worker::tune(&stream);
+        tune(&stream);
         match scheme {
             Scheme::Http => Ok(Upstream::Plain(stream)),
             Scheme::Https => {
@@ -231,22 +230,6 @@ impl Upstream {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
-    }
-}
-
-/// Writes at once where that is possible, which it nearly always is: asking first whether it is costs more. It asks the kernel
-/// itself: the C library's `send` prepares for threads that are cancelled, which nobody does here.
-pub(super) fn poll_write(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    let send = || Ok(rustix::net::send(&*stream, bytes, SendFlags::NOSIGNAL)?);
-    match stream.try_io(Interest::WRITABLE, send) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Pin::new(stream).poll_write(cx, bytes)
-        }
-        written => Poll::Ready(written),
     }
 }
 

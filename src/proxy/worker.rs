@@ -3,7 +3,7 @@
 //! Nothing of it is shared with other threads, so nothing of it is locked or counted atomically.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::ClientConfig;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
@@ -24,6 +25,8 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::forwarded::Forwarder;
 use super::http1::{self, Client, LINES_MAX};
+use super::socket::{Socket, accept};
+use super::spare::Spare;
 use super::store::Reserve;
 use super::upstream::Pool;
 use crate::control::State;
@@ -32,6 +35,9 @@ use crate::middleware::Handler;
 use crate::settings::{self, EntryPoint, Settings, Trust};
 use crate::table::{Reader, Table, entry_chain};
 use crate::telemetry::Observers;
+
+/// A listening socket, and the reactor that tells when somebody has connected.
+type Listener = AsyncFd<TcpListener>;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -60,6 +66,8 @@ pub(super) struct Worker {
     /// Client connections that are open, and who waits for the last one.
     open: Cell<usize>,
     last_closed: Notify,
+    /// Tasks that wait for a connection.
+    spare: Spare<(Client, Open)>,
     reader: RefCell<Reader>,
     is_draining: Cell<bool>,
     is_cutting: Cell<bool>,
@@ -189,8 +197,10 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
         let settings = Arc::clone(&shared.state.settings);
         let live = Arc::clone(&shared.state.live);
         let way_in = |(entrypoint, listener)| {
-            let listener = TcpListener::from_std(listener);
-            let listener = listener.expect("the socket is in non-blocking mode: entrypoint.rs");
+            #[expect(deprecated)]
+            // `TcpListener` keeps its file for as long as it lives, which is all that `register` asks for
+            let listener = AsyncFd::with_interest(listener, Interest::READABLE);
+            let listener = listener.expect("the reactor takes the worker's own sockets");
             (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)))
         };
         let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
@@ -198,7 +208,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
     })
 }
 
-async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
+async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
     let Shared { state, connections, tls, desk, reserve, observers, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
@@ -211,13 +221,14 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
         observers,
         open: Cell::new(0),
         last_closed: Notify::new(),
+        spare: Spare::new(),
         reader: RefCell::new(state.published.reader()),
         is_draining: Cell::new(false),
         is_cutting: Cell::new(false),
         state,
     });
-    let keeper = tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-    let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    let keeper = spawn_local(keep_time(Rc::clone(&worker)));
+    let sweeper = spawn_local(sweep(Rc::clone(&worker)));
     tokio::select! {
         _ = join_all(ways_in.iter().map(|way_in| accept_all(&worker, way_in, &connections))) => {}
         _ = stop.wait_for(|stop| *stop != Stop::No) => {}
@@ -225,12 +236,9 @@ async fn work(ways_in: Vec<(TcpListener, Rc<WayIn>)>, shared: Shared) -> usize {
     worker.is_draining.set(true);
     // Whoever has connected already is served: a socket that closes with connections waiting resets them.
     for (listener, way_in) in ways_in {
-        let Ok(listener) = listener.into_std() else { continue };
-        while let Ok((stream, addr)) = listener.accept() {
-            let permit = Arc::clone(&connections).try_acquire_owned();
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-            if let (Ok(permit), Ok(stream)) = (permit, stream) {
-                take(&worker, &way_in, stream, addr, permit);
+        while let Ok((socket, addr)) = accept(listener.get_ref()) {
+            if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
+                take(&worker, &way_in, socket, addr, permit);
             }
         }
     }
@@ -264,16 +272,16 @@ async fn sweep(worker: Rc<Worker>) {
 /// Takes connections for ever. Where too many are open, further ones wait in the kernel's queue.
 async fn accept_all(
     worker: &Rc<Worker>,
-    (listener, way_in): &(TcpListener, Rc<WayIn>),
+    (listener, way_in): &(Listener, Rc<WayIn>),
     connections: &Arc<Semaphore>,
 ) {
     loop {
-        match listener.accept().await {
-            Ok((stream, addr)) => {
+        match listener.async_io(Interest::READABLE, accept).await {
+            Ok((socket, addr)) => {
                 // Asked for after accepting: a permit that waits for a connection here would be missed elsewhere.
                 let permit = Arc::clone(connections).acquire_owned().await;
                 let permit = permit.expect("nobody closes the semaphore");
-                take(worker, way_in, stream, addr, permit);
+                take(worker, way_in, socket, addr, permit);
             }
             Err(error) => {
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
@@ -284,17 +292,35 @@ async fn accept_all(
     }
 }
 
-/// Serves one connection in a task of its own: what happens there, a panic even, ends that connection only.
+/// Serves one connection in a task that serves no other one meanwhile: what happens there, a panic even, ends that connection
+/// only.
 fn take(
     worker: &Rc<Worker>,
     way_in: &Rc<WayIn>,
-    stream: TcpStream,
+    socket: Socket,
     addr: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
     let open = Open::new(Rc::clone(worker), permit);
-    let mut client = Client::new(stream, addr, Rc::clone(way_in), worker.clock.deadline());
-    tokio::task::spawn_local(async move { http1::serve(&open.worker, &mut client).await });
+    let client = Client::new(socket, addr, Rc::clone(way_in), worker.clock.deadline());
+    if let Some((client, open)) = worker.spare.offer((client, open)) {
+        spawn_local(attend(client, open));
+    }
+}
+
+/// Serves one connection after another.
+async fn attend(mut client: Client, mut open: Open) {
+    let worker = Rc::clone(&open.worker);
+    let mut seat = None;
+    loop {
+        http1::serve(&worker, &mut client).await;
+        // It closes before the wait.
+        drop((client, open));
+        match worker.spare.next(&mut seat).await {
+            Some(next) => (client, open) = next,
+            None => return,
+        }
+    }
 }
 
 /// A client's open connection, counted until it ends.
@@ -319,18 +345,6 @@ impl Drop for Open {
             self.worker.last_closed.notify_waiters();
         }
     }
-}
-
-/// When the kernel asks a silent peer whether it is still there: a joined upgrade may be silent for long.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// What every connection to a server gets, and what those from clients inherit from their listening socket. A socket
-/// that does not take it works without.
-pub(super) fn tune<'s>(socket: impl Into<SockRef<'s>>) {
-    let socket = socket.into();
-    // Without it small pieces wait for the other side's acknowledgement.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
 /// Our host name, for `X-Forwarded-Server`.

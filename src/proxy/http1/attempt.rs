@@ -254,10 +254,12 @@ impl Course<'_> {
         self.answered(attempt.by(), 101);
         let early = self.client.inbox.split_off(attempt.used);
         self.client.deadline.lift();
-        let (stream, buffers) = (&mut self.client.stream, &self.worker.buffers);
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
-        // However it ends, it has ended: both sides are closed here.
-        let _ = tunnel::join(stream, &mut upstream, early, buffers, &mut note).await;
+        if let Ok(stream) = self.client.socket.watched() {
+            let buffers = &self.worker.buffers;
+            // However it ends, it has ended: both sides are closed here.
+            let _ = tunnel::join(stream, &mut upstream, early, buffers, &mut note).await;
+        }
         let (after, status) = (After::Close, Some(101));
         Ran { after, status, is_network_error: false, is_timed: false }
     }

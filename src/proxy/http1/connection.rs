@@ -4,14 +4,10 @@ use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use super::answer::Then;
 use super::course::After;
@@ -24,12 +20,12 @@ use super::tally::Tally;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
 use crate::proxy::forwarded::plain_ip;
-use crate::proxy::upstream::poll_write;
+use crate::proxy::socket::Socket;
 use crate::proxy::worker::{WayIn, Worker};
 
 /// A client's connection.
 pub(in crate::proxy) struct Client {
-    pub(super) stream: TcpStream,
+    pub(super) socket: Socket,
     /// When the wait ends that the connection is in.
     pub(super) deadline: Deadline,
     /// What was read and belongs to a request that has not ended. Without memory while the connection idles.
@@ -94,12 +90,12 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
 
 impl Client {
     pub(in crate::proxy) fn new(
-        stream: TcpStream,
+        socket: Socket,
         peer: SocketAddr,
         way_in: Rc<WayIn>,
         deadline: Deadline,
     ) -> Self {
-        Self { stream, deadline, inbox: Vec::new(), address: OnceCell::new(), way_in, peer }
+        Self { socket, deadline, inbox: Vec::new(), address: OnceCell::new(), way_in, peer }
     }
 
     /// Waits for the next head.
@@ -171,7 +167,7 @@ impl Client {
     /// Has the connection end with a reset: where the end of the connection may be the end of the body, as for HTTP/1.0, this
     /// says that it is not.
     pub(super) fn reset_at_end(&self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        self.socket.reset_at_end();
     }
 
     /// The client's address, as servers are told it.
@@ -206,7 +202,7 @@ impl Client {
     /// Reads, and throws away, what a client still sends after our last word: the kernel would answer it with a reset,
     /// and the client might lose that word (RFC 9112, section 9.6).
     async fn linger(&mut self, worker: &Worker) {
-        if self.stream.shutdown().await.is_err() {
+        if self.socket.shut_down().is_err() {
             return;
         }
         self.deadline.set(&worker.clock, LINGER_MS);
@@ -233,7 +229,7 @@ impl Client {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.socket.poll_read(cx, buffer)
     }
 
     pub(super) fn poll_write(
@@ -241,7 +237,7 @@ impl Client {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        poll_write(&mut self.stream, cx, bytes)
+        self.socket.poll_write(cx, bytes)
     }
 }
 

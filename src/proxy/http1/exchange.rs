@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
 use tokio::time::sleep;
 
 use super::attempt::{Attempt, Failed, Ran};
@@ -294,7 +293,7 @@ fn attempts_max(worker: &Worker, route: &Route) -> usize {
 }
 
 /// Finds out what a step wants to know. None where the client leaves: nobody works for it any longer.
-async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Option<Reply> {
+async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Reply> {
     let reply = async {
         match need {
             Need::Ask(ask) => worker.asker.ask(*ask).await,
@@ -307,9 +306,8 @@ async fn reply_to(worker: &Worker, client: &Client, need: Need) -> Option<Reply>
         if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
             return Poll::Ready(Some(reply));
         }
-        let mut byte = [0];
         // The next request, or the body, is all that it can send meanwhile.
-        match client.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+        match client.socket.poll_peek(cx) {
             Poll::Ready(Ok(1..)) => has_next = true,
             Poll::Ready(_) if !has_next => return Poll::Ready(None),
             _ => {}

@@ -1,7 +1,10 @@
 //! A request, from what the client sent to what the server gets.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::IpAddr;
+
+use arrayvec::ArrayString;
 
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
@@ -60,15 +63,19 @@ pub(super) struct Address {
     is_trusted: bool,
 }
 
+/// The longest text of an address: `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
+const ADDRESS_BYTES_MAX: usize = 45;
+
 /// What stands before the address.
 const BEFORE_ADDRESS: &str = "X-Forwarded-For: ";
 
 impl Address {
     pub(super) fn new(ip: IpAddr, forwarder: &Forwarder) -> Self {
-        let (text, own) = (ip.to_string(), &forwarder.lines);
-        let lines = format!("{BEFORE_ADDRESS}{text}\r\nX-Real-Ip: {text}{own}").into();
-        // An address takes 45 bytes at most.
-        let text_end = (BEFORE_ADDRESS.len() + text.len()) as u8;
+        let mut text = ArrayString::<ADDRESS_BYTES_MAX>::new();
+        write!(text, "{ip}").expect("the longest address has room");
+        // Joined by `concat`, which makes room once, and as much as is needed.
+        let lines = [BEFORE_ADDRESS, &text, "\r\nX-Real-Ip: ", &text, &forwarder.lines].concat();
+        let (lines, text_end) = (lines.into(), (BEFORE_ADDRESS.len() + text.len()) as u8);
         Self { lines, text_end, is_trusted: forwarder.trusts(ip) }
     }
 

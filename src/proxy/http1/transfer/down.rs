@@ -1,10 +1,9 @@
 //! Server to client: piece by piece, as it is read, or whole where it is kept.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncWrite as _, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{End, Failure, STORE_READ_BYTES, Transfer, Whole};
 use crate::proxy::buffers::READ_BYTES;
@@ -181,7 +180,7 @@ impl Transfer<'_> {
             let pieces = [IoSlice::new(write), IoSlice::new(as_it_is)];
             let sent = match as_it_is.is_empty() {
                 true => self.client.poll_write(cx, write),
-                false => Pin::new(&mut self.client.stream).poll_write_vectored(cx, &pieces),
+                false => self.client.socket.poll_write_vectored(cx, &pieces),
             };
             match sent {
                 Poll::Ready(Ok(sent)) => sent,

@@ -116,8 +116,7 @@ impl Transfer<'_> {
         if self.has_next {
             return Poll::Pending;
         }
-        let mut byte = [0];
-        match self.client.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+        match self.client.socket.poll_peek(cx) {
             Poll::Ready(Ok(1..)) => {
                 self.has_next = true;
                 Poll::Pending
