@@ -9,20 +9,14 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::Semaphore;
 
-use super::serve::{Open, Peer};
+use super::serve::Peer;
 use crate::middleware::{Answer, Flow, Handler, Reply};
 use crate::model::{Exchange, Head};
+use crate::proxy::{Desk, Places};
 
-/// Passwords that are checked or wait for it; whoever comes then is told to come back.
-const CHECKS_MAX: usize = 16;
-
-/// Those of one address: whoever guesses leaves room for the others.
-const CHECKS_OF_ONE_MAX: usize = 4;
-
-/// Those that are checked at once.
-const TURNS: usize = 2;
+/// Passwords that are checked, and wait for it.
+const CHECKS: Places = Places { turns: 2, waiting: 16, waiting_of_one: 4 };
 
 /// Who asks where nobody can tell: one client for all.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -31,17 +25,13 @@ const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Clone)]
 pub(super) struct Guard {
     step: Arc<dyn Handler>,
-    checks: Arc<Semaphore>,
-    checks_of_one: Arc<Open>,
-    turns: Arc<Semaphore>,
+    desk: Arc<Desk>,
     started: Instant,
 }
 
 impl Guard {
     pub(super) fn new(step: Arc<dyn Handler>) -> Self {
-        let (checks, turns) = (Semaphore::new(CHECKS_MAX), Semaphore::new(TURNS));
-        let (checks, turns) = (Arc::new(checks), Arc::new(turns));
-        Self { step, checks, checks_of_one: Arc::default(), turns, started: Instant::now() }
+        Self { step, desk: Desk::new(CHECKS), started: Instant::now() }
     }
 
     /// Lets a request through, or answers it.
@@ -56,7 +46,7 @@ impl Guard {
             Flow::Work(work) => work,
         };
         let peer = request.extensions().get::<Peer>().map_or(UNKNOWN, |peer| peer.0);
-        let reply = self.work(peer, work).await;
+        let reply = self.desk.work(peer, work).await;
         match self.ask(&request, Some(reply)) {
             Flow::Continue => next.run(request).await,
             Flow::Answer(answer) => response(*answer),
@@ -75,20 +65,6 @@ impl Guard {
             None => self.step.on_request(&mut exchange),
             Some(reply) => self.step.on_reply(&mut exchange, reply),
         }
-    }
-
-    async fn work(&self, peer: IpAddr, work: Box<dyn FnOnce() -> bool + Send>) -> Reply {
-        let Some(_mine) = self.checks_of_one.take(peer, CHECKS_OF_ONE_MAX) else {
-            return Reply::TooBusy;
-        };
-        let Ok(_check) = self.checks.try_acquire() else { return Reply::TooBusy };
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Reply::TooBusy };
-        let work = move || {
-            let said = work();
-            drop(turn);
-            said
-        };
-        tokio::task::spawn_blocking(work).await.map_or(Reply::TooBusy, Reply::Worked)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The admin side's own listener: few connections, short heads, no hurry.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -151,38 +149,3 @@ async fn accept(listener: &TcpListener, router: Router) {
 /// Where a request came from.
 #[derive(Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
-
-/// How many things are open, by address.
-#[derive(Default)]
-pub(super) struct Open(Mutex<HashMap<IpAddr, usize>>);
-
-/// One of them, until it is dropped.
-pub(super) struct Place {
-    open: Arc<Open>,
-    address: IpAddr,
-}
-
-impl Open {
-    /// One more of this address; none where it has as many as one may have.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Place> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = open.entry(address).or_default();
-        if *mine >= max {
-            return None;
-        }
-        *mine += 1;
-        Some(Place { open: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut mine) = open.entry(self.address) {
-            *mine.get_mut() -= 1;
-            if *mine.get() == 0 {
-                mine.remove();
-            }
-        }
-    }
-}

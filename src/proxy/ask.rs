@@ -1,34 +1,20 @@
-//! What the steps of a chain cannot do themselves: ask another server, or work for long. Bounded, so that neither a slow
-//! server nor a flood of passwords takes the worker's time or the machine's memory.
+//! What the steps of a chain cannot do themselves: ask another server. Bounded, so that a slow server takes neither the worker's
+//! time nor the machine's memory.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::error::Error as _;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 use url::Url;
 
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
-use crate::model::subscriber;
-
-/// Work of all workers that may wait for its turn. One piece of it takes a tenth of a second where bcrypt's cost is the usual
-/// 10, and up to seconds where it is 14.
-const WAITING_MAX: usize = 256;
-
-/// That of one client: whoever guesses passwords leaves room for the others.
-const WAITING_ONE_MAX: usize = 32;
-
-/// How long a piece of work waits for its turn.
-const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
 /// others.
@@ -44,55 +30,9 @@ const CLIENTS_MAX: usize = 64;
 /// Before a server that is asked counts as gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who may work, shared by all workers.
-pub(super) struct Desk {
-    /// A permit for each piece of work that is done at once.
-    turns: Arc<Semaphore>,
-    /// Pieces of work that wait or are done, by client.
-    waiting: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Desk {
-    /// As many at once as there are workers.
-    pub(super) fn new(workers: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(workers.max(1))), waiting: Mutex::default() }
-    }
-
-    /// A place for a piece of this client's work, where there is one.
-    fn wait(&self, client: IpAddr) -> Option<Waiting<'_>> {
-        let client = subscriber(client);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = waiting.values().sum();
-        let mine = waiting.get(&client).copied().unwrap_or_default();
-        if all >= WAITING_MAX || mine >= WAITING_ONE_MAX {
-            return None;
-        }
-        waiting.insert(client, mine + 1);
-        Some(Waiting { desk: self, client })
-    }
-}
-
-/// A place at the desk, given back when this is dropped.
-struct Waiting<'d> {
-    desk: &'d Desk,
-    client: IpAddr,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.desk.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut mine) = waiting.entry(self.client) {
-            *mine.get_mut() -= 1;
-            if *mine.get() == 0 {
-                mine.remove();
-            }
-        }
-    }
-}
-
-/// Asks and works for the steps of one worker's requests.
+/// Asks for the steps of one worker's requests.
+#[derive(Default)]
 pub(super) struct Asker {
-    desk: Arc<Desk>,
     clients: RefCell<HashMap<Arc<AskTls>, Client>>,
     /// Questions under way, by URL.
     asking: RefCell<HashMap<Arc<str>, usize>>,
@@ -118,35 +58,6 @@ impl Drop for Asking<'_> {
 }
 
 impl Asker {
-    pub(super) fn new(desk: Arc<Desk>) -> Self {
-        let (clients, asking, complained) = Default::default();
-        Self { desk, clients, asking, complained }
-    }
-
-    /// Has it done for this client on a thread of its own, when it is its turn.
-    pub(super) async fn work(
-        &self,
-        client: IpAddr,
-        work: Box<dyn FnOnce() -> bool + Send>,
-    ) -> Reply {
-        // Given back even where the client leaves in the meantime.
-        let Some(_waiting) = self.desk.wait(client) else { return Reply::TooBusy };
-        let turn = timeout(TURN_WAIT, Arc::clone(&self.desk.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return Reply::TooBusy;
-        };
-        // The turn ends with the work, also where nobody waits for it any more.
-        let work = move || {
-            let said = work();
-            drop(turn);
-            said
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(said) => Reply::Worked(said),
-            Err(_) => Reply::TooBusy,
-        }
-    }
-
     /// Asks another server. Why there is no answer is told to the log, once a second.
     pub(super) async fn ask(&self, ask: Ask) -> Reply {
         let Some(_asking) = self.begin(&ask.url) else { return Reply::TooBusy };
@@ -232,33 +143,5 @@ fn explain(error: &reqwest::Error) -> String {
     match error.source() {
         None => error.to_string(),
         Some(_) => cause.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_client_leaves_room_for_others() {
-        let desk = Desk::new(1);
-        let one: IpAddr = "10.0.0.1".parse().expect("an address");
-        let mut taken: Vec<_> = (0..WAITING_ONE_MAX).filter_map(|_| desk.wait(one)).collect();
-        assert_eq!(taken.len(), WAITING_ONE_MAX);
-        assert!(desk.wait(one).is_none());
-        assert!(desk.wait("::ffff:10.0.0.1".parse().expect("an address")).is_none());
-        // Of IPv6 a network is one client.
-        for last in 0..2 * WAITING_ONE_MAX {
-            let host = format!("2001:db8::{last:x}").parse().expect("an address");
-            taken.extend(desk.wait(host));
-        }
-        assert_eq!(taken.len(), 2 * WAITING_ONE_MAX);
-        for last in 1..=250_u8 {
-            taken.extend(desk.wait(IpAddr::from([10, 1, 0, last])));
-        }
-        assert_eq!(taken.len(), WAITING_MAX, "there is a bound for all together");
-        drop(taken);
-        assert!(desk.wait(one).is_some());
-        assert!(desk.waiting.lock().expect("not poisoned").is_empty());
     }
 }

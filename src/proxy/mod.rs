@@ -6,6 +6,7 @@
 mod ask;
 mod buffers;
 mod clock;
+mod desk;
 mod entrypoint;
 mod error;
 mod forwarded;
@@ -27,6 +28,7 @@ use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
 use crate::telemetry::Observers;
 
+pub use desk::{Desk, Places};
 pub use entrypoint::BindError;
 #[cfg(fuzzing)]
 pub use http1::judge;
@@ -75,6 +77,9 @@ impl Proxy {
     }
 }
 
+/// Passwords that wait to be checked; as many are checked at once as there are workers.
+const CHECKS: Places = Places { turns: 1, waiting: 256, waiting_of_one: 32 };
+
 impl Bound {
     /// Where requests come in, by the names of the entry points.
     pub fn local_addrs(&self) -> &[(String, SocketAddr)] {
@@ -87,7 +92,7 @@ impl Bound {
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let tls = tls::client_config(state.settings.insecure_skip_verify);
         let workers = self.listeners.first().map_or(0, Vec::len);
-        let desk = Arc::new(ask::Desk::new(workers));
+        let desk = Desk::new(Places { turns: workers, ..CHECKS });
         let reserve = Arc::default();
         let observers = Observers::start(&state.settings.observe, &state.live);
         let (end, ended) = mpsc::channel(workers.max(1));

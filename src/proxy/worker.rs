@@ -20,9 +20,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::Stop;
-use super::ask::{Asker, Desk};
+use super::ask::Asker;
 use super::buffers::Buffers;
 use super::clock::Clock;
+use super::desk::Desk;
 use super::forwarded::Forwarder;
 use super::http1::{self, Client, LINES_MAX};
 use super::socket::{Socket, accept};
@@ -59,6 +60,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
     pub(super) asker: Asker,
+    pub(super) desk: Arc<Desk>,
     /// The memory for bodies that are kept whole.
     pub(super) reserve: Arc<Reserve>,
     /// Who wants to know about requests.
@@ -216,7 +218,8 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         pool: Pool::new(tls, limits.upstream_idle_max, as_ms(limits.upstream_idle_timeout)),
         clock: Clock::start(state.start),
         buffers: Buffers::new(),
-        asker: Asker::new(desk),
+        asker: Asker::default(),
+        desk,
         reserve,
         observers,
         open: Cell::new(0),

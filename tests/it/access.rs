@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,14 @@ use herder::config::{
 use herder::control::secrets;
 use herder::settings::{EntryPoint, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::docker::Certificates;
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, config, settings};
-use crate::harness::raw::{Origin, exchange};
+use crate::harness::raw::{Origin, exchange, head};
 
 /// All of one password: geheim.
 const SHA: &str = "sha:{SHA}kGByAB793z4R5tK1eC9Hd/4Dhzk=";
@@ -336,6 +337,41 @@ async fn a_flood_of_passwords_keeps_nobody_waiting() {
         }
     }
     assert!(checked >= 32, "{checked}");
+}
+
+/// Clients have their turns one after another: however many passwords others have waiting, one more is checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_passwords_from_many_addresses_shuts_nobody_out() {
+    const ADDRESSES: u8 = 16;
+    const GUESSES_EACH: usize = 32;
+    let origin = Origin::start(OK, true).await;
+    let serving = serve(settings(), with_auth(basic(&[BCRYPT]), origin.addr));
+    let addr = serving.addr;
+    let refused = Arc::new(AtomicUsize::new(0));
+    for guesser in 0..usize::from(ADDRESSES) * GUESSES_EACH {
+        let refused = Arc::clone(&refused);
+        let from = [127, 0, 1, guesser as u8 % ADDRESSES];
+        tokio::spawn(async move {
+            for guess in 0.. {
+                let socket = TcpSocket::new_v4().expect("a socket");
+                socket.bind((from, 0).into()).expect("bound");
+                let Ok(mut stream) = socket.connect(addr).await else { return };
+                let line = line_of(&format!("bcrypt:guess-{guesser}-{guess}"));
+                let request = format!("GET / HTTP/1.1\r\nHost: a.local\r\n{line}\r\n");
+                if stream.write_all(request.as_bytes()).await.is_err() {
+                    return;
+                }
+                let answer = head(&mut stream).await;
+                refused.fetch_add(usize::from(answer.starts_with("HTTP/1.1 503 ")), Relaxed);
+            }
+        });
+    }
+    eventually("all places are taken", || async { refused.load(Relaxed) > 0 }).await;
+    for guess in 0..3 {
+        let credentials = line_of(&format!("bcrypt:slip-{guess}"));
+        assert_eq!(status(&get(addr, "a.local", &credentials).await), "401");
+    }
+    assert_eq!(status(&get(addr, "a.local", &line_of("bcrypt:geheim")).await), "200");
 }
 
 /// A server that is asked: it answers by the path, and keeps what it was asked.

@@ -297,7 +297,7 @@ async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Re
     let reply = async {
         match need {
             Need::Ask(ask) => worker.asker.ask(*ask).await,
-            Need::Work(client, work) => worker.asker.work(client, work).await,
+            Need::Work(client, work) => worker.desk.work(client, work).await,
         }
     };
     let mut reply = pin!(reply);
