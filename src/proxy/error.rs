@@ -46,6 +46,9 @@ pub(super) enum Error {
     /// The server's: an answer after which the request is sent again, where there is a try left.
     #[error("the server answered {0}, which its retry expression takes for a failure")]
     Again(u16),
+    /// Ours: the time to finish before a stop is over.
+    #[error("the time to finish before the stop was over")]
+    Stopping,
     /// Nobody's: its frontend has an answer of its own.
     #[error("{}", by_frontend(.0))]
     AnsweredHere(Box<Answer>),

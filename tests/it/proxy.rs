@@ -274,7 +274,9 @@ async fn a_drain_ends_at_its_deadline() {
     let request = tokio::spawn(async move { get(proxy, "web.local").await });
     let _silent = listener.accept().await.expect("the request arrives");
     assert_eq!(serving.running.drain(Duration::from_millis(100)).await, 1);
-    assert_eq!(request.await.expect("no panic"), "");
+    let answer = request.await.expect("no panic");
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,10 @@
 
 use std::cell::OnceCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
 
@@ -32,6 +32,8 @@ pub(in crate::proxy) struct Client {
     pub(super) inbox: Vec<u8>,
     /// Written with the first request.
     address: OnceCell<Address>,
+    /// Whether a byte of the answer to the request under way went out.
+    pub(super) is_answered: bool,
     /// The entry point it came in by.
     pub(super) way_in: Rc<WayIn>,
     peer: SocketAddr,
@@ -95,7 +97,15 @@ impl Client {
         way_in: Rc<WayIn>,
         deadline: Deadline,
     ) -> Self {
-        Self { socket, deadline, inbox: Vec::new(), address: OnceCell::new(), way_in, peer }
+        Self {
+            socket,
+            deadline,
+            inbox: Vec::new(),
+            address: OnceCell::new(),
+            is_answered: false,
+            way_in,
+            peer,
+        }
     }
 
     /// Waits for the next head.
@@ -199,6 +209,13 @@ impl Client {
         worker.buffers.give_back(&mut bytes);
     }
 
+    /// Says as much of this as can be said at once.
+    pub(super) fn say_at_once(&mut self, worker: &Worker, own: &Own<'_>) {
+        let mut bytes = Vec::new();
+        own.write(&worker.clock, &mut bytes);
+        let _ = self.poll_write(&mut Context::from_waker(Waker::noop()), &bytes);
+    }
+
     /// Reads, and throws away, what a client still sends after our last word: the kernel would answer it with a reset,
     /// and the client might lose that word (RFC 9112, section 9.6).
     async fn linger(&mut self, worker: &Worker) {
@@ -237,7 +254,23 @@ impl Client {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, bytes)
+        let written = self.socket.poll_write(cx, bytes);
+        self.note_written(written)
+    }
+
+    /// The same from two places.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.socket.poll_write_vectored(cx, pieces);
+        self.note_written(written)
+    }
+
+    fn note_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_answered |= matches!(written, Poll::Ready(Ok(1..)));
+        written
     }
 }
 

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::answer::Then;
 use super::collect::{Collected, Wanted};
 use super::connection::Client;
 use super::head::Span;
-use super::own;
+use super::own::{self, Own};
 use super::record;
 use super::request::Facts;
 use super::tally::{By, CLIENT_LEFT, Fault, Tally};
@@ -152,11 +153,20 @@ impl<'c> Course<'c> {
         self.closed(None)
     }
 
-    /// The worker stops, and the time to finish is over.
+    /// The worker stops, and the time to finish is over. A client that has no answer yet gets one.
     #[cold]
     pub(super) fn cut_off(&mut self) -> Done {
         record::cut_off(&mut self.record);
-        self.closed(Some(CUT_OFF))
+        let error = &Error::Stopping;
+        let status = own::status(error);
+        if !self.client.is_answered {
+            self.answered(By::Us(None), status);
+            self.failed(None, &Fault { status, error: Some(error), server: None });
+            let is_head = self.client.inbox[self.tally.span().start..].starts_with(b"HEAD ");
+            let own = Own { error, then: Then::Close, is_head, edits: None };
+            self.client.say_at_once(self.worker, &own);
+        }
+        self.closed(Some(status))
     }
 
     /// The connection ends here.
@@ -165,9 +175,6 @@ impl<'c> Course<'c> {
         Done { after, used, status, is_network_error: false, is_timed: false }
     }
 }
-
-/// The status that the steps are told of a request that was cut off at a stop, and the access log where it had none before.
-const CUT_OFF: u16 = 503;
 
 impl After {
     /// What becomes of the connection when one of our own answers goes out.

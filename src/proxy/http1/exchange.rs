@@ -33,6 +33,7 @@ const DIALS_MAX: usize = 16;
 /// the access log only.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
     let deadline = client.deadline.clone();
+    client.is_answered = false;
     let mut course = Course::new(worker, client, span);
     let done = {
         // Made where it stays: it is most of what an exchange is.

@@ -21,7 +21,7 @@ pub(super) fn status(error: &Error) -> u16 {
         Error::BodyTooLarge => 413,
         Error::NotKept(_) => 500,
         Error::TooLong | Error::Interrupted => 502,
-        Error::NoMeans(_) => 503,
+        Error::NoMeans(_) | Error::Stopping => 503,
         Error::Replaced(status) | Error::Again(status) => *status,
         Error::HeadTooLarge => 431,
         Error::MethodNotServed | Error::CodingNotServed => 501,

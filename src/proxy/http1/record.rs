@@ -77,7 +77,7 @@ pub(super) fn tunnelled(record: &mut Option<Box<Record>>, up: u64, down: u64) {
 pub(super) fn cut_off(record: &mut Option<Box<Record>>) {
     if let Some(record) = record {
         record.tried(None);
-        record.failed(&"the time to finish before the stop was over");
+        record.failed(&Error::Stopping);
     }
 }
 

@@ -189,7 +189,7 @@ impl Fault<'_> {
             Some(Error::Interrupted | Error::NoMeans(_)) => Cause::Network,
             Some(Error::Replaced(500..) | Error::Again(500..)) => Cause::ServerError,
             Some(Error::Replaced(_) | Error::Again(_)) => return None,
-            Some(Error::NotKept(_)) => Cause::Closed,
+            Some(Error::NotKept(_) | Error::Stopping) => Cause::Closed,
             Some(_) => Cause::BadRequest,
         })
     }

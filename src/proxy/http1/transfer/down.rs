@@ -180,7 +180,7 @@ impl Transfer<'_> {
             let pieces = [IoSlice::new(write), IoSlice::new(as_it_is)];
             let sent = match as_it_is.is_empty() {
                 true => self.client.poll_write(cx, write),
-                false => self.client.socket.poll_write_vectored(cx, &pieces),
+                false => self.client.poll_write_vectored(cx, &pieces),
             };
             match sent {
                 Poll::Ready(Ok(sent)) => sent,
