@@ -60,6 +60,11 @@ impl Clock {
         elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }
 
+    /// The time now as [`now_ms`](Self::now_ms) counts, but exact.
+    pub(super) fn exact_ms(&self) -> u64 {
+        us_as_ms(self.now_us())
+    }
+
     /// The time of day, in milliseconds since 1970.
     pub(super) fn wall_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -108,6 +113,11 @@ impl Clock {
     pub(super) fn wake_all(&self) {
         self.watched.borrow().iter().for_each(|watched| watched.wake());
     }
+}
+
+/// Exact microseconds as [`Clock::now_ms`] counts.
+pub(super) fn us_as_ms(now_us: u64) -> u64 {
+    now_us / 1_000 + 1
 }
 
 impl Watched {

@@ -3,7 +3,7 @@
 //! Whoever connects for one request has mostly sent it by the time that the connection is accepted, and takes the answer at
 //! once: telling the reactor of such a socket, hearing from it and taking it back would cost two system calls and a wakeup.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -11,7 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send,
+    sendmsg,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -65,13 +68,13 @@ impl Socket {
     /// # Errors
     /// Where the reactor cannot take it: the connection is lost.
     pub(super) fn watched(&mut self) -> io::Result<&mut TcpStream> {
-        if let State::Fresh { .. } = &self.0
-            && let State::Fresh { stream, .. } = std::mem::replace(&mut self.0, State::Lost)
-        {
-            // A socket that does not take it works without.
-            let _ = SockRef::from(&stream).set_keepalive(true);
-            self.0 = State::Watched(TcpStream::from_std(stream)?);
-        }
+        self.0 = match std::mem::replace(&mut self.0, State::Lost) {
+            State::Fresh { stream, .. } => {
+                let _ = SockRef::from(&stream).set_keepalive(true);
+                State::Watched(TcpStream::from_std(stream)?)
+            }
+            state => state,
+        };
         match &mut self.0 {
             State::Watched(stream) => Ok(stream),
             State::Fresh { .. } | State::Lost => Err(io::ErrorKind::NotConnected.into()),
@@ -120,12 +123,26 @@ impl Socket {
         poll_write(self.watched()?, cx, bytes)
     }
 
-    /// The same from two places.
+    /// The same from several places.
     pub(super) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            State::Watched(stream) => {
+                return Pin::new(stream).poll_write_vectored(cx, pieces);
+            }
+            State::Fresh { stream, .. } => {
+                let mut nothing_else = SendAncillaryBuffer::default();
+                match sendmsg(stream, pieces, &mut nothing_else, SendFlags::NOSIGNAL) {
+                    Ok(sent) => return Poll::Ready(Ok(sent)),
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(error) => return Poll::Ready(Err(error.into())),
+                }
+            }
+            State::Lost => {}
+        }
         Pin::new(self.watched()?).poll_write_vectored(cx, pieces)
     }
 

@@ -12,10 +12,10 @@ const WAITING_MAX: usize = 64;
 /// One worker's tasks that wait for a `T`.
 pub(super) struct Spare<T>(RefCell<Vec<Rc<Seat<T>>>>);
 
-/// Where a task waits. It keeps it for as long as it lives.
-pub(super) struct Seat<T> {
+/// Where a task waits.
+struct Seat<T> {
     given: Cell<Option<T>>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
 }
 
 impl<T> Spare<T> {
@@ -27,29 +27,23 @@ impl<T> Spare<T> {
     pub(super) fn offer(&self, given: T) -> Option<T> {
         let Some(seat) = self.0.borrow_mut().pop() else { return Some(given) };
         seat.given.set(Some(given));
-        if let Some(waker) = &*seat.waker.borrow() {
-            waker.wake_by_ref();
+        if let Some(waker) = seat.waker.take() {
+            waker.wake();
         }
         None
     }
 
     /// What this task is to do next. None where enough others wait.
-    pub(super) async fn next(&self, seat: &mut Option<Rc<Seat<T>>>) -> Option<T> {
+    pub(super) async fn next(&self) -> Option<T> {
         if self.0.borrow().len() >= WAITING_MAX {
             return None;
         }
-        let seat = seat.get_or_insert_with(|| {
-            Rc::new(Seat { given: Cell::new(None), waker: RefCell::default() })
-        });
-        self.0.borrow_mut().push(Rc::clone(seat));
+        let seat = Rc::new(Seat { given: Cell::new(None), waker: Cell::new(None) });
+        self.0.borrow_mut().push(Rc::clone(&seat));
         let given = poll_fn(|cx| match seat.given.take() {
             Some(given) => Poll::Ready(given),
             None => {
-                let mut waker = seat.waker.borrow_mut();
-                match &mut *waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    None => *waker = Some(cx.waker().clone()),
-                }
+                seat.waker.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
         });
@@ -71,8 +65,7 @@ mod tests {
             for task in 0..WAITING_MAX + 2 {
                 let (spare, done, ended) = (Rc::clone(&spare), Rc::clone(&done), Rc::clone(&ended));
                 spawn_local(async move {
-                    let mut seat = None;
-                    while let Some(given) = spare.next(&mut seat).await {
+                    while let Some(given) = spare.next().await {
                         done.borrow_mut().push((task, given));
                     }
                     ended.set(ended.get() + 1);

@@ -21,6 +21,7 @@ use tokio::task::unconstrained;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::clock::Clock;
 use super::socket::{poll_write, tune};
 use crate::config::Scheme;
 
@@ -65,7 +66,7 @@ pub(super) struct Pool {
 struct Idle {
     upstream: Upstream,
     since_ms: u64,
-    /// When it may be used.
+    /// When it may be used; later than it came where something may still come on it.
     ripe_ms: u64,
 }
 
@@ -79,9 +80,12 @@ pub(super) enum Reuse {
     Never,
 }
 
-/// How long a connection has to be silent that something may still come on: 50 ms, for the clock may be a tick old. What a
-/// server sends, it sends within moments.
-const SILENT_MS: u64 = 150;
+/// How long a connection is to be silent that something may still come on. What a server sends, it sends within moments.
+const SILENT_MS: u64 = 50;
+
+/// Where so many connections to a server are still to be silent, the one that was silent the longest has to do: a flood of HEAD
+/// takes no more of the server's places than any other.
+const SILENT_MAX: usize = 4;
 
 /// What a request can bear.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,31 +114,42 @@ impl Pool {
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
         loop {
-            let youngest = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms)?;
-            if now_ms.saturating_sub(connections[youngest].since_ms) > age_max {
+            let youngest = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms);
+            let most_silent = (connections.len() >= SILENT_MAX).then_some(0);
+            let next = youngest.or(most_silent)?;
+            if now_ms.saturating_sub(connections[next].since_ms) > age_max {
                 return None;
             }
-            let Idle { mut upstream, since_ms, ripe_ms } = connections.remove(youngest);
-            let is_doubtful = risk == Risk::Once || ripe_ms > since_ms;
-            if upstream.is_quiet(is_doubtful) {
+            let Idle { mut upstream, since_ms, ripe_ms } = connections.remove(next);
+            let asks_kernel = risk == Risk::Once || ripe_ms > since_ms;
+            if upstream.is_quiet(asks_kernel) {
                 return Some(upstream);
             }
         }
     }
 
     /// Keeps a connection whose last answer has ended, where it may be used again.
-    pub(super) fn keep(&self, place: &Place, upstream: Upstream, reuse: Reuse, now_ms: u64) {
+    pub(super) fn keep(&self, place: &Place, upstream: Upstream, reuse: Reuse, clock: &Clock) {
+        let since_ms = clock.now_ms();
         let ripe_ms = match reuse {
-            Reuse::Now => now_ms,
-            Reuse::Later => now_ms + SILENT_MS,
+            Reuse::Now => since_ms,
+            // The last tick may be long ago where the worker was held up.
+            Reuse::Later => clock.exact_ms() + SILENT_MS,
             Reuse::Never => return,
         };
         let mut idle = self.idle.borrow_mut();
-        let kept = Idle { upstream, since_ms: now_ms, ripe_ms };
-        match idle.get_mut(place) {
-            Some(connections) if connections.len() >= self.idle_max => {}
-            Some(connections) => connections.push(kept),
-            None => _ = idle.insert(place.clone(), vec![kept]),
+        let kept = Idle { upstream, since_ms, ripe_ms };
+        let Some(connections) = idle.get_mut(place) else {
+            idle.insert(place.clone(), vec![kept]);
+            return;
+        };
+        if connections.len() < self.idle_max {
+            connections.push(kept);
+        } else if reuse == Reuse::Now
+            && let Some(unripe) = connections.iter().position(|idle| idle.ripe_ms > since_ms)
+        {
+            connections.remove(unripe);
+            connections.push(kept);
         }
     }
 
@@ -175,9 +190,9 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Whether nothing has come that nobody asked for, the end of the connection included. `is_doubtful`: the kernel is asked
-    /// what it knows and has not told us yet, which is a system call.
-    fn is_quiet(&mut self, is_doubtful: bool) -> bool {
+    /// Whether nothing has come that nobody asked for, the end of the connection included. `asks_kernel`: what it knows and has
+    /// not told us yet counts too, which takes a system call.
+    fn is_quiet(&mut self, asks_kernel: bool) -> bool {
         let mut byte = [0];
         let stream = match self {
             Self::Plain(stream) => match stream.try_read(&mut byte) {
@@ -195,7 +210,7 @@ impl Upstream {
                 stream.get_ref().0
             }
         };
-        !is_doubtful || {
+        !asks_kernel || {
             let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
             peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         }
@@ -261,5 +276,88 @@ impl AsyncWrite for Upstream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::proxy::tls;
+
+    /// A pool for so many connections to a server that accepts and says nothing.
+    async fn pool(idle_max: usize) -> (Pool, Place, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        let pool = Pool::new(tls::client_config(true), idle_max, 60_000);
+        (pool, Place { addr, scheme: Scheme::Http, host: None }, listener)
+    }
+
+    /// Dials and keeps one connection for each of these. Tells their ports.
+    async fn keep(pool: &Pool, place: &Place, all: &[Reuse], clock: &Clock) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for reuse in all {
+            let upstream = pool.dial(place).await.expect("connected");
+            ports.push(port(&upstream));
+            pool.keep(place, upstream, *reuse, clock);
+        }
+        ports
+    }
+
+    fn port(upstream: &Upstream) -> u16 {
+        let Upstream::Plain(stream) = upstream else { panic!("no TLS here") };
+        stream.local_addr().expect("an address").port()
+    }
+
+    #[tokio::test]
+    async fn a_connection_in_doubt_is_to_be_silent_first() {
+        let (pool, place, _server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        // As where the worker was held up: the last tick is long ago.
+        sleep(Duration::from_millis(100)).await;
+        let ports = keep(&pool, &place, &[Reuse::Later, Reuse::Now, Reuse::Never], &clock).await;
+        let take = |now_ms| Some(port(&pool.take(&place, Risk::Repeatable, now_ms)?));
+        assert_eq!(take(clock.exact_ms()), Some(ports[1]));
+        assert_eq!(take(100), None);
+        assert_eq!(take(clock.exact_ms() + SILENT_MS), Some(ports[0]));
+        assert_eq!(take(1_000), None, "one that ended is not kept");
+    }
+
+    #[tokio::test]
+    async fn where_many_are_in_doubt_the_most_silent_one_has_to_do() {
+        let (pool, place, mut server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        let ports = keep(&pool, &place, &[Reuse::Later; SILENT_MAX + 1], &clock).await;
+        let take = || Some(port(&pool.take(&place, Risk::Repeatable, 1)?));
+        assert_eq!([take(), take(), take()], [Some(ports[0]), Some(ports[1]), None]);
+        keep(&pool, &place, &[Reuse::Later], &clock).await;
+        // It speaks out of turn, though nobody has told us yet.
+        let (mut first, mut talks) = (server_side(&mut server).await, Vec::new());
+        while first.peer_addr().expect("an address").port() != ports[2] {
+            talks.push(first);
+            first = server_side(&mut server).await;
+        }
+        first.try_write(b"poison").expect("sent");
+        sleep(Duration::from_millis(20)).await;
+        assert_eq!(take(), None, "one was thrown away, and too few are left");
+    }
+
+    async fn server_side(server: &mut TcpListener) -> TcpStream {
+        server.accept().await.expect("a connection").0
+    }
+
+    #[tokio::test]
+    async fn one_in_doubt_makes_room_for_one_that_is_not() {
+        let (pool, place, _server) = pool(2).await;
+        let clock = Clock::start(Instant::now());
+        let all = [Reuse::Later, Reuse::Later, Reuse::Now, Reuse::Later];
+        let ports = keep(&pool, &place, &all, &clock).await;
+        let take = |now_ms| Some(port(&pool.take(&place, Risk::Repeatable, now_ms)?));
+        assert_eq!([take(1), take(1)], [Some(ports[2]), None]);
+        assert_eq!([take(1_000), take(1_000)], [Some(ports[1]), None]);
     }
 }

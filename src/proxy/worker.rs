@@ -199,8 +199,8 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
         let settings = Arc::clone(&shared.state.settings);
         let live = Arc::clone(&shared.state.live);
         let way_in = |(entrypoint, listener)| {
+            // What replaces it is unsafe, and asks for what a `TcpListener` does: that it keeps its file for as long as it lives.
             #[expect(deprecated)]
-            // `TcpListener` keeps its file for as long as it lives, which is all that `register` asks for
             let listener = AsyncFd::with_interest(listener, Interest::READABLE);
             let listener = listener.expect("the reactor takes the worker's own sockets");
             (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)))
@@ -316,12 +316,11 @@ fn take(
 fn attend(mut client: Client, mut open: Open) -> impl Future<Output = ()> {
     async move {
         let worker = Rc::clone(&open.worker);
-        let mut seat = None;
         loop {
             http1::serve(&worker, &mut client).await;
             // It closes before the wait.
             drop((client, open));
-            match worker.spare.next(&mut seat).await {
+            match worker.spare.next().await {
                 Some(next) => (client, open) = next,
                 None => return,
             }

@@ -344,6 +344,29 @@ async fn a_body_that_follows_where_none_may_be_is_not_the_next_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_head_takes_few_connections_to_a_server() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    let server = origin(move |_, mut stream| {
+        count.fetch_add(1, Relaxed);
+        async move {
+            while head(&mut stream).await.starts_with("HEAD ") {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n";
+                stream.write_all(answer).await.expect("sent");
+            }
+        }
+    });
+    let serving = serving(server.await);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    for _ in 0..200 {
+        client.write_all(b"HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+    }
+    let opened = opened.load(Relaxed);
+    assert!(opened <= 4, "{opened}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn further_connections_wait_for_a_place() {
     let mut settings = settings();
     settings.limits.connections_max = 2;

@@ -233,7 +233,7 @@ impl Course<'_> {
     ) -> Ran {
         let Whole { status, then, is_complete, reuse, has_next } = *whole;
         let worker = self.worker;
-        worker.pool.keep(&attempt.place(), upstream, reuse, worker.clock.now_ms());
+        worker.pool.keep(&attempt.place(), upstream, reuse, &worker.clock);
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();

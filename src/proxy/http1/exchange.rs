@@ -18,7 +18,7 @@ use super::record;
 use super::request::Facts;
 use crate::middleware::Reply;
 use crate::model::Ended;
-use crate::proxy::clock::Deadline;
+use crate::proxy::clock::{Deadline, us_as_ms};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::{RETRIES_MAX, Route, Tried};
@@ -211,7 +211,7 @@ impl Course<'_> {
         if let Some(changes) = self.changes.as_mut().filter(|changes| !changes.followers.is_empty())
         {
             let took_us = worker.clock.now_us().saturating_sub(self.tally.began_us());
-            let now_ms = as_now_ms(self.tally.began_us() + took_us);
+            let now_ms = us_as_ms(self.tally.began_us() + took_us);
             let ended = Ended { status, is_network_error, is_timed, took_us, now_ms };
             changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
         }
@@ -316,9 +316,4 @@ async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Re
         Poll::Pending
     })
     .await
-}
-
-/// As [`Clock::now_ms`](crate::proxy::clock::Clock::now_ms) counts.
-pub(super) fn as_now_ms(now_us: u64) -> u64 {
-    now_us / 1_000 + 1
 }

@@ -97,7 +97,7 @@ pub(super) struct Answered {
     pub(super) length: Length,
     /// The length it tells without having a body (HEAD, 304), to be passed on.
     pub(super) told: Option<u64>,
-    /// Whether its end is beyond doubt, so that another one can follow.
+    /// Whether, and when, another one can follow on the same connection.
     pub(super) reuse: Reuse,
 }
 
@@ -121,7 +121,8 @@ pub(super) fn of_answer(
         let told = lines.length.filter(|_| may_tell && !lines.is_chunked);
         // A body where none may be is what poisons the next answer.
         let tells_none = !lines.is_chunked && lines.length.unwrap_or(0) == 0;
-        let reuse = match (is_head, tells_none) {
+        let is_told_empty = !lines.is_chunked && lines.length == Some(0);
+        let reuse = match (is_head && !is_told_empty, tells_none) {
             (false, true) => Reuse::Now,
             (false, false) if status != 304 => Reuse::Never,
             _ => Reuse::Later,
@@ -229,6 +230,7 @@ mod tests {
         check(304, &length, false, Reuse::Later);
         check(304, &[CHUNKED], false, Reuse::Later);
         check(200, &[], true, Reuse::Later);
+        check(200, &[("Content-Length", "0")], true, Reuse::Now);
         check(204, &length, true, Reuse::Later);
         check(204, &length, false, Reuse::Never);
         check(204, &[CHUNKED], false, Reuse::Never);

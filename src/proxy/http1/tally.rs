@@ -1,12 +1,12 @@
 //! What is counted of a request, at its beginning and at its end: once for everybody whom it concerns.
 
 use super::connection::Client;
-use super::exchange::as_now_ms;
 use super::head::Span;
 use super::own;
 use super::request::Request;
 use crate::live::{Cause, Failed, Kind, Protocol, Verb};
 use crate::model::Head;
+use crate::proxy::clock::us_as_ms;
 use crate::proxy::error::Error;
 use crate::proxy::worker::{WayIn, Worker};
 use crate::table::{Route, RunningServer};
@@ -54,7 +54,7 @@ impl Tally {
 
     /// When its head was there, by the worker's clock, between two of its ticks: steps that count by time need it so.
     pub(super) fn began_ms(&self) -> u64 {
-        as_now_ms(self.began_us)
+        us_as_ms(self.began_us)
     }
 
     /// A request that was read, on its way to this frontend. Said again it changes nothing.
