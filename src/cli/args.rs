@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -267,7 +268,10 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 fn parsed(path: &Path) -> anyhow::Result<Table> {
     let shown = path.display();
     let cannot = || format!("cannot read the settings in {shown}");
-    let meta = std::fs::metadata(path).with_context(cannot)?;
+    let meta = std::fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("{}: there is no such file; -c names another one", cannot()),
+        _ => anyhow!(error).context(cannot()),
+    })?;
     if meta.len() > FILE_BYTES_MAX {
         bail!("{}: it is larger than {} MiB", cannot(), FILE_BYTES_MAX >> 20);
     }

@@ -25,7 +25,12 @@ use clap::{CommandFactory, Parser};
 ///
 /// Without a command, `run` is meant: `herder --docker.domain=local`.
 #[derive(Debug, Parser)]
-#[command(name = "herder", version, max_term_width = 100)]
+#[command(
+    name = "herder",
+    version,
+    max_term_width = 100,
+    override_usage = "herder [COMMAND] [OPTIONS]"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -112,6 +112,11 @@ fn a_folder_is_looked_at_as_a_whole() {
         "shut.toml",
         "[entryPoints.http]\naddress = \":80\"\n[entryPoints.http.proxyProtocol]\ntrustedIPs = [\"10.0.0.0/8\"]\n",
     );
+    fs::create_dir(folder.path().join("empty")).expect("a folder");
+    let output = check(folder.path(), &["rules", "empty"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nothing to check in empty: no file there is named *.toml"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
     let output = check(folder.path(), &["shut.toml"]);
     assert!(stdout(&output).contains("no entry point can be opened"), "{}", stdout(&output));
     assert_eq!(output.status.code(), Some(1));

@@ -32,6 +32,7 @@ fn a_wrong_value_says_which_why_and_what_would_be_right() {
     refused(&["--hostTemplate", "{{nmae}}"], &["nmae", "service, stack and domain"]);
     refused(&["--log.level", "="], &["error, warn, info"]);
     refused(&["--dokcer"], &["--docker"]);
+    refused(&["run", "-c", "/nowhere.toml"], &["/nowhere.toml", "there is no such file", "-c"]);
 }
 
 #[test]
@@ -52,6 +53,7 @@ fn a_variable_of_the_catalog_is_read_and_a_wrong_one_named() {
 #[test]
 fn help_shows_every_command_and_the_defaults() {
     let help = String::from_utf8_lossy(&herder(&["--help"]).stdout).into_owned();
+    assert!(help.contains("Usage: herder [COMMAND] [OPTIONS]"), "{help}");
     for command in [
         "run",
         "demo",

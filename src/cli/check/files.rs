@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::compose::{self, Compose};
 use super::finding::{File, Finding};
@@ -60,7 +60,7 @@ impl EntryPoints {
 /// The files that are meant: of a directory, all that are TOML or YAML.
 ///
 /// # Errors
-/// When a directory cannot be read.
+/// When a directory cannot be read, or has none: who meant another one should not be told that all is well.
 pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -68,16 +68,32 @@ pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let entries =
-            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        let is_hidden =
-            |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        inside.retain(|path| {
-            !is_hidden(path) && (path.is_dir() || Language::of(&path.to_string_lossy()).is_some())
-        });
-        inside.sort();
-        files.extend(expand(&inside)?);
+        let inside = files_in(path)?;
+        if inside.is_empty() {
+            bail!(
+                "there is nothing to check in {}: no file there is named *.toml, *.yaml or *.yml",
+                path.display()
+            );
+        }
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cannot = || format!("cannot read {}", folder.display());
+    let entries = std::fs::read_dir(folder).with_context(cannot)?;
+    let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    inside.sort();
+    let is_hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    let mut files = Vec::new();
+    for path in inside.into_iter().filter(|path| !is_hidden(path)) {
+        if path.is_dir() {
+            files.extend(files_in(&path)?);
+        } else if Language::of(&path.to_string_lossy()).is_some() {
+            files.push(path);
+        }
     }
     Ok(files)
 }
