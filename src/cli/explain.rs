@@ -54,9 +54,19 @@ fn named(view: &View, name: &str) -> (String, bool) {
     let found = view.explain(name, 0);
     if found.is_empty() {
         let known: Vec<String> = view.explain_all().map(|e| e.subject).collect();
-        let distance = |known: &&String| strsim::damerau_levenshtein(known, name);
-        let hint = match known.iter().min_by_key(distance) {
-            Some(nearest) => format!(" Did you mean {nearest}?"),
+        let slips = |known: &String| {
+            let service = known.split('.').next().unwrap_or_default();
+            [&**known, service]
+                .map(|known| strsim::damerau_levenshtein(known, name))
+                .into_iter()
+                .min()
+        };
+        let nearest = known.iter().min_by_key(|known| slips(known));
+        let hint = match nearest {
+            Some(nearest) if slips(nearest) <= Some(SLIPS_MAX) => {
+                format!(" Did you mean {nearest}?")
+            }
+            Some(_) => " `herder explain` lists those that somebody knows.".to_owned(),
             None => " No provider knows of any container.".to_owned(),
         };
         return (format!("Nobody knows of a container or service \"{name}\".{hint}\n"), false);
@@ -65,6 +75,9 @@ fn named(view: &View, name: &str) -> (String, bool) {
     let texts: Vec<String> = found.iter().map(explanation).collect();
     (texts.join("\n"), is_routed)
 }
+
+/// More wrong letters than this are another name.
+const SLIPS_MAX: usize = 3;
 
 fn explanation(explanation: &Explanation) -> String {
     let mut text = format!("{}\n  {}\n", explanation.subject, explanation.verdict);

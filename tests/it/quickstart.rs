@@ -177,13 +177,14 @@ async fn a_health_check_moves_a_server_in_and_out() {
             herder.get(host, "/").await.status == wanted
         })
     };
-    let explained = || async {
+    let explained_as = |name: &str| {
         let explain = Command::new(env!("CARGO_BIN_EXE_herder"))
-            .args(["explain", "--docker", "--docker.domain=health.e2e", &container.name])
+            .args(["explain", "--docker", "--docker.domain=health.e2e", name])
             .env("HERDER_ADMIN", herder.admin.to_string())
             .output();
         String::from_utf8(explain.expect("herder explain").stdout).expect("text")
     };
+    let explained = || async { explained_as(&container.name) };
     let address = container.inspect("{{.NetworkSettings.IPAddress}}");
     let switch = |to: &'static str| {
         let url = format!("http://{address}:8080/health/{to}");
@@ -195,6 +196,10 @@ async fn a_health_check_moves_a_server_in_and_out() {
     // Known at once, and not asked before its check has passed.
     status(503).await;
     assert!(explained().await.contains("starting"), "{}", explained().await);
+    let slip = explained_as(&format!("{}x", container.name));
+    assert!(slip.contains(&format!("Did you mean {}?", container.name)), "{slip}");
+    let other = explained_as("nothing-of-that-name");
+    assert!(other.contains("`herder explain` lists those"), "{other}");
     status(200).await;
     switch("fail").await;
     status(503).await;
