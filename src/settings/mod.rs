@@ -299,7 +299,7 @@ impl Default for Limits {
         Self {
             connections_max: 20_000,
             head_bytes_max: 64 * 1024,
-            header_lines_max: 100,
+            header_lines_max: 128,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(180),
             body_timeout: Duration::from_secs(60),

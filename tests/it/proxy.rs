@@ -87,7 +87,8 @@ async fn the_server_is_told_about_the_client_who_cannot_lie() {
     let serving =
         Serving::start(settings(), &[("Host:web.local;PathPrefixStrip:/api", &[origin.addr])]);
     let request = "GET /api/users?a=1 HTTP/1.1\r\nHost: web.local:81\r\nX-Forwarded-For: 1.1.1.1\r\n\
-                   X-Real-Ip: 1.1.1.1\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\n\r\n";
+                   X-Real-Ip: 1.1.1.1\r\nProxy: http://1.1.1.1\r\n\
+                   Connection: close, X-Secret\r\nX-Secret: 1\r\n\r\n";
     let answer = exchange(serving.addr, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let seen = origin.text();

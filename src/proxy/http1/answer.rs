@@ -8,7 +8,7 @@ use super::lines::{Passing, copy, put_number};
 use super::own;
 use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
-use super::request::Facts;
+use super::request::{Facts, Upgrade, is_http};
 use crate::model::{Encoding, Follower, Head, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
@@ -62,6 +62,7 @@ impl<'h, 's> Answer<'h, 's> {
                 | Field::Identity(_)
                 | Field::ForwardedFor
                 | Field::Host
+                | Field::MaxForwards
                 | Field::Expect => continue,
                 Field::Date => {
                     has_date = true;
@@ -216,7 +217,7 @@ impl<'h, 's> Answer<'h, 's> {
             Then::KeepAlive if is_new => b"\r\n",
             Then::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         });
-        Relay::new(self.body.length, sink).encoded(encoding)
+        Relay::new(self.body.length, sink).of_server().encoded(encoding)
     }
 
     /// Writes an interim answer, or the one that changes the protocol.
@@ -231,7 +232,12 @@ impl<'h, 's> Answer<'h, 's> {
             }
             return Ok(());
         }
-        let Some(protocol) = self.upgrade.filter(|_| facts.is_upgrade) else {
+        let is_asked_for = |protocol: &&[u8]| match facts.upgrade {
+            Upgrade::No => false,
+            Upgrade::WebSocket => protocol.eq_ignore_ascii_case(b"websocket"),
+            Upgrade::Other => !is_http(protocol),
+        };
+        let Some(protocol) = self.upgrade.filter(is_asked_for) else {
             return Err(Error::BadAnswer("it changed the protocol unasked"));
         };
         self.write_lines(&self.passing, out);
@@ -365,7 +371,7 @@ mod tests {
             is_head,
             is_idempotent: true,
             is_kept_alive: true,
-            is_upgrade: false,
+            upgrade: Upgrade::No,
             expects: false,
         }
     }
@@ -426,16 +432,27 @@ mod tests {
     #[test]
     fn a_protocol_is_not_changed_unasked() {
         let mut facts = facts(Version::Http11, false);
-        let head = b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
-        let write = |facts: &Facts| {
+        let mut write = |asked: Upgrade, told: &str| {
+            facts.upgrade = asked;
+            let head = format!("HTTP/1.1 101 Go\r\n{told}Connection: upgrade\r\n\r\n");
             let mut lines = Lines::new();
-            let answer = Answer::read(answer(head, &mut lines, 9)?.expect("whole"), facts)?;
+            let head = answer(head.as_bytes(), &mut lines, 9)?.expect("whole");
             let mut out = Vec::new();
-            answer.write_interim(facts, &mut out).map(|()| out)
+            Answer::read(head, &facts)?.write_interim(&facts, &mut out)?;
+            Ok::<_, Error>(String::from_utf8(out).expect("ASCII"))
         };
-        assert!(write(&facts).is_err());
-        facts.is_upgrade = true;
-        let expected = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-        assert_eq!(write(&facts).expect("asked"), expected);
+        let expected = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let websocket = "Upgrade: websocket\r\n";
+        assert_eq!(write(Upgrade::WebSocket, websocket).expect("asked"), expected);
+        assert!(write(Upgrade::Other, "Upgrade: tunnel\r\n").is_ok());
+        for (asked, told) in [
+            (Upgrade::No, websocket),
+            (Upgrade::WebSocket, "Upgrade: h2c\r\n"),
+            (Upgrade::WebSocket, "Upgrade: tunnel\r\n"),
+            (Upgrade::WebSocket, ""),
+            (Upgrade::Other, "Upgrade: HTTP/2.0\r\n"),
+        ] {
+            assert!(write(asked, told).is_err(), "{asked:?} {told:?}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Field {
     Expect,
     /// `Date`.
     Date,
+    /// `Max-Forwards`.
+    MaxForwards,
     /// Ends at each hop, without a meaning to us (RFC 9110, section 7.6.1).
     Hop,
     /// `X-Forwarded-For`.
@@ -56,12 +58,15 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (2, b't') if is(name, b"te") => Field::Te,
         (4, b'h') if is(name, b"host") => Field::Host,
         (4, b'd') if is(name, b"date") => Field::Date,
+        // No header at all, but CGI servers make `HTTP_PROXY` of it, and what they call believes that (CVE-2016-5385).
+        (5, b'p') if is(name, b"proxy") => Field::Hop,
         (6, b'e') if is(name, b"expect") => Field::Expect,
         (7, b'u') if is(name, b"upgrade") => Field::Upgrade,
         (9, b'f') if is(name, b"forwarded") => Field::Identity(Identity::Other),
         (9, b'x') if is_folded(name, b"x-real-ip") => Field::Identity(Identity::RealIp),
         (10, b'c') if is(name, b"connection") => Field::Connection,
         (10, b'k') if is(name, b"keep-alive") => Field::Hop,
+        (12, b'm') if is(name, b"max-forwards") => Field::MaxForwards,
         (14, b'c') if is(name, b"content-length") => Field::ContentLength,
         (14, b'c') if is_folded(name, b"content-length") => Field::Disguise,
         (14, b'h') if is(name, b"http2-settings") => Field::Hop,

@@ -31,11 +31,13 @@ impl Lines {
     /// Reads one line more, where it is one of them.
     pub(super) fn read(&mut self, field: Field, value: &[u8], repeats: Repeats) {
         match field {
-            Field::ContentLength => match number(value) {
-                Some(length) if self.length.is_none() => self.length = Some(length),
-                Some(length) if repeats == Repeats::Same && self.length == Some(length) => {}
-                _ => self.is_bad = true,
-            },
+            Field::ContentLength => {
+                match number(value).filter(|&length| length <= BODY_BYTES_MAX) {
+                    Some(length) if self.length.is_none() => self.length = Some(length),
+                    Some(length) if repeats == Repeats::Same && self.length == Some(length) => {}
+                    _ => self.is_bad = true,
+                }
+            }
             Field::TransferEncoding => {
                 let is_chunked = value.eq_ignore_ascii_case(b"chunked");
                 // A second line makes a list of two codings, whatever they are.
@@ -57,8 +59,12 @@ pub(super) enum Repeats {
     Same,
 }
 
+/// The longest body, in bytes: servers that count in signed numbers would take a longer one for a negative one (RFC 9110,
+/// section 8.6).
+pub(super) const BODY_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// A number without sign, blanks or list; 19 digits never overflow.
-fn number(value: &[u8]) -> Option<u64> {
+pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 {
         return None;
     }
@@ -189,6 +195,8 @@ mod tests {
         request(&[CHUNKED, ("content-length", "5")], None);
         request(&[CHUNKED, CHUNKED], None);
         request(&[("Transfer-Encoding", "gzip, chunked")], None);
+        request(&[("Content-Length", "9223372036854775807")], Some(Length::Known(BODY_BYTES_MAX)));
+        request(&[("Content-Length", "9223372036854775808")], None);
         request(&[("Transfer-Encoding", "identity")], None);
         request(&[("Transfer_Encoding", "chunked")], None);
         let old = of_request(&gathered(&[CHUNKED], Repeats::No), Version::Http10);

@@ -10,7 +10,7 @@ use super::head::{From, Scan};
 use super::own;
 use super::parse::{self, LINES_MAX, Lines, Version};
 use super::relay::{Relay, Sink};
-use super::request::{Address, Facts, Hop, Request};
+use super::request::{Address, Facts, Hop, Request, Upgrade};
 use crate::model::{Encoding, Exchange, Follower, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
@@ -216,7 +216,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_head,
         is_idempotent: true,
         is_kept_alive: true,
-        is_upgrade: false,
+        upgrade: Upgrade::No,
         expects: false,
     };
     let clock = Clock::start(std::time::Instant::now());

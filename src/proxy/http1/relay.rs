@@ -61,6 +61,14 @@ impl Relay {
         Self { source, sink, encoder: None, has_trailers: true, came: 0, encoded: None }
     }
 
+    /// The same body, sent by a server: what means one thing only is taken from it.
+    pub(super) fn of_server(mut self) -> Self {
+        if let Source::Chunked(decoder) = &mut self.source {
+            decoder.take_padding();
+        }
+        self
+    }
+
     /// The same body, without the lines that may follow its chunks.
     pub(super) fn without_trailers(mut self) -> Self {
         self.has_trailers = false;

@@ -9,7 +9,7 @@ use arrayvec::ArrayString;
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
 use super::lines::{Passing, copy, put_number};
-use super::parse::{Line, RequestHead, Version};
+use super::parse::{Line, RequestHead, Version, is_token_byte};
 use super::target::Target;
 use crate::model::{Changes, Exchange, Head, LineName};
 use crate::proxy::error::Error;
@@ -26,6 +26,8 @@ pub(super) struct Request<'h, 's> {
     wants_trailers: bool,
     /// The protocol it asks to change to.
     upgrade: Option<&'h [u8]>,
+    /// How many more may forward it.
+    forwards_left: Option<u64>,
     pub(super) facts: Facts,
 }
 
@@ -40,10 +42,19 @@ pub(super) struct Facts {
     pub(super) is_idempotent: bool,
     /// The client may send another one on this connection.
     pub(super) is_kept_alive: bool,
-    /// It asks to change the protocol.
-    pub(super) is_upgrade: bool,
+    /// Whether it asks to change the protocol.
+    pub(super) upgrade: Upgrade,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
+}
+
+/// What protocol a request asks to change to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Upgrade {
+    No,
+    WebSocket,
+    /// Another one, or one of several, none of which is HTTP.
+    Other,
 }
 
 /// How a request goes on, and who sent it.
@@ -97,10 +108,15 @@ impl<'h, 's> Request<'h, 's> {
         let (mut host, mut hosts) = (None, 0);
         let (mut upgrade, mut upgrades) = (None, 0);
         let (mut wants_trailers, mut expects) = (false, false);
+        let (mut forwards, mut counts_forwards) = (None, false);
         for (index, line) in lines.iter().enumerate() {
             let field = line.field;
             match field {
                 Field::Plain | Field::Date => continue,
+                Field::MaxForwards if !matches!(method, "OPTIONS" | "TRACE") => continue,
+                Field::MaxForwards => {
+                    (forwards, counts_forwards) = (framing::number(line.value), true);
+                }
                 // HTTP/1.0 knows no interim answers.
                 Field::Expect if version == Version::Http11 => {
                     expects = line.value.eq_ignore_ascii_case(b"100-continue");
@@ -133,7 +149,8 @@ impl<'h, 's> Request<'h, 's> {
             && upgrades == 1
             // A body would have to end before the new protocol begins: nobody sends one.
             && length == Length::None;
-        let upgrade = upgrade.filter(|protocol| is_upgradable && !is_http(protocol));
+        let upgrade =
+            upgrade.filter(|value| is_upgradable && names_protocols(value) && !is_http(value));
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
@@ -144,11 +161,32 @@ impl<'h, 's> Request<'h, 's> {
             is_head: method == "HEAD",
             is_idempotent: IDEMPOTENT.contains(&method),
             is_kept_alive,
-            is_upgrade: upgrade.is_some(),
+            upgrade: match upgrade {
+                None => Upgrade::No,
+                Some(value) if value.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
+                Some(_) => Upgrade::Other,
+            },
             expects,
         };
         let head = bytes;
-        Ok(Self { head, method, lines, passing, target, wants_trailers, upgrade, facts })
+        // RFC 9110, section 7.6.2: who may forward it no further answers it, and we know nothing of such methods.
+        let forwards_left = match (counts_forwards, forwards) {
+            (false, _) => None,
+            (true, Some(0)) => return Err(Error::MethodNotServed),
+            (true, Some(forwards)) => Some(forwards - 1),
+            (true, None) => return Err(Error::BadRequest("Max-Forwards is not one plain number")),
+        };
+        Ok(Self {
+            head,
+            method,
+            lines,
+            passing,
+            target,
+            wants_trailers,
+            upgrade,
+            forwards_left,
+            facts,
+        })
     }
 
     /// Its body is there already, and has this length.
@@ -183,7 +221,7 @@ impl<'h, 's> Request<'h, 's> {
         }
         self.upgrade = None;
         let facts = &mut self.facts;
-        (facts.length, facts.is_idempotent, facts.is_upgrade) = (Length::None, true, false);
+        (facts.length, facts.is_idempotent, facts.upgrade) = (Length::None, true, Upgrade::No);
         facts.is_kept_alive &= is_complete;
         self.leave_out_field(Field::Expect);
     }
@@ -261,6 +299,10 @@ impl<'h, 's> Request<'h, 's> {
             for (name, value) in &changes.added {
                 put_line(name, value, out);
             }
+        }
+        if let Some(left) = self.forwards_left {
+            out.extend_from_slice(b"\r\nMax-Forwards: ");
+            put_number(left, out);
         }
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self.upgrade {
@@ -400,8 +442,15 @@ fn names_trailers(te: &[u8]) -> bool {
     te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
 }
 
+/// Whether it is a list of protocols (RFC 9110, section 7.8).
+fn names_protocols(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).all(|protocol| {
+        !protocol.is_empty() && protocol.iter().all(|&byte| byte == b'/' || is_token_byte(byte))
+    })
+}
+
 /// A server that changes to another HTTP (`h2c`, `HTTP/2.0`) would take requests that no route was looked up for.
-fn is_http(protocol: &[u8]) -> bool {
+pub(super) fn is_http(protocol: &[u8]) -> bool {
     let protocol = protocol.to_ascii_lowercase();
     [&b"h2"[..], b"h3", b"http"]
         .iter()
@@ -528,15 +577,33 @@ mod tests {
     fn a_protocol_is_changed_where_both_lines_ask_for_it() {
         let is_upgrade = |lines: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
-            read(&head, |request| request.expect("a good head").facts.is_upgrade)
+            read(&head, |request| request.expect("a good head").facts.upgrade != Upgrade::No)
         };
         assert!(is_upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"));
         assert!(!is_upgrade("Upgrade: websocket"));
         for http in ["h2c", "h2", "HTTP/2.0", "websocket, H2C"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");
         }
+        for none in ["", "web socket", "a,,b", "a;b"] {
+            assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {none}")), "{none}");
+        }
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b"));
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1"));
+    }
+
+    #[test]
+    fn who_may_forward_it_is_counted() {
+        let check = |method: &str, value: &str, expected: Result<Option<u64>, u16>| {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n");
+            let left = read(&head, |request| request.map(|request| request.forwards_left));
+            let left = left.map_err(|error| crate::proxy::http1::own::status(&error));
+            assert_eq!(left, expected, "{method} {value}");
+        };
+        check("OPTIONS", "5", Ok(Some(4)));
+        check("TRACE", "1", Ok(Some(0)));
+        check("TRACE", "0", Err(501));
+        check("OPTIONS", "-1", Err(400));
+        check("GET", "0", Ok(None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::connection::Client;
 use super::head::Span;
 use super::own;
-use super::request::Request;
+use super::request::{Request, Upgrade};
 use crate::live::{Cause, Failed, Kind, Protocol, Verb};
 use crate::model::Head;
 use crate::proxy::clock::us_as_ms;
@@ -65,7 +65,7 @@ impl Tally {
         route: Option<&Route>,
     ) {
         if !self.is_at_entry {
-            let protocol = protocol(request, request.facts.is_upgrade);
+            let protocol = protocol(request, request.facts.upgrade != Upgrade::No);
             self.kind = Kind { verb: Verb::of(request.method), protocol };
         }
         self.count_begun(way_in, route);

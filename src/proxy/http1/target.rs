@@ -51,9 +51,11 @@ impl<'h> Target<'h> {
             }
             // The target's authority goes before Host (RFC 9112, section 3.2.2).
             Some((authority, rest)) if !authority.is_empty() => {
-                let path = match rest.starts_with('/') {
-                    true => Cow::Borrowed(rest),
-                    false => Cow::Owned(format!("/{rest}")),
+                let path = match rest {
+                    // Of the server itself (RFC 9112, section 3.2.4).
+                    "" if method == "OPTIONS" => Cow::Borrowed("*"),
+                    _ if rest.starts_with('/') => Cow::Borrowed(rest),
+                    _ => Cow::Owned(format!("/{rest}")),
                 };
                 (authority, path)
             }
@@ -72,7 +74,7 @@ impl<'h> Target<'h> {
             true => Cow::Borrowed(authority),
             false => comparable_host(authority),
         };
-        // Of an absolute form a part was taken off, or a slash was put in.
+        // Of an absolute form a part was taken off, or a slash or an asterisk was put in.
         let query = (query + path_and_query.len()).saturating_sub(target.len());
         if has_special && has_doubtful_dots(path_and_query.split_at(query).0) {
             return bad("the path holds dots that servers read in different ways");
@@ -168,7 +170,12 @@ mod tests {
 
     #[test]
     fn the_method_decides_what_a_target_may_be() {
-        assert!(Target::read("OPTIONS", "*", Some("a")).is_ok());
+        for (target, path) in
+            [("*", "*"), ("http://a", "*"), ("http://a/", "/"), ("http://a?b", "/")]
+        {
+            let read = Target::read("OPTIONS", target, Some("a")).expect("a target");
+            assert_eq!(read.path(), path, "{target}");
+        }
         assert_eq!(Target::read("CONNECT", "a:443", Some("a")), Err(Error::MethodNotServed));
     }
 
