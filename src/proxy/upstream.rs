@@ -114,9 +114,11 @@ impl Pool {
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
         loop {
-            let youngest = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms);
-            let most_silent = (connections.len() >= SILENT_MAX).then_some(0);
-            let next = youngest.or(most_silent)?;
+            let youngest = connections.last()?;
+            let next = match youngest.ripe_ms <= now_ms {
+                true => connections.len() - 1,
+                false => ripe_or_most_silent(connections, now_ms)?,
+            };
             if now_ms.saturating_sub(connections[next].since_ms) > age_max {
                 return None;
             }
@@ -187,6 +189,13 @@ impl Pool {
             }
         }
     }
+}
+
+/// The youngest one that may be used; where there is none and enough are still to be silent, the one that has been so the longest.
+#[cold]
+fn ripe_or_most_silent(connections: &[Idle], now_ms: u64) -> Option<usize> {
+    let ripe = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms);
+    ripe.or_else(|| (connections.len() >= SILENT_MAX).then_some(0))
 }
 
 impl Upstream {
