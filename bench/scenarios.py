@@ -262,14 +262,12 @@ def instructions(peers: list[Peer], settings: Settings) -> Result:
 
 
 def count_instructions(peer: Peer, settings: Settings, requests: int, lines: tuple[str, ...] = ()) -> int:
-    """The least of three runs: how long the start gathers random numbers from the jitter of the clock is chance."""
-    return min(count_once(peer, settings, requests, lines) for _ in range(3))
-
-
-def count_once(peer: Peer, settings: Settings, requests: int, lines: tuple[str, ...]) -> int:
+    """Those of one run after its start: how long that gathers random numbers from the jitter of the clock is chance."""
     valgrind = [str(which("valgrind")), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=no"]
     with peer.start(1, settings.origin.ports[0], workers=1, prefix=valgrind) as proxy:
         proxy.ready(1, lines)
+        for pid in proxy.program.pids():
+            subprocess.run([str(which("callgrind_control")), "--zero", str(pid)], check=True, capture_output=True)
         send(proxy.port, requests, 16, lines)
         proxy.program.stop()
         found = re.search(r"Collected : (\d+)", proxy.program.output())
