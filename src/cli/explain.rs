@@ -63,7 +63,7 @@ fn named(view: &View, name: &str) -> (String, bool) {
         };
         let nearest = known.iter().min_by_key(|known| slips(known));
         let hint = match nearest {
-            Some(nearest) if slips(nearest) <= Some(SLIPS_MAX) => {
+            Some(nearest) if slips(nearest) <= Some(SLIPS_MAX.min(name.len() / 3)) => {
                 format!(" Did you mean {nearest}?")
             }
             Some(_) => " `herder explain` lists those that somebody knows.".to_owned(),
@@ -76,7 +76,7 @@ fn named(view: &View, name: &str) -> (String, bool) {
     (texts.join("\n"), is_routed)
 }
 
-/// More wrong letters than this are another name.
+/// More wrong letters than this are another name, and so is a third of them.
 const SLIPS_MAX: usize = 3;
 
 fn explanation(explanation: &Explanation) -> String {

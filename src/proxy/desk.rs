@@ -1,5 +1,5 @@
-//! Whose turn it is to have something worked out that takes long, such as whether a password is right. One client after another has a turn, however much each of them has waiting: who
-//! floods the desk waits behind itself.
+//! Whose turn it is to have something worked out that takes long, such as whether a password is right. One client after
+//! another has a turn, however much each of them has waiting: who floods the desk waits behind itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

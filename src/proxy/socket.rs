@@ -30,8 +30,8 @@ pub(super) fn tune<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
-/// What the connections from clients inherit from their listening socket: the same, but that the kernel asks only those whom
-/// somebody waits for. Its timer would cost the others more than the rest of it.
+/// What the connections from clients inherit from their listening socket: the same, but that the kernel asks nobody yet. Its
+/// timer would cost short connections more than the rest of it, see [`Socket::probe`].
 pub(super) fn tune_listener<'s>(socket: impl Into<SockRef<'s>>) {
     let socket = socket.into();
     tune(&*socket);
@@ -39,7 +39,10 @@ pub(super) fn tune_listener<'s>(socket: impl Into<SockRef<'s>>) {
 }
 
 /// A client's socket.
-pub(super) struct Socket(State);
+pub(super) struct Socket {
+    state: State,
+    is_probed: bool,
+}
 
 enum State {
     /// Nobody has waited for it yet.
@@ -59,7 +62,8 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<(Socket, SocketAddr)>
     let (fd, addr) = acceptfrom_with(listener, flags)?;
     let addr = addr.map(SocketAddr::try_from).transpose()?;
     let addr = addr.ok_or_else(|| io::Error::other("the system does not say who connects"))?;
-    Ok((Socket(State::Fresh { stream: fd.into(), has_read: false }), addr))
+    let state = State::Fresh { stream: fd.into(), has_read: false };
+    Ok((Socket { state, is_probed: false }, addr))
 }
 
 impl Socket {
@@ -68,14 +72,11 @@ impl Socket {
     /// # Errors
     /// Where the reactor cannot take it: the connection is lost.
     pub(super) fn watched(&mut self) -> io::Result<&mut TcpStream> {
-        self.0 = match std::mem::replace(&mut self.0, State::Lost) {
-            State::Fresh { stream, .. } => {
-                let _ = SockRef::from(&stream).set_keepalive(true);
-                State::Watched(TcpStream::from_std(stream)?)
-            }
+        self.state = match std::mem::replace(&mut self.state, State::Lost) {
+            State::Fresh { stream, .. } => State::Watched(TcpStream::from_std(stream)?),
             state => state,
         };
-        match &mut self.0 {
+        match &mut self.state {
             State::Watched(stream) => Ok(stream),
             State::Fresh { .. } | State::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -87,7 +88,7 @@ impl Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Watched(stream) => return Pin::new(stream).poll_read(cx, buffer),
             State::Fresh { stream, has_read } if !*has_read => {
                 *has_read = true;
@@ -111,7 +112,7 @@ impl Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Watched(stream) => return poll_write(stream, cx, bytes),
             State::Fresh { stream, .. } => match send(stream, bytes, SendFlags::NOSIGNAL) {
                 Ok(sent) => return Poll::Ready(Ok(sent)),
@@ -129,7 +130,7 @@ impl Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Watched(stream) => {
                 return Pin::new(stream).poll_write_vectored(cx, pieces);
             }
@@ -146,8 +147,20 @@ impl Socket {
         Pin::new(self.watched()?).poll_write_vectored(cx, pieces)
     }
 
-    /// Whether anything has come; 0 bytes are the end of the connection.
+    /// Has the kernel ask the client, now and then, whether it is still there: a wait has become a long one.
+    pub(super) fn probe(&mut self) {
+        if !self.is_probed
+            && let Ok(fd) = self.fd()
+        {
+            // A socket that does not take it works without.
+            let _ = SockRef::from(&fd).set_keepalive(true);
+            self.is_probed = true;
+        }
+    }
+
+    /// Whether anything has come; 0 bytes are the end of the connection. Asked where the client may be gone.
     pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.probe();
         let mut byte = [0];
         self.watched()?.poll_peek(cx, &mut ReadBuf::new(&mut byte))
     }
@@ -165,7 +178,7 @@ impl Socket {
     }
 
     fn fd(&self) -> io::Result<std::os::fd::BorrowedFd<'_>> {
-        match &self.0 {
+        match &self.state {
             State::Fresh { stream, .. } => Ok(stream.as_fd()),
             State::Watched(stream) => Ok(stream.as_fd()),
             State::Lost => Err(io::ErrorKind::NotConnected.into()),

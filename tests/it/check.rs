@@ -98,6 +98,7 @@ fn a_folder_is_looked_at_as_a_whole() {
         "rules/t.toml",
         "[entryPoints.http]\naddress = \":80\"\n[entryPoints.https]\naddress = \":443\"\n[entryPoints.https.tls]\n",
     );
+    std::os::unix::fs::symlink(".", folder.path().join("rules/again")).expect("linked");
     let said = stdout(&check(folder.path(), &["rules"]));
     for line in [
         "rules/a.toml:",

@@ -281,6 +281,24 @@ async fn a_drain_ends_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_interim_answer_is_none_at_the_deadline_of_a_drain() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let serving = Serving::start(settings(), &[("Host:web.local", &[addr])]);
+    let proxy = serving.addr;
+    let request =
+        b"POST / HTTP/1.1\r\nHost: web.local\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let mut client = tokio::net::TcpStream::connect(proxy).await.expect("connected");
+    client.write_all(request).await.expect("sent");
+    let (mut server, _) = listener.accept().await.expect("the request arrives");
+    head(&mut server).await;
+    server.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("sent");
+    assert_eq!(head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(serving.running.drain(Duration::from_millis(100)).await, 1);
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 503 "), "and then the answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {
     let serving = Serving::start(settings(), &[]);
     let mut taken = settings();

@@ -1,5 +1,6 @@
 //! Files that are checked by themselves: rules and settings.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let inside = files_in(path)?;
+        let inside = files_in(path, &mut BTreeSet::new())?;
         if inside.is_empty() {
             bail!(
                 "there is nothing to check in {}: no file there is named *.toml, *.yaml or *.yml",
@@ -80,8 +81,12 @@ pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Those in a folder and below, each folder once: links may lead back.
+fn files_in(folder: &Path, seen: &mut BTreeSet<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
     let cannot = || format!("cannot read {}", folder.display());
+    if !seen.insert(folder.canonicalize().with_context(cannot)?) {
+        return Ok(Vec::new());
+    }
     let entries = std::fs::read_dir(folder).with_context(cannot)?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
@@ -90,7 +95,7 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in inside.into_iter().filter(|path| !is_hidden(path)) {
         if path.is_dir() {
-            files.extend(files_in(&path)?);
+            files.extend(files_in(&path, seen)?);
         } else if Language::of(&path.to_string_lossy()).is_some() {
             files.push(path);
         }

@@ -8,7 +8,7 @@ use super::lines::{Passing, copy, put_number};
 use super::own;
 use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
-use super::request::{Facts, Upgrade, is_http};
+use super::request::{Facts, protocols};
 use crate::model::{Encoding, Follower, Head, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
@@ -220,11 +220,16 @@ impl<'h, 's> Answer<'h, 's> {
         Relay::new(self.body.length, sink).of_server().encoded(encoding)
     }
 
-    /// Writes an interim answer, or the one that changes the protocol.
+    /// Writes an interim answer, or the one that changes the protocol to one of those that were offered.
     ///
     /// # Errors
     /// [`Error::BadAnswer`] for a change that nobody asked for.
-    pub(super) fn write_interim(&self, facts: &Facts, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn write_interim(
+        &self,
+        facts: &Facts,
+        offered: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         if self.status != 101 {
             if facts.version == Version::Http11 {
                 self.write_lines(&self.passing, out);
@@ -232,12 +237,9 @@ impl<'h, 's> Answer<'h, 's> {
             }
             return Ok(());
         }
-        let is_asked_for = |protocol: &&[u8]| match facts.upgrade {
-            Upgrade::No => false,
-            Upgrade::WebSocket => protocol.eq_ignore_ascii_case(b"websocket"),
-            Upgrade::Other => !is_http(protocol),
-        };
-        let Some(protocol) = self.upgrade.filter(is_asked_for) else {
+        let is_offered =
+            |told: &&[u8]| protocols(offered).any(|protocol| protocol.eq_ignore_ascii_case(told));
+        let Some(protocol) = self.upgrade.filter(is_offered) else {
             return Err(Error::BadAnswer("it changed the protocol unasked"));
         };
         self.write_lines(&self.passing, out);
@@ -371,7 +373,7 @@ mod tests {
             is_head,
             is_idempotent: true,
             is_kept_alive: true,
-            upgrade: Upgrade::No,
+            upgrade: None,
             expects: false,
         }
     }
@@ -431,26 +433,27 @@ mod tests {
 
     #[test]
     fn a_protocol_is_not_changed_unasked() {
-        let mut facts = facts(Version::Http11, false);
-        let mut write = |asked: Upgrade, told: &str| {
-            facts.upgrade = asked;
+        let facts = facts(Version::Http11, false);
+        let write = |offered: &str, told: &str| {
             let head = format!("HTTP/1.1 101 Go\r\n{told}Connection: upgrade\r\n\r\n");
             let mut lines = Lines::new();
             let head = answer(head.as_bytes(), &mut lines, 9)?.expect("whole");
             let mut out = Vec::new();
-            Answer::read(head, &facts)?.write_interim(&facts, &mut out)?;
+            Answer::read(head, &facts)?.write_interim(&facts, offered.as_bytes(), &mut out)?;
             Ok::<_, Error>(String::from_utf8(out).expect("ASCII"))
         };
         let expected = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         let websocket = "Upgrade: websocket\r\n";
-        assert_eq!(write(Upgrade::WebSocket, websocket).expect("asked"), expected);
-        assert!(write(Upgrade::Other, "Upgrade: tunnel\r\n").is_ok());
+        for offered in ["websocket", "WebSocket", "a, ,websocket"] {
+            assert_eq!(write(offered, websocket).expect("offered"), expected);
+        }
         for (asked, told) in [
-            (Upgrade::No, websocket),
-            (Upgrade::WebSocket, "Upgrade: h2c\r\n"),
-            (Upgrade::WebSocket, "Upgrade: tunnel\r\n"),
-            (Upgrade::WebSocket, ""),
-            (Upgrade::Other, "Upgrade: HTTP/2.0\r\n"),
+            ("", websocket),
+            ("websocket", "Upgrade: h2c\r\n"),
+            ("websocket", "Upgrade: websocket, h2c\r\n"),
+            ("websocket, a", "Upgrade: b\r\n"),
+            ("websocket", ""),
+            ("websocket", "Upgrade:\r\n"),
         ] {
             assert!(write(asked, told).is_err(), "{asked:?} {told:?}");
         }

@@ -206,6 +206,7 @@ impl Course<'_> {
             }))
         };
         let followers = self.changes.as_mut().map(|changes| &mut *changes.followers);
+        let head_start = self.tally.span().start;
         let mut transfer = Transfer::new(
             self.worker,
             self.client,
@@ -215,6 +216,7 @@ impl Course<'_> {
             &mut attempt.body,
             &mut self.out,
         );
+        transfer.head_start = head_start;
         transfer.cookie = cookie.map(Into::into);
         transfer.followers = followers.unwrap_or_default();
         transfer.special = special;
@@ -255,6 +257,7 @@ impl Course<'_> {
         let early = self.client.inbox.split_off(attempt.used);
         self.client.deadline.lift();
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
+        self.client.socket.probe();
         if let Ok(stream) = self.client.socket.watched() {
             let buffers = &self.worker.buffers;
             // However it ends, it has ended: both sides are closed here.

@@ -66,6 +66,7 @@ pub(super) async fn collect(
     client.deadline.set(&worker.clock, worker.limits.body_ms);
     if expects && there.is_empty() {
         send(worker, client, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        client.is_answered = false;
     }
     while !body.relay.is_done() {
         poll_fn(|cx| body.poll(worker, client, cx)).await?;

@@ -159,11 +159,12 @@ impl<'c> Course<'c> {
         record::cut_off(&mut self.record);
         let error = &Error::Stopping;
         let status = own::status(error);
-        if !self.client.is_answered {
+        if !self.client.is_answered && !self.tally.is_answered() {
             self.answered(By::Us(None), status);
             self.failed(None, &Fault { status, error: Some(error), server: None });
             let is_head = self.client.inbox[self.tally.span().start..].starts_with(b"HEAD ");
             let own = Own { error, then: Then::Close, is_head, edits: None };
+            record::refused(&mut self.record, &own);
             self.client.say_at_once(self.worker, &own);
         }
         self.closed(Some(status))

@@ -29,8 +29,8 @@ const AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// Servers that one request finds shut before it gives up.
 const DIALS_MAX: usize = 16;
 
-/// Answers one request. Every failure becomes an answer, and every answer is counted; what is cut off at a stop is told to
-/// the access log only.
+/// Answers one request. Every failure becomes an answer, and every answer is counted; one that had begun and is cut off at a stop is
+/// told to the access log only.
 pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
     let deadline = client.deadline.clone();
     client.is_answered = false;

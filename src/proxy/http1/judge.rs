@@ -10,7 +10,7 @@ use super::head::{From, Scan};
 use super::own;
 use super::parse::{self, LINES_MAX, Lines, Version};
 use super::relay::{Relay, Sink};
-use super::request::{Address, Facts, Hop, Request, Upgrade};
+use super::request::{Address, Facts, Hop, Request};
 use crate::model::{Encoding, Exchange, Follower, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
@@ -110,7 +110,7 @@ impl Side for FromServer {
         assert_eq!(answer.bytes.len(), bytes.len(), "both find the same end");
         let answer = Answer::read(answer, &self.facts)?;
         if answer.is_interim() {
-            answer.write_interim(&self.facts, out)?;
+            answer.write_interim(&self.facts, b"", out)?;
             let none = Relay::new(Length::None, Sink::Plain);
             return Ok((bytes.len(), Length::None, none, true));
         }
@@ -216,7 +216,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_head,
         is_idempotent: true,
         is_kept_alive: true,
-        upgrade: Upgrade::No,
+        upgrade: None,
         expects: false,
     };
     let clock = Clock::start(std::time::Instant::now());

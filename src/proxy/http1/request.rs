@@ -8,7 +8,8 @@ use arrayvec::ArrayString;
 
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
-use super::lines::{Passing, copy, put_number};
+use super::head::Span;
+use super::lines::{Passing, copy, place, put_number};
 use super::parse::{Line, RequestHead, Version, is_token_byte};
 use super::target::Target;
 use crate::model::{Changes, Exchange, Head, LineName};
@@ -42,19 +43,10 @@ pub(super) struct Facts {
     pub(super) is_idempotent: bool,
     /// The client may send another one on this connection.
     pub(super) is_kept_alive: bool,
-    /// Whether it asks to change the protocol.
-    pub(super) upgrade: Upgrade,
+    /// Where in its head the protocols are that it asks to change to, where it does.
+    pub(super) upgrade: Option<Span>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
-}
-
-/// What protocol a request asks to change to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Upgrade {
-    No,
-    WebSocket,
-    /// Another one, or one of several, none of which is HTTP.
-    Other,
 }
 
 /// How a request goes on, and who sent it.
@@ -108,14 +100,17 @@ impl<'h, 's> Request<'h, 's> {
         let (mut host, mut hosts) = (None, 0);
         let (mut upgrade, mut upgrades) = (None, 0);
         let (mut wants_trailers, mut expects) = (false, false);
-        let (mut forwards, mut counts_forwards) = (None, false);
+        let mut forwards = None;
         for (index, line) in lines.iter().enumerate() {
             let field = line.field;
             match field {
                 Field::Plain | Field::Date => continue,
                 Field::MaxForwards if !matches!(method, "OPTIONS" | "TRACE") => continue,
                 Field::MaxForwards => {
-                    (forwards, counts_forwards) = (framing::number(line.value), true);
+                    let number = framing::number(line.value).filter(|_| forwards.is_none());
+                    forwards = Some(
+                        number.ok_or(Error::BadRequest("Max-Forwards is not one plain number")),
+                    );
                 }
                 // HTTP/1.0 knows no interim answers.
                 Field::Expect if version == Version::Http11 => {
@@ -161,20 +156,17 @@ impl<'h, 's> Request<'h, 's> {
             is_head: method == "HEAD",
             is_idempotent: IDEMPOTENT.contains(&method),
             is_kept_alive,
-            upgrade: match upgrade {
-                None => Upgrade::No,
-                Some(value) if value.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
-                Some(_) => Upgrade::Other,
-            },
+            upgrade: upgrade.map(|value| {
+                let start = place(bytes, value);
+                Span { start, end: start + value.len() }
+            }),
             expects,
         };
         let head = bytes;
         // RFC 9110, section 7.6.2: who may forward it no further answers it, and we know nothing of such methods.
-        let forwards_left = match (counts_forwards, forwards) {
-            (false, _) => None,
-            (true, Some(0)) => return Err(Error::MethodNotServed),
-            (true, Some(forwards)) => Some(forwards - 1),
-            (true, None) => return Err(Error::BadRequest("Max-Forwards is not one plain number")),
+        let forwards_left = match forwards.transpose()? {
+            Some(0) => return Err(Error::MethodNotServed),
+            forwards => forwards.map(|forwards| forwards - 1),
         };
         Ok(Self {
             head,
@@ -219,9 +211,9 @@ impl<'h, 's> Request<'h, 's> {
                 self.passing.remove(index);
             }
         }
-        self.upgrade = None;
+        (self.upgrade, self.forwards_left) = (None, None);
         let facts = &mut self.facts;
-        (facts.length, facts.is_idempotent, facts.upgrade) = (Length::None, true, Upgrade::No);
+        (facts.length, facts.is_idempotent, facts.upgrade) = (Length::None, true, None);
         facts.is_kept_alive &= is_complete;
         self.leave_out_field(Field::Expect);
     }
@@ -442,15 +434,19 @@ fn names_trailers(te: &[u8]) -> bool {
     te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
 }
 
-/// Whether it is a list of protocols (RFC 9110, section 7.8).
+/// The protocols of a list (RFC 9110, sections 5.6.1 and 7.8).
+pub(super) fn protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+}
+
+/// Whether it is a list of protocols.
 fn names_protocols(value: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).all(|protocol| {
-        !protocol.is_empty() && protocol.iter().all(|&byte| byte == b'/' || is_token_byte(byte))
-    })
+    let is_name = |name: &[u8]| name.iter().all(|&byte| byte == b'/' || is_token_byte(byte));
+    protocols(value).next().is_some() && protocols(value).all(is_name)
 }
 
 /// A server that changes to another HTTP (`h2c`, `HTTP/2.0`) would take requests that no route was looked up for.
-pub(super) fn is_http(protocol: &[u8]) -> bool {
+fn is_http(protocol: &[u8]) -> bool {
     let protocol = protocol.to_ascii_lowercase();
     [&b"h2"[..], b"h3", b"http"]
         .iter()
@@ -577,14 +573,15 @@ mod tests {
     fn a_protocol_is_changed_where_both_lines_ask_for_it() {
         let is_upgrade = |lines: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
-            read(&head, |request| request.expect("a good head").facts.upgrade != Upgrade::No)
+            read(&head, |request| request.expect("a good head").facts.upgrade.is_some())
         };
         assert!(is_upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"));
+        assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: websocket, ,b/1"));
         assert!(!is_upgrade("Upgrade: websocket"));
         for http in ["h2c", "h2", "HTTP/2.0", "websocket, H2C"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");
         }
-        for none in ["", "web socket", "a,,b", "a;b"] {
+        for none in ["", ",", "web socket", "a;b"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {none}")), "{none}");
         }
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b"));
@@ -603,6 +600,7 @@ mod tests {
         check("TRACE", "1", Ok(Some(0)));
         check("TRACE", "0", Err(501));
         check("OPTIONS", "-1", Err(400));
+        check("OPTIONS", "5\r\nMax-Forwards: 5", Err(400));
         check("GET", "0", Ok(None));
     }
 

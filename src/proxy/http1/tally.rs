@@ -3,7 +3,7 @@
 use super::connection::Client;
 use super::head::Span;
 use super::own;
-use super::request::{Request, Upgrade};
+use super::request::Request;
 use crate::live::{Cause, Failed, Kind, Protocol, Verb};
 use crate::model::Head;
 use crate::proxy::clock::us_as_ms;
@@ -27,6 +27,8 @@ pub(super) struct Tally {
     /// Whether its entry point, and its backend, know of it.
     is_at_entry: bool,
     is_at_backend: bool,
+    /// Whether its answer was counted.
+    is_answered: bool,
 }
 
 /// Who answered a request.
@@ -48,6 +50,11 @@ impl Tally {
         self.span
     }
 
+    /// Whether its answer was counted.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     pub(super) fn began_us(&self) -> u64 {
         self.began_us
     }
@@ -65,7 +72,7 @@ impl Tally {
         route: Option<&Route>,
     ) {
         if !self.is_at_entry {
-            let protocol = protocol(request, request.facts.upgrade != Upgrade::No);
+            let protocol = protocol(request, request.facts.upgrade.is_some());
             self.kind = Kind { verb: Verb::of(request.method), protocol };
         }
         self.count_begun(way_in, route);
@@ -88,6 +95,7 @@ impl Tally {
             By::Us(route) => route,
         };
         self.count_begun(way_in, route);
+        self.is_answered = true;
         let (live, now_us) = (&worker.state.live, worker.clock.now_us());
         let took = live.took(now_us.saturating_sub(self.began_us));
         way_in.live.answered(status, self.kind, took);

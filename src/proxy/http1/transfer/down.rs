@@ -35,6 +35,8 @@ impl Transfer<'_> {
                 self.worker.buffers.give_back(&mut self.to_client);
                 self.taken = 0;
                 self.is_slow = true;
+                // What went out before an answer was an interim one.
+                self.client.is_answered = self.down.is_some();
             }
             if self.switches {
                 return Poll::Ready(Ok(End::Switched));

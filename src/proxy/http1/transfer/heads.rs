@@ -87,7 +87,8 @@ impl Transfer<'_> {
                 }
                 return begun;
             }
-            answer.write_interim(self.facts, write).map_err(Failure::Refused)?;
+            let offered = self.offered();
+            answer.write_interim(self.facts, offered, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
                 record::answered(&mut self.record, 101, true, &answer, None);
                 if let Some(record) = &mut self.record {
@@ -108,6 +109,13 @@ impl Transfer<'_> {
             }
             rest = after;
         }
+    }
+
+    /// The protocols that the request asks to change to.
+    fn offered(&self) -> &[u8] {
+        let span = self.facts.upgrade.unwrap_or_default();
+        let head = self.client.inbox.get(self.head_start..).unwrap_or_default();
+        head.get(span.start..span.end).unwrap_or_default()
     }
 
     /// Why an answer of this status does not go to the client.
