@@ -1,6 +1,6 @@
 //! A client's socket. The reactor learns of it only when it has to be waited for.
 //!
-//! Whoever connects for one request has mostly sent it by the time that the connection is accepted, and takes the answer at
+//! Whoever connects for one request has often sent it by the time that the connection is accepted, and takes the answer at
 //! once: telling the reactor of such a socket, hearing from it and taking it back would cost two system calls and a wakeup.
 
 use std::io::{self, IoSlice};

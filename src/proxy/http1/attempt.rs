@@ -206,7 +206,6 @@ impl Course<'_> {
             }))
         };
         let followers = self.changes.as_mut().map(|changes| &mut *changes.followers);
-        let head_start = self.tally.span().start;
         let mut transfer = Transfer::new(
             self.worker,
             self.client,
@@ -216,7 +215,6 @@ impl Course<'_> {
             &mut attempt.body,
             &mut self.out,
         );
-        transfer.head_start = head_start;
         transfer.cookie = cookie.map(Into::into);
         transfer.followers = followers.unwrap_or_default();
         transfer.special = special;

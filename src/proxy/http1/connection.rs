@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -69,7 +70,7 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
         let after = match client.next(worker).await {
             // Room first: then the compiler makes it there, and need not copy a kilobyte.
             Next::Head(span) => {
-                let room = Box::new_uninit();
+                let room = room();
                 Box::into_pin(Box::write(room, exchange(worker, client, span))).await
             }
             Next::Bad(error) => {
@@ -88,6 +89,20 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
             After::Linger => return Box::pin(client.linger(worker)).await,
         }
     }
+}
+
+/// Pieces of memory up to this size glibc has at hand, larger ones it looks for (`tcache`, malloc.c).
+const ROOM_BYTES_MAX: usize = 1_032;
+
+/// Room for an exchange.
+fn room<T>() -> Box<MaybeUninit<T>> {
+    const {
+        assert!(
+            size_of::<T>() <= ROOM_BYTES_MAX,
+            "an exchange has outgrown its room: box what few of them need"
+        );
+    }
+    Box::new_uninit()
 }
 
 impl Client {

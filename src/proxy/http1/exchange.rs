@@ -27,7 +27,7 @@ use crate::table::{RETRIES_MAX, Route, Tried};
 const AGAIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Servers that one request finds shut before it gives up.
-const DIALS_MAX: usize = 16;
+const DIALS_MAX: u32 = 16;
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted; one that had begun and is cut off at a stop is
 /// told to the access log only.
@@ -67,11 +67,11 @@ fn until_cut<T>(
 struct Trials {
     tried: Tried,
     /// How often it may still be sent, once that is known.
-    attempts: Option<usize>,
+    attempts: Option<u32>,
     /// How many servers were shut.
-    dials: usize,
+    dials: u32,
     /// How often it was sent again.
-    retries: u64,
+    retries: u32,
     /// How the last try failed.
     failed: Option<Box<Refusal>>,
     has_paused: bool,
@@ -235,7 +235,7 @@ impl Trials {
     fn won(&self, attempt: &Attempt<'_>, ran: &Ran) -> Done {
         let Ran { after, status, is_network_error, is_timed } = *ran;
         if self.retries > 0 && status.is_some() {
-            attempt.route.backend.retried_well(self.retries);
+            attempt.route.backend.retried_well(self.retries.into());
         }
         Done { after, used: attempt.used, status, is_network_error, is_timed }
     }
@@ -271,7 +271,7 @@ impl Trials {
         if !may_go_on || !(is_unsent || route.backend.may_retry(worker.clock.now_ms())) {
             return Err(refusal);
         }
-        self.retries += u64::from(!is_unsent);
+        self.retries += u32::from(!is_unsent);
         tracing::debug!(
             frontend = %route.id, server = %server.name, error = %refusal.error,
             "no answer; another server is asked"
@@ -285,12 +285,13 @@ impl Trials {
 }
 
 /// How often a request of this frontend may be sent.
-fn attempts_max(worker: &Worker, route: &Route) -> usize {
+fn attempts_max(worker: &Worker, route: &Route) -> u32 {
     let handling = route.backend.handling();
     let own = handling.and_then(|handling| handling.attempts_max);
     let has_expression = handling.and_then(|handling| handling.buffering.as_ref()?.retry.as_ref());
     let usual = worker.state.settings.limits.attempts_max;
-    own.unwrap_or(if has_expression.is_some() { RETRIES_MAX } else { usual }).max(1)
+    let max = own.unwrap_or(if has_expression.is_some() { RETRIES_MAX } else { usual });
+    u32::try_from(max).unwrap_or(u32::MAX).max(1)
 }
 
 /// Finds out what a step wants to know. None where the client leaves: nobody works for it any longer.

@@ -19,7 +19,8 @@ pub(super) struct Relay {
     /// Bytes of the body that came, without their framing.
     came: u64,
     /// The same after they were encoded, where they are.
-    encoded: Option<u64>,
+    encoded: u64,
+    is_encoded: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,15 @@ impl Relay {
         };
         // What has no body has no chunks either.
         let sink = if length == Length::None { Sink::Plain } else { sink };
-        Self { source, sink, encoder: None, has_trailers: true, came: 0, encoded: None }
+        Self {
+            source,
+            sink,
+            encoder: None,
+            has_trailers: true,
+            came: 0,
+            encoded: 0,
+            is_encoded: false,
+        }
     }
 
     /// The same body, sent by a server: what means one thing only is taken from it.
@@ -80,14 +89,14 @@ impl Relay {
         if let (Some(encoding), false) = (encoding, self.is_done()) {
             // Without memory for it the body ends before it begins, which the other side can see.
             self.encoder = Encoder::new(encoding).ok().map(Box::new);
-            self.encoded = Some(0);
+            self.is_encoded = true;
         }
         self
     }
 
     /// Bytes of the body that came, and that went to the other side, without their framing.
     pub(super) fn moved(&self) -> (u64, u64) {
-        (self.came, self.encoded.unwrap_or(self.came))
+        (self.came, if self.is_encoded { self.encoded } else { self.came })
     }
 
     /// Whether everything has come.
@@ -188,7 +197,7 @@ impl Relay {
     }
 
     fn write_encoded(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        self.encoded = self.encoded.map(|encoded| encoded + data.len() as u64);
+        self.encoded += data.len() as u64;
         self.sink.write(data, out);
     }
 

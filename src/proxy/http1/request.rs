@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use arrayvec::ArrayString;
 
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
-use super::head::Span;
 use super::lines::{Passing, copy, place, put_number};
 use super::parse::{Line, RequestHead, Version, is_token_byte};
 use super::target::Target;
@@ -43,10 +43,32 @@ pub(super) struct Facts {
     pub(super) is_idempotent: bool,
     /// The client may send another one on this connection.
     pub(super) is_kept_alive: bool,
-    /// Where in its head the protocols are that it asks to change to, where it does.
-    pub(super) upgrade: Option<Span>,
+    /// Whether it asks to change the protocol: where in its head the names of others are.
+    pub(super) upgrade: Option<Names>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
+}
+
+/// A value of a head: where it is, kept small, for each exchange holds one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Names {
+    start: u32,
+    len: NonZeroU32,
+}
+
+impl Names {
+    /// None where there is nothing, or the head is longer than any.
+    fn of(head: &[u8], value: &[u8]) -> Option<Self> {
+        let start = place(head, value).try_into().ok()?;
+        let len = u32::try_from(value.len()).ok()?;
+        Some(Self { start, len: NonZeroU32::new(len)? })
+    }
+
+    /// What stands there in a head.
+    pub(super) fn in_head(self, head: &[u8]) -> &[u8] {
+        let value = head.get(self.start as usize..).unwrap_or_default();
+        value.get(..self.len.get() as usize).unwrap_or_default()
+    }
 }
 
 /// How a request goes on, and who sent it.
@@ -156,10 +178,7 @@ impl<'h, 's> Request<'h, 's> {
             is_head: method == "HEAD",
             is_idempotent: IDEMPOTENT.contains(&method),
             is_kept_alive,
-            upgrade: upgrade.map(|value| {
-                let start = place(bytes, value);
-                Span { start, end: start + value.len() }
-            }),
+            upgrade: upgrade.and_then(|value| Names::of(bytes, value)),
             expects,
         };
         let head = bytes;

@@ -113,9 +113,10 @@ impl Transfer<'_> {
 
     /// The protocols that the request asks to change to.
     fn offered(&self) -> &[u8] {
-        let span = self.facts.upgrade.unwrap_or_default();
-        let head = self.client.inbox.get(self.head_start..).unwrap_or_default();
-        head.get(span.start..span.end).unwrap_or_default()
+        let inbox = &*self.client.inbox;
+        // An empty line may stand before the head, see `Scan`.
+        let head = inbox.strip_prefix(b"\r\n").unwrap_or(inbox);
+        self.facts.upgrade.map(|names| names.in_head(head)).unwrap_or_default()
     }
 
     /// Why an answer of this status does not go to the client.

@@ -36,8 +36,6 @@ pub(super) struct Transfer<'x> {
     worker: &'x Worker,
     client: &'x mut Client,
     facts: &'x Facts,
-    /// Where in the client's inbox the request's head is.
-    pub(super) head_start: usize,
     /// The cookie that the answer sets.
     pub(super) cookie: Option<Box<str>>,
     /// Who wants to see the answer.
@@ -198,7 +196,6 @@ impl<'x> Transfer<'x> {
             worker,
             client,
             facts,
-            head_start: 0,
             cookie: None,
             followers: &mut [],
             special: None,
