@@ -101,7 +101,11 @@ pub fn known(key: &str) -> Known<'_> {
     }
     let first = key.split('.').nth(1).unwrap_or_default();
     if V2_FAMILIES.contains(&first) {
-        return Known::V2;
+        // `traefik.docker.…` is of all versions.
+        return match nearest(key) {
+            Some((own, _)) if own.split('.').nth(1) == Some(first) => Known::Unknown(Some(own)),
+            _ => Known::V2,
+        };
     }
     match segment(key) {
         // `traefik.frontent.rule` is a slip rather than a segment.
@@ -216,6 +220,7 @@ mod tests {
         {
             assert!(matches!(known(key), Known::V2), "{key}");
         }
+        assert!(matches!(known("traefik.docker.lbswarm"), Known::V2));
     }
 
     #[test]
@@ -238,6 +243,7 @@ mod tests {
     fn knows_the_nearest() {
         for (slip, meant) in [
             ("traefik.enabled", "traefik.enable"),
+            ("traefik.docker.netwrok", "traefik.docker.network"),
             ("traefik.prot", "traefik.port"),
             ("traefik.Enable", "traefik.enable"),
             ("traefik.domian", "traefik.domain"),

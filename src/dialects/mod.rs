@@ -171,12 +171,17 @@ mod tests {
     #[test]
     fn a_slip_of_enable_is_told_where_nothing_is_routed_unasked() {
         let closed = Defaults { exposed_by_default: false, ..defaults() };
-        let service = service("web", None, &[("traefik.enabel", "true"), ("traefik.prot", "80")]);
-        let reading = read(ProviderName::Docker, &service, &closed, &mut Trace::off());
-        assert!(reading.fragment.frontends.is_empty());
-        let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
-        assert_eq!(problem.message, "traefik.enabel is not a label we know.");
-        assert_eq!(problem.hint.as_deref(), Some("Did you mean traefik.enable?"));
+        let labels = [("traefik.enabel", "true"), ("traefik.prot", "80")];
+        // What an image says, and its container's slip beside it.
+        let of_image = [("traefik.enable", "false"), labels[0]];
+        for (labels, defaults) in [(&labels, &closed), (&of_image, &defaults())] {
+            let service = service("web", None, labels);
+            let reading = read(ProviderName::Docker, &service, defaults, &mut Trace::off());
+            assert!(reading.fragment.frontends.is_empty());
+            let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+            assert_eq!(problem.message, "traefik.enabel is not a label we know.");
+            assert_eq!(problem.hint.as_deref(), Some("Did you mean traefik.enable?"));
+        }
     }
 
     #[test]

@@ -195,6 +195,10 @@ impl<'a> Reader<'a> {
             Enabled::Stack => (Outcome::Pass, "to be routed at its stack's name"),
         };
         self.step(outcome, key, || format!("\"{value}\": it is {word}."));
+        if enabled == Enabled::No {
+            // It may be the image that says so, and its container's word misspelled.
+            self.report_slips_of(key);
+        }
         enabled
     }
 
