@@ -66,6 +66,9 @@ fn named(view: &View, name: &str) -> (String, bool) {
             Some(nearest) if slips(nearest) <= Some(SLIPS_MAX.min(name.len() / 3)) => {
                 format!(" Did you mean {nearest}?")
             }
+            _ if is_host(view, name) => {
+                format!(" It is a host: `herder explain http://{name}/` says who takes it.")
+            }
             Some(_) => " `herder explain` lists those that somebody knows.".to_owned(),
             None => " No provider knows of any container.".to_owned(),
         };
@@ -74,6 +77,12 @@ fn named(view: &View, name: &str) -> (String, bool) {
     let is_routed = found.iter().any(|explanation| explanation.is_routed);
     let texts: Vec<String> = found.iter().map(explanation).collect();
     (texts.join("\n"), is_routed)
+}
+
+/// Whether requests for this host are routed.
+fn is_host(view: &View, name: &str) -> bool {
+    let asked = Asked::parse(&format!("http://{name}/"), None, &[]);
+    asked.is_ok_and(|asked| explain::request(&view.table, &asked).winner.is_some())
 }
 
 /// More wrong letters than this are another name, and so is a third of them.

@@ -198,6 +198,8 @@ async fn a_health_check_moves_a_server_in_and_out() {
     assert!(explained().await.contains("starting"), "{}", explained().await);
     let slip = explained_as(&format!("{}x", container.name));
     assert!(slip.contains(&format!("Did you mean {}?", container.name)), "{slip}");
+    let asked_host = explained_as(&host);
+    assert!(asked_host.contains(&format!("`herder explain http://{host}/`")), "{asked_host}");
     let other = explained_as("nothing-of-that-name");
     assert!(other.contains("`herder explain` lists those"), "{other}");
     status(200).await;

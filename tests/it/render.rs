@@ -119,6 +119,18 @@ fn a_template_sees_what_was_discovered() {
 }
 
 #[test]
+fn a_name_that_is_not_there_is_told_with_its_place() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "{{json this}}\n{{#each hosts}}{{nmae}}{{/each}}");
+    let made = files.render(&template, "out", &[]);
+    assert_eq!(made.status.code(), Some(2), "{}", stderr(&made));
+    let said = stderr(&made);
+    assert!(said.contains("t.hbs:2:") && said.contains("there is no \"nmae\""), "{said}");
+    let made = files.render(&files.write("t.hbs", "{{json this}}"), "out", &[]);
+    assert!(made.status.success() && files.read("out").contains("\"hosts\""), "{}", stderr(&made));
+}
+
+#[test]
 fn what_is_refused_leaves_the_old_file() {
     let files = Files::new();
     let template = files.write("t.hbs", "new");

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use handlebars::{Handlebars, handlebars_helper, no_escape};
+use handlebars::{Handlebars, RenderErrorReason, handlebars_helper, no_escape};
 use tracing::{info, warn};
 
 use output::Output;
@@ -112,7 +112,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A template that was read.
-struct Template(Handlebars<'static>);
+struct Template {
+    handlebars: Handlebars<'static>,
+    /// Its file, as errors call it.
+    name: String,
+}
 
 impl Template {
     fn read(path: &std::path::Path) -> anyhow::Result<Self> {
@@ -135,13 +139,26 @@ impl Template {
         handlebars.register_helper("json", Box::new(json));
         handlebars.register_helper("lower", Box::new(lower));
         handlebars.register_helper("replace", Box::new(replace));
+        let name = path.display().to_string();
         handlebars
-            .register_template_string("template", text)
-            .with_context(|| format!("the template {} is wrong", path.display()))?;
-        Ok(Self(handlebars))
+            .register_template_string(&name, text)
+            .with_context(|| format!("the template {name} is wrong"))?;
+        Ok(Self { handlebars, name })
     }
 
     fn render(&self, view: &View) -> anyhow::Result<String> {
-        Ok(self.0.render("template", &data::of(view))?)
+        let made = self.handlebars.render(&self.name, &data::of(view));
+        made.map_err(|error| {
+            let place = match (error.line_no, error.column_no) {
+                (Some(line), Some(column)) => format!("{}:{line}:{column}", self.name),
+                _ => self.name.clone(),
+            };
+            match error.reason() {
+                RenderErrorReason::MissingVariable(Some(missing)) => anyhow!(
+                    "{place}: there is no \"{missing}\" in this place; `{{{{json this}}}}` shows what there is"
+                ),
+                reason => anyhow!("{place}: {reason}"),
+            }
+        })
     }
 }
