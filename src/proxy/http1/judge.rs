@@ -160,7 +160,9 @@ fn read<'b, S: Side>(side: &S, pieces: impl Iterator<Item = &'b [u8]>) -> Outcom
             match side.head(&inbox[span.start..span.end], &mut head) {
                 Ok((len, length, relay, goes_on)) => {
                     outcome.messages.push(Message { head, ..Message::default() });
-                    under_way = Some((relay, Relay::new(length, Sink::Plain), goes_on));
+                    let plain = Relay::new(length, Sink::Plain);
+                    let plain = if S::FROM == From::Server { plain.of_server() } else { plain };
+                    under_way = Some((relay, plain, goes_on));
                     inbox.drain(..span.start + len);
                 }
                 Err(error) => {
