@@ -1,7 +1,8 @@
 //! How the servers are doing: state that outlives every table.
 //!
-//! A server that stays in its backend keeps its counters, its load and its rest after a refusal across every
-//! swap, because all of it is kept by identity and handed to each new table. What no table holds is forgotten.
+//! A server that stays in its backend keeps its counters, its load and its rest after a refusal across every swap: each
+//! table takes over what the one before it held. What left is known by its name for as long as a request holds it, so that
+//! who comes back meanwhile is still who it was; after that it is forgotten.
 
 mod counters;
 mod ejection;
@@ -32,17 +33,16 @@ pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 use crate::config::Scheme;
 use crate::middleware::auth::{self, TextFile};
 use crate::middleware::{Keep, Kept};
-use crate::model::{BackendId, FrontendId};
+use crate::model::BackendId;
 use crate::settings::Buckets;
 
 /// What makes a server the same server: its backend, how it is spoken to, and where.
 pub type ServerKey = (BackendId, Scheme, SocketAddr);
 
-/// Everything measured, by identity.
+/// What is measured of the whole process, and what outlives a table.
 pub struct Live {
-    servers: Mutex<HashMap<ServerKey, Weak<ServerLive>>>,
-    backends: Mutex<HashMap<BackendId, Weak<BackendLive>>>,
-    frontends: Mutex<HashMap<FrontendId, Weak<FrontendLive>>>,
+    /// Servers that left.
+    pub departed: Departed,
     /// What the steps of the chains keep, by what it is and whose.
     steps: Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>,
     /// The files that steps need, by path.
@@ -75,9 +75,7 @@ impl Live {
     /// sealed by a key that nobody can guess.
     pub fn new(buckets: Buckets, key: auth::Key) -> Self {
         Self {
-            servers: Mutex::default(),
-            backends: Mutex::default(),
-            frontends: Mutex::default(),
+            departed: Departed::default(),
             steps: Mutex::default(),
             files: Mutex::default(),
             key,
@@ -121,26 +119,9 @@ impl Live {
         lock(&self.files).values().filter_map(Weak::upgrade).collect()
     }
 
-    /// The state of this server: the one it had, or a fresh one.
-    pub fn server(&self, key: ServerKey) -> Arc<ServerLive> {
-        intern(&self.servers, key)
-    }
-
-    /// The state of this backend: the one it had, or a fresh one.
-    pub fn backend(&self, id: &BackendId) -> Arc<BackendLive> {
-        intern(&self.backends, id.clone())
-    }
-
-    /// The state of this frontend: the one it had, or a fresh one.
-    pub fn frontend(&self, id: &FrontendId) -> Arc<FrontendLive> {
-        intern(&self.frontends, id.clone())
-    }
-
     /// Forgets what no table holds any more. Called after a table was let go.
     pub fn sweep(&self) {
-        lock(&self.servers).retain(|_, state| state.strong_count() > 0);
-        lock(&self.backends).retain(|_, state| state.strong_count() > 0);
-        lock(&self.frontends).retain(|_, state| state.strong_count() > 0);
+        self.departed.sweep();
         lock(&self.steps).retain(|_, state| state.strong_count() > 0);
         lock(&self.files).retain(|_, file| file.strong_count() > 0);
     }
@@ -164,14 +145,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn intern<K: Eq + std::hash::Hash, T: Default>(map: &Mutex<HashMap<K, Weak<T>>>, key: K) -> Arc<T> {
-    let mut map = lock(map);
-    let slot = map.entry(key).or_default();
-    slot.upgrade().unwrap_or_else(|| {
-        let fresh = Arc::new(T::default());
-        *slot = Arc::downgrade(&fresh);
-        fresh
-    })
+/// The states of servers that left their table, by what makes one the same when it comes back. They are not held here: the
+/// last request under way to a server ends its state.
+#[derive(Debug, Default)]
+pub struct Departed(Mutex<HashMap<ServerKey, Weak<ServerLive>>>);
+
+impl Departed {
+    /// One leaves, or its backend is about to be made anew.
+    pub fn depart(&self, key: ServerKey, state: &Arc<ServerLive>) {
+        lock(&self.0).insert(key, Arc::downgrade(state));
+    }
+
+    /// One comes: with the state it left with, where somebody still holds that, or a fresh one.
+    pub fn arrive(&self, key: &ServerKey) -> Arc<ServerLive> {
+        lock(&self.0).remove(key).and_then(|state| state.upgrade()).unwrap_or_default()
+    }
+
+    fn sweep(&self) {
+        let mut departed = lock(&self.0);
+        departed.retain(|_, state| state.strong_count() > 0);
+        // Thousands may have left at once, and been the last to do so.
+        if departed.capacity() > 4 * departed.len() {
+            departed.shrink_to_fit();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -195,12 +192,16 @@ mod tests {
         let live = Live::default();
         let id = BackendId::new(ProviderName::Docker, "web");
         let key = (id, Scheme::Http, "10.0.0.1:80".parse().expect("an address"));
-        let first = live.server(key.clone());
+        let first = live.departed.arrive(&key);
         first.begin();
-        assert!(Arc::ptr_eq(&first, &live.server(key.clone())));
+        live.departed.depart(key.clone(), &first);
+        live.sweep();
+        assert!(Arc::ptr_eq(&first, &live.departed.arrive(&key)));
+        assert!(!Arc::ptr_eq(&first, &live.departed.arrive(&key)), "it came back already");
+        live.departed.depart(key.clone(), &first);
         drop(first);
         live.sweep();
-        assert!(lock(&live.servers).is_empty());
-        assert_eq!(live.server(key).active(), 0);
+        assert!(lock(&live.departed.0).is_empty());
+        assert_eq!(live.departed.arrive(&key).active(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -12,8 +13,8 @@ use super::handling::{Handling, Page};
 use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
 use crate::balance::{Schedule, seed, sticky};
-use crate::config::{Backend, Check, Config, ErrorPage, Frontend, Method};
-use crate::live::{Live, ServerLive};
+use crate::config::{Backend, Check, Config, ErrorPage, Frontend, Method, Scheme};
+use crate::live::{BackendLive, Live, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::settings::{EntryPoint, Settings};
 
@@ -32,7 +33,7 @@ impl<'a> From<&'a Settings> for EntryPoints<'a> {
     }
 }
 
-/// Makes a table. Servers, backends and frontends that were there before keep their state in `live`.
+/// Makes a table after the empty one: everybody is new.
 ///
 /// # Panics
 /// When a frontend's backend is not in the config: the plan puts every one there.
@@ -46,8 +47,9 @@ pub fn compile(
     compile_after(&Table::default(), revision, config, problems, live, entrypoints)
 }
 
-/// The same after a table that was made of the same `live` and entry points: what shares its frontend and backend with that
-/// table in memory runs on as it is, so that one change among thousands costs little more than itself.
+/// Makes a table after another one that was made of the same `live` and entry points. Servers, backends and frontends that
+/// were there before keep their state; what shares its frontend and backend with that table in memory runs on as it is, so
+/// that one change among thousands costs little more than itself.
 ///
 /// # Panics
 /// As [`compile`].
@@ -60,23 +62,41 @@ pub fn compile_after(
     entrypoints: EntryPoints<'_>,
 ) -> Table {
     let known = Known::of(before);
+    let same = |(id, backend): (&BackendId, &Arc<Backend>)| {
+        known.backends.get(&Arc::as_ptr(backend)).copied().filter(|running| running.id() == id)
+    };
     // Those that run on as they are, by their place in memory.
     let mut kept = HashSet::with_capacity_and_hasher(config.backends.len(), RandomState::default());
+    kept.extend(config.backends.iter().filter_map(|asked| same(asked).map(Arc::as_ptr)));
+    for backend in before.backends.iter().filter(|old| !kept.contains(&Arc::as_ptr(old))) {
+        for server in &backend.servers {
+            live.departed.depart((backend.id.clone(), server.scheme, server.addr), &server.live);
+        }
+    }
     let backends: Vec<Arc<RunningBackend>> = config
         .backends
         .iter()
-        .map(|(id, backend)| match known.backends.get(&Arc::as_ptr(backend)) {
-            Some(&running) if running.id() == id => {
+        .map(|(id, backend)| match same((id, backend)) {
+            Some(running) => {
                 running.servers().iter().for_each(|server| server.live.listed(revision));
-                kept.insert(Arc::as_ptr(running));
                 Arc::clone(running)
             }
-            _ => Arc::new(running_backend(revision, id, backend, live)),
+            None => {
+                let old = ById(&before.backends).get(id);
+                let state = old.map_or_else(Arc::default, |old| Arc::clone(&old.live));
+                Arc::new(running_backend(revision, id, backend, state, live))
+            }
         })
         .collect();
     let by_id = ById(&backends);
     let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
+    let state_of = |id: &FrontendId| {
+        // Of a frontend that changed: the one of its name.
+        let old = before.config.frontends.get(id).map(Arc::as_ptr);
+        let old = old.and_then(|old| known.routes.get(&old)).filter(|route| route.id == *id);
+        old.map_or_else(Arc::default, |route| Arc::clone(&route.live))
+    };
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
             let pages = pages(id, frontend, by_id);
@@ -108,7 +128,7 @@ pub fn compile_after(
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
                 pages: pages.into(),
                 backend: Arc::clone(backend),
-                live: live.frontend(id),
+                live: state_of(id),
             })
         })
         .collect();
@@ -166,12 +186,17 @@ fn running_backend(
     revision: u64,
     id: &BackendId,
     backend: &Backend,
+    state: Arc<BackendLive>,
     live: &Live,
 ) -> RunningBackend {
     let wish = backend.wishes.as_ref().and_then(|wishes| wishes.health_check.as_ref());
     let check = wish.and_then(|wish| Check::of(wish).0).map(Arc::new);
+    // Two names for one place are one server.
+    let mut states: HashMap<(Scheme, SocketAddr), Arc<ServerLive>, RandomState> =
+        HashMap::default();
     let servers = backend.servers.iter().map(|(name, server)| {
         let key = (id.clone(), server.scheme, server.addr);
+        let state = states.entry((key.1, key.2)).or_insert_with(|| live.departed.arrive(&key));
         // A digest costs more than the rest of a server, so only who needs one has one.
         let seed = if matches!(backend.method, Method::Hash(_)) { seed(&key) } else { 0 };
         RunningServer {
@@ -185,7 +210,7 @@ fn running_backend(
                 None => Box::default(),
             },
             seed,
-            live: held(live.server(key), check.is_some()),
+            live: held(Arc::clone(state), check.is_some()),
         }
     });
     let servers: Box<[RunningServer]> = servers.collect();
@@ -198,7 +223,7 @@ fn running_backend(
         slow_start_ms: u64::try_from(backend.slow_start.as_millis()).unwrap_or(u64::MAX),
         servers,
         schedule: Schedule::new(&weights),
-        live: live.backend(id),
+        live: state,
         handling: Handling::of(backend),
         check,
     }

@@ -188,3 +188,46 @@ fn what_is_merged_anew_to_the_same_end_runs_on_too() {
     running.take(services(9));
     assert!(Arc::ptr_eq(&before, &route(&running.table)));
 }
+
+#[test]
+fn what_changes_keeps_what_was_counted_and_what_comes_back_too_while_somebody_holds_it() {
+    let services = |first: Option<(u8, i64)>| {
+        let first =
+            first.map(|(ip, priority)| Arc::new(service(0, (0, ip, false, Some(priority)))));
+        let second = Arc::new(service(1, (1, 9, false, None)));
+        first.into_iter().chain([second]).collect::<Vec<_>>()
+    };
+    let states = |table: &Table| {
+        let route = table.routes().iter().find(|route| route.frontend.rule.text() == "Host:a.t");
+        let route = route.expect("its route");
+        let server = Arc::clone(&route.backend.servers()[0].live);
+        (Arc::as_ptr(&route.live), std::ptr::from_ref(route.backend.live()), server)
+    };
+    let mut running = Running::default();
+    running.take(services(Some((1, 1))));
+    let first = states(&running.table);
+    // Another priority: the frontend is another one, its server is the same.
+    running.take(services(Some((1, 2))));
+    let again = states(&running.table);
+    assert_eq!((again.0, again.1), (first.0, first.1));
+    assert!(Arc::ptr_eq(&again.2, &first.2));
+    drop(again);
+    // Another server of the same backend.
+    running.take(services(Some((2, 2))));
+    let second = states(&running.table);
+    assert_eq!((second.0, second.1), (first.0, first.1));
+    assert!(!Arc::ptr_eq(&second.2, &first.2));
+    // A request holds the first server still, and it comes back after a while without the service.
+    running.take(services(None));
+    running.live.sweep();
+    running.take(services(Some((1, 2))));
+    let third = states(&running.table);
+    assert!(Arc::ptr_eq(&third.2, &first.2), "it was held");
+    drop((first.2, second.2, third.2));
+    // Nobody held it: it is another one, whatever place in memory it has.
+    states(&running.table).2.begin();
+    running.take(services(None));
+    running.live.sweep();
+    running.take(services(Some((1, 2))));
+    assert_eq!(states(&running.table).2.active(), 0);
+}

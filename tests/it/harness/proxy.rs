@@ -13,7 +13,7 @@ use herder::model::{BackendId, FrontendId, Origin, ProviderName};
 use herder::proxy::{Proxy, Running};
 use herder::rules::v1;
 use herder::settings::{Settings, Typed};
-use herder::table::compile;
+use herder::table::compile_after;
 
 use super::raw::exchange;
 
@@ -54,8 +54,12 @@ impl Serving {
         let revision = 1 + self.revision.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let entrypoints = (&*self.state.settings).into();
         let live = &self.state.live;
-        let table = compile(revision, Arc::new(config), Arc::from([]), live, entrypoints);
+        let (before, config) = (self.state.view(), Arc::new(config));
+        let table =
+            compile_after(&before.table, revision, config, Arc::from([]), live, entrypoints);
         self.state.publish(View { table: Arc::new(table), ..View::default() });
+        drop(before);
+        live.sweep();
         self.state.enter(Phase::Ready);
     }
 }
