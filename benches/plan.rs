@@ -27,22 +27,23 @@ fn snapshot(services: u32) -> Snapshot {
         let [_, a, b, c] = n.to_be_bytes();
         let instance = Instance {
             id: format!("id-{n}").into(),
-            name: format!("shop_web{n}_1"),
-            addresses: vec![Address {
+            name: format!("shop_web{n}_1").into(),
+            addresses: [Address {
                 network: None,
                 ip: [10, a, b, c].into(),
                 shared: None,
                 published: None,
-            }],
-            exposed_ports: vec![8080],
+            }]
+            .into(),
+            exposed_ports: [8080].into(),
             state: State::Running,
             health: Some(Health::Healthy),
         };
         let label = |key: &str, value: &str| (key.into(), value.into());
         Arc::new(Service {
             id: instance.id.clone(),
-            name: format!("web{n}"),
-            stack: Some("shop".to_owned()),
+            name: format!("web{n}").into(),
+            stack: Some("shop".into()),
             labels: [
                 label("traefik.enable", "true"),
                 label("traefik.domain", "local"),

@@ -43,7 +43,7 @@ fn backend(backend: &Backend) -> Value {
         }
     }
     // Our own words stand there only where they say something.
-    if let Some(Sticky { scope, .. }) = &backend.sticky {
+    if let Some(Sticky { scope, .. }) = backend.sticky.as_deref() {
         let usual = CookieScope::default();
         if scope.is_secure != usual.is_secure {
             balancer["stickiness"]["secure"] = json!(scope.is_secure);

@@ -1,5 +1,7 @@
 //! Smooth weighted round robin: each server gets its share, spread as evenly as the weights allow.
 
+use smallvec::SmallVec;
+
 /// A round has at most this many turns; larger weights are scaled down to fit, none of them to nothing.
 const TURNS_MAX: u64 = 4_096;
 
@@ -9,7 +11,8 @@ const TURNS_MAX: u64 = 4_096;
 /// round, so that three requests on three connections meet three servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Schedule {
-    turns: Box<[u32]>,
+    /// Most backends have one server, and ask for no memory then.
+    turns: SmallVec<[u32; 2]>,
 }
 
 impl Schedule {
@@ -33,7 +36,7 @@ impl Schedule {
             credit[richest] -= total;
             turns.push(u32::try_from(richest).expect("a backend has fewer than 2^32 servers"));
         }
-        Self { turns: turns.into() }
+        Self { turns: SmallVec::from_slice(&turns) }
     }
 
     /// The servers in the order of a round that begins at `turn`: each index may come more than once.

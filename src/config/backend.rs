@@ -17,7 +17,7 @@ pub struct Backend {
     /// How the next server is chosen.
     pub method: Method,
     /// Whether a client comes back to the server it had.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Arc<Sticky>>,
     /// How long the share of a server grows that has just come, or come back; zero gives it all of it at once.
     pub slow_start: Duration,
     /// Only those that may get requests now.

@@ -9,16 +9,16 @@ use crate::rules::Rule;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frontend {
     /// The entry points it serves; empty means the default ones.
-    pub entrypoints: Vec<String>,
+    pub entrypoints: Box<[String]>,
     /// Which requests it takes.
     pub rule: Rule,
     /// The rules it was written as, each with its name, where a file gave it several or named them.
-    pub routes: Vec<(String, String)>,
+    pub routes: Box<[(String, String)]>,
     /// Larger goes first. Unset: the length of the rule's text, as in Traefik 1.7
     /// (server_configuration.go, `buildServerRoute`).
     pub priority: Option<i64>,
     /// What is done to a request on its way, in order.
-    pub chain: Vec<Middleware>,
+    pub chain: Box<[Middleware]>,
     /// Whether the server sees the client's `Host` (the default) or its own address.
     pub pass_host_header: bool,
     /// What else it asks for, where it does.
@@ -36,7 +36,7 @@ pub struct Frontend {
 impl Frontend {
     /// The priority in force.
     pub fn effective_priority(&self) -> i64 {
-        let length = match self.routes.as_slice() {
+        let length = match &*self.routes {
             [] => self.rule.text().len(),
             routes => routes.iter().map(|(_, rule)| rule.len()).sum(),
         };

@@ -197,9 +197,8 @@ impl View {
     /// characters at least), a service's name, or `service.stack`. `now_ms` is the proxy's monotonic clock.
     pub fn explain(&self, name: &str, now_ms: u64) -> Vec<Explanation> {
         let is_meant = |service: &Service| {
-            let full = service.stack.as_ref().map(|stack| format!("{}.{stack}", service.name));
-            service.name == name
-                || full.as_deref() == Some(name)
+            *service.name == *name
+                || service.full_name() == name
                 || service.instances.iter().any(|instance| is_named(instance, name))
         };
         let meant = self.services().filter(|(_, _, service)| is_meant(service));
@@ -231,5 +230,5 @@ fn key() -> Key {
 const SHORT_ID_LEN: usize = 12;
 
 fn is_named(instance: &Instance, name: &str) -> bool {
-    instance.name == name || (name.len() >= SHORT_ID_LEN && instance.id.starts_with(name))
+    *instance.name == *name || (name.len() >= SHORT_ID_LEN && instance.id.starts_with(name))
 }

@@ -2,6 +2,7 @@
 //! words.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::normalized;
@@ -31,7 +32,7 @@ pub(super) type Said<'a> = BTreeMap<&'static str, &'a str>;
 pub(super) struct Balancing {
     pub(super) method: Method,
     pub(super) slow_start: Duration,
-    pub(super) sticky: Option<Sticky>,
+    pub(super) sticky: Option<Arc<Sticky>>,
 }
 
 /// What is wrong with one of the values: a sentence that goes on after the key, and what to write.
@@ -53,7 +54,7 @@ pub(super) fn read(
     let mut reader = Reader { said, invalid: Vec::new() };
     let method = reader.method(fallback);
     let slow_start = reader.slow_start();
-    let sticky = reader.sticky(backend, is_sticky);
+    let sticky = reader.sticky(backend, is_sticky).map(Arc::new);
     (Balancing { method, slow_start, sticky }, reader.invalid)
 }
 

@@ -101,7 +101,7 @@ mod tests {
 
     fn instance(name: &str, networks: &[&str], ports: &[u16]) -> Instance {
         let address = |(place, network): (usize, &&str)| Address {
-            network: Some(network.to_string()),
+            network: Some((*network).into()),
             ip: [10, 0, 0, u8::try_from(place + 1).expect("few networks")].into(),
             shared: match *network {
                 "shared" => Some(true),
@@ -112,9 +112,9 @@ mod tests {
         };
         Instance {
             id: name.into(),
-            name: name.to_owned(),
+            name: name.into(),
             addresses: networks.iter().enumerate().map(address).collect(),
-            exposed_ports: ports.to_vec(),
+            exposed_ports: ports.into(),
             state: State::Running,
             health: None,
         }
@@ -123,8 +123,8 @@ mod tests {
     fn service(name: &str, stack: Option<&str>, labels: &[(&str, &str)]) -> Service {
         Service {
             id: name.into(),
-            name: name.to_owned(),
-            stack: stack.map(str::to_owned),
+            name: name.into(),
+            stack: stack.map(Into::into),
             labels: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             instances: vec![instance("c1", &["front"], &[80])],
             kind: Kind::Containers,
@@ -323,7 +323,7 @@ mod tests {
             check_service(&service, WEB, problem);
             let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
             let chain = &reading.fragment.frontends[0].1.chain;
-            assert!(matches!(chain.as_slice(), [Middleware::Closed(_)]), "{key}: {chain:?}");
+            assert!(matches!(&**chain, [Middleware::Closed(_)]), "{key}: {chain:?}");
         }
         let user = "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
         for (key, value) in [

@@ -5,7 +5,7 @@
 
 use super::Reading;
 use super::balancing::Balancing;
-use super::reader::{Enabled, Reader, full_name};
+use super::reader::{Enabled, Reader};
 use super::servers::{ServerNames, Wish};
 use super::values::{Misfit, backend_wishes, frontend_wishes};
 use crate::config::{Backend, BackendWishes, Frontend, FrontendWishes, Method, Rate, RateLimit};
@@ -32,7 +32,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     }
     reader.report_other_labels();
     let wanted = reader.wanted();
-    let name = full_name(reader.service).replacen('.', "__", 1);
+    let name = reader.service.full_name().replacen('.', "__", 1);
     let backend = BackendId::new(reader.provider, name.as_str());
     let (paths, mut chain) = paths(&mut reader);
     let mut wishes = frontend_wishes(&wanted.frontend);
@@ -48,17 +48,17 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     let backend_wishes = backend_wishes(&wanted.backend);
     wishes.rate_limit = rate_limit(&mut reader).or(wishes.rate_limit);
     let template = Frontend {
-        entrypoints: reader.entrypoints(),
+        entrypoints: reader.entrypoints().into(),
         rule: Rule::new("", Vec::new()),
         priority: Some(priority),
-        chain,
+        chain: chain.into(),
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
         wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
         backend: backend.clone(),
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
         shadowed_by: None,
-        routes: Vec::new(),
+        routes: Box::default(),
     };
     let hosts_and_patterns =
         [("", hosts.map(Matcher::Host)), ("__regexp", patterns.map(Matcher::HostRegexp))];

@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         defaults: &'a Defaults,
         trace: &'a mut Trace,
     ) -> Self {
-        let origin = Origin::new(provider, full_name(service));
+        let origin = Origin::new(provider, service.full_name());
         let (problems, fragment) = (Vec::new(), Fragment::default());
         Self { provider, service, defaults, origin, trace, segment: None, problems, fragment }
     }
@@ -568,14 +568,6 @@ fn hinted(problem: Problem, near: Option<&str>) -> Problem {
 
 /// A weight above this would make the round too long to be smooth.
 pub(super) const WEIGHT_MAX: i64 = 65_535;
-
-/// `web-test.proxy-test`, or the name alone.
-pub(super) fn full_name(service: &Service) -> String {
-    match &service.stack {
-        Some(stack) => format!("{}.{stack}", service.name),
-        None => service.name.clone(),
-    }
-}
 
 /// A name as part of a host: in lower case, `_` and `/` become `-`, as in Traefik 1.7 (provider/docker).
 fn host_label(name: &str) -> String {

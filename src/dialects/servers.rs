@@ -95,7 +95,7 @@ impl Reader<'_> {
             if !self.may_serve(scope, instance, wish.is_checked) {
                 continue;
             }
-            let origin = Origin::new(self.provider, instance.name.as_str());
+            let origin = Origin::new(self.provider, Arc::clone(&instance.name));
             let Some(address) = self.address(scope, instance, &origin) else {
                 continue;
             };
@@ -117,10 +117,10 @@ impl Reader<'_> {
                 format!("It is served at {} with weight {}.", server.url(), server.weight)
             });
             let name = match wish.names {
-                ServerNames::Container => instance.name.clone(),
+                ServerNames::Container => Arc::clone(&instance.name),
                 ServerNames::Hashed => {
                     let digest = u128::from_be_bytes(Md5::digest(server.url()).into());
-                    normalized(&format!("server-{}-{digest:032x}", instance.name))
+                    normalized(&format!("server-{}-{digest:032x}", instance.name)).into()
                 }
             };
             servers.insert(free_name(&servers, name), server);
@@ -203,7 +203,7 @@ impl Reader<'_> {
         origin: &Origin,
         port: Port,
     ) -> Option<u16> {
-        match (port, instance.exposed_ports.as_slice()) {
+        match (port, &*instance.exposed_ports) {
             (Port::Given(port), _) => Some(port),
             (Port::Unreadable, _) => None,
             (Port::Exposed, []) => {
@@ -269,7 +269,7 @@ impl Reader<'_> {
     ) -> Option<&'i Address> {
         let key = "traefik.docker.network";
         let wanted = self.label(key).or(self.defaults.network.as_deref());
-        let addresses = instance.addresses.as_slice();
+        let addresses = &*instance.addresses;
         let by_name = |name: &str| addresses.iter().find(|a| self.is_network(a, name));
         if let Some(found) = wanted.and_then(by_name) {
             self.explain_address(scope, origin, found, None, Reason::Named);
@@ -364,8 +364,7 @@ fn network_name(address: &Address) -> &str {
 }
 
 /// The name, with a number after it where it is taken.
-fn free_name(taken: &Servers, name: String) -> ServerName {
-    let name: ServerName = name.into();
+fn free_name(taken: &Servers, name: ServerName) -> ServerName {
     if !taken.contains_key(&name) {
         return name;
     }

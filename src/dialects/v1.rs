@@ -62,16 +62,16 @@ fn read_segment(reader: &mut Reader<'_>) {
         page.backend = format!("backend-{}", page.backend);
     }
     let frontend = Frontend {
-        entrypoints: reader.entrypoints(),
+        entrypoints: reader.entrypoints().into(),
         priority,
-        chain,
+        chain: chain.into(),
         pass_host_header: reader.boolean("traefik.frontend.passHostHeader").unwrap_or(true),
         wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
         backend: backend.clone(),
         origin: reader.origin.clone(),
         age_order: reader.age_order(),
         shadowed_by: None,
-        routes: Vec::new(),
+        routes: Box::default(),
         rule,
     };
     let name = format!("frontend-{}", names.frontend);
@@ -169,7 +169,7 @@ fn names(reader: &Reader<'_>, rule: &Rule) -> Names {
     let service = &reader.service.name;
     let whole = match &reader.service.stack {
         Some(stack) => format!("{service}-{stack}"),
-        None => service.clone(),
+        None => service.to_string(),
     };
     let label = reader.label("traefik.backend");
     let is_rancher = reader.provider == ProviderName::Rancher;

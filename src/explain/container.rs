@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
 
     fn explain(&self, place: Option<usize>, frontends: &[(&FrontendId, &Frontend)]) -> Explanation {
         let instance = place.map(|place| &self.service.instances[place]);
-        let subject = instance.map_or_else(|| self.full_name(), |i| i.name.clone());
+        let subject = instance.map_or_else(|| self.service.full_name(), |i| i.name.to_string());
         let mut steps = self.trace.of(place);
         let server = instance.and_then(|instance| self.server(instance, frontends));
         let serving: Vec<&Frontend> =
@@ -100,14 +100,7 @@ impl<'a> Context<'a> {
 
     /// Whether a problem is this container's, or its service's.
     fn is_about(&self, problem: &Problem, subject: &str) -> bool {
-        *problem.origin.service == *subject || *problem.origin.service == *self.full_name()
-    }
-
-    fn full_name(&self) -> String {
-        match &self.service.stack {
-            Some(stack) => format!("{}.{stack}", self.service.name),
-            None => self.service.name.clone(),
-        }
+        *problem.origin.service == *subject || *problem.origin.service == *self.service.full_name()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Counters of one server, backend, frontend, and of the whole proxy. Atomics only: no request waits here.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::failures::Cause;
@@ -27,7 +29,7 @@ const START_SHARE_MIN: f64 = 0.1;
 pub struct ServerLive {
     requests: AtomicU64,
     failures: AtomicU64,
-    active: AtomicI64,
+    active: AtomicI32,
     resting_until_ms: AtomicU64,
     /// Moving failure ratio, in 1/65536.
     failure_ratio: AtomicU32,

@@ -17,5 +17,6 @@ pub use path::{has_dot_segments, has_doubtful_dots, plain, with_single_slashes};
 pub use problem::{Problem, Severity};
 pub use service::{
     Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,
+    full_name,
 };
 pub use step::{Outcome, Scope, Step, Trace};

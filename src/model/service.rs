@@ -62,9 +62,9 @@ pub struct Service {
     /// What the orchestrator calls it for good: a container id, a Rancher uuid.
     pub id: Arc<str>,
     /// `web-test` in `web-test.proxy-test.local`.
-    pub name: String,
+    pub name: Arc<str>,
     /// `proxy-test` in `web-test.proxy-test.local`; a bare container has none.
-    pub stack: Option<String>,
+    pub stack: Option<Arc<str>>,
     /// As written by their owner.
     pub labels: Labels,
     /// The replicas, in the orchestrator's order.
@@ -72,7 +72,7 @@ pub struct Service {
     /// What sort of service it is.
     pub kind: Kind,
     /// The service's own state, where the orchestrator has one (Rancher).
-    pub state: Option<String>,
+    pub state: Option<Arc<str>>,
     /// Whether somebody checks the health of its instances.
     pub health_checked: bool,
     /// How Rancher checks them, where it does: few are, and all others take no room for it.
@@ -83,6 +83,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// `web-test.proxy-test`, or the name alone.
+    pub fn full_name(&self) -> String {
+        full_name(&self.name, self.stack.as_deref())
+    }
+
     /// A service of which only the labels are known, as if one container of it ran on this machine and exposed port 80.
     pub fn running(name: &str, stack: Option<&str>, labels: Labels) -> Self {
         let address = Address {
@@ -93,16 +98,16 @@ impl Service {
         };
         let instance = Instance {
             id: name.into(),
-            name: name.to_owned(),
-            addresses: vec![address],
-            exposed_ports: vec![80],
+            name: name.into(),
+            addresses: [address].into(),
+            exposed_ports: [80].into(),
             state: State::Running,
             health: None,
         };
         Self {
             id: name.into(),
-            name: name.to_owned(),
-            stack: stack.map(str::to_owned),
+            name: name.into(),
+            stack: stack.map(Arc::from),
             labels,
             instances: vec![instance],
             kind: Kind::Containers,
@@ -111,6 +116,14 @@ impl Service {
             health_block: None,
             age_order: None,
         }
+    }
+}
+
+/// `web-test.proxy-test`, or the name alone where there is no stack.
+pub fn full_name(name: &str, stack: Option<&str>) -> String {
+    match stack {
+        Some(stack) => format!("{name}.{stack}"),
+        None => name.to_owned(),
     }
 }
 
@@ -139,7 +152,7 @@ pub enum Kind {
     /// Addresses outside (Rancher's `externalService`).
     External,
     /// Anything else, by the orchestrator's name for it: `loadBalancerService`, `dnsService` …
-    Other(String),
+    Other(Box<str>),
 }
 
 /// One replica.
@@ -148,11 +161,11 @@ pub struct Instance {
     /// A container id or uuid.
     pub id: Arc<str>,
     /// The container's name, without Docker's leading slash.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where it may be reached, one entry a network, in the order of the networks' names.
-    pub addresses: Vec<Address>,
+    pub addresses: Box<[Address]>,
     /// TCP ports the image or container exposes, ascending, each once.
-    pub exposed_ports: Vec<u16>,
+    pub exposed_ports: Box<[u16]>,
     /// Whether it runs.
     pub state: State,
     /// What its health check says; none where nobody checks.
@@ -163,14 +176,14 @@ pub struct Instance {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address {
     /// The network's name; Rancher has one only and does not name it.
-    pub network: Option<String>,
+    pub network: Option<Box<str>>,
     /// The address in it.
     pub ip: IpAddr,
     /// Whether Herder's own container is in this network too; none where Herder reaches it without, or nobody knows.
     pub shared: Option<bool>,
     /// None: the instance's own ports are open at this address. Some: only these are, each as the instance's
     /// port and the port it is published as at this address (a Docker daemon on another host).
-    pub published: Option<Vec<(u16, u16)>>,
+    pub published: Option<Box<[(u16, u16)]>>,
 }
 
 /// Whether an instance runs.

@@ -11,7 +11,7 @@ use crate::rules::{Matcher, Rule};
 
 /// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
 /// points and wish for priority.
-type Claim = (Option<String>, String, Vec<String>, Option<i64>);
+type Claim = (Option<String>, String, Box<[String]>, Option<i64>);
 
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
 /// any lost something: if none did, all are as they were.
@@ -111,7 +111,7 @@ fn owners(previous: &Config) -> BTreeMap<Claim, BackendId> {
 fn claims(frontend: &Frontend) -> Vec<Claim> {
     let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
-    let mut others: Vec<String> = others.map(Matcher::describe).collect();
+    let mut others: Box<[String]> = others.map(Matcher::describe).collect();
     others.sort();
     let claim = |host: Option<&String>| {
         (host.cloned(), others.join(";"), frontend.entrypoints.clone(), frontend.priority)

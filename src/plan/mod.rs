@@ -194,16 +194,16 @@ mod tests {
         let ip = format!("10.0.0.{age}").parse().expect("an address");
         let instance = Instance {
             id: format!("{stack}-{name}-{age}").into(),
-            name: format!("{stack}_{name}_{age}"),
-            addresses: vec![Address { network: None, ip, shared: None, published: None }],
-            exposed_ports: vec![80],
+            name: format!("{stack}_{name}_{age}").into(),
+            addresses: [Address { network: None, ip, shared: None, published: None }].into(),
+            exposed_ports: [80].into(),
             state: State::Running,
             health: None,
         };
         Arc::new(Service {
             id: instance.id.clone(),
-            name: name.to_owned(),
-            stack: Some(stack.to_owned()),
+            name: name.into(),
+            stack: Some(stack.into()),
             labels: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             instances: vec![instance],
             kind: Kind::Containers,

@@ -8,8 +8,8 @@ use crate::rules::{PathPattern, Template};
 /// A rule: all of its matchers must match.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
-    text: String,
-    matchers: Vec<Matcher>,
+    text: Box<str>,
+    matchers: Box<[Matcher]>,
 }
 
 /// One term of a rule. Of hosts, paths and methods any value may match; of headers and query parameters all must.
@@ -56,8 +56,8 @@ impl Eq for Expression {}
 
 impl Rule {
     /// A rule from its matchers and the text its owner knows it by.
-    pub fn new(text: impl Into<String>, matchers: Vec<Matcher>) -> Self {
-        Self { text: text.into(), matchers }
+    pub fn new(text: impl Into<Box<str>>, matchers: Vec<Matcher>) -> Self {
+        Self { text: text.into(), matchers: matchers.into() }
     }
 
     /// A rule from its matchers, which make its text.
@@ -66,9 +66,8 @@ impl Rule {
         Self::new(text.join(";"), matchers)
     }
 
-    /// Gives back the room for more terms and hosts than it has.
+    /// Gives back the room for more hosts than it has.
     pub(crate) fn shrink_to_fit(&mut self) {
-        self.matchers.shrink_to_fit();
         for matcher in &mut self.matchers {
             if let Matcher::Host(hosts) = matcher {
                 hosts.shrink_to_fit();

@@ -66,7 +66,7 @@ pub fn compile_after(
         known.backends.get(&Arc::as_ptr(backend)).copied().filter(|running| running.id() == id)
     };
     // Those that run on as they are, by their place in memory.
-    let mut kept = HashSet::with_capacity_and_hasher(config.backends.len(), RandomState::default());
+    let mut kept = HashSet::with_capacity_and_hasher(before.backends.len(), RandomState::default());
     kept.extend(config.backends.iter().filter_map(|asked| same(asked).map(Arc::as_ptr)));
     for backend in before.backends.iter().filter(|old| !kept.contains(&Arc::as_ptr(old))) {
         for server in &backend.servers {
@@ -115,7 +115,7 @@ pub fn compile_after(
             let backend = backend.expect("the plan gives every frontend its backend");
             let served_at = match frontend.entrypoints.is_empty() {
                 true => Arc::clone(&default_entrypoints),
-                false => frontend.entrypoints.as_slice().into(),
+                false => (&*frontend.entrypoints).into(),
             };
             let asked = &config.backends[&frontend.backend];
             let parts = Parts { id, frontend, backend: asked, live, entrypoints: entrypoints.all };

@@ -7,12 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::running::Route;
 use crate::model::Exchange;
 
-/// Places in the table's list of routes, ascending: the list is in the order in which routes are asked.
-type Places = Box<[u32]>;
+/// Places in the table's list of routes, ascending: the list is in the order in which routes are asked. Most hosts have
+/// one, and ask for no memory of their own then.
+type Places = SmallVec<[u32; 2]>;
 
 /// Which routes may take a request. Each route is filed under the first of these that its rule binds: whole hosts,
 /// the ends of host patterns, the beginnings of paths.
@@ -46,11 +48,11 @@ const FEW: usize = 8;
 
 impl Index {
     pub(super) fn new(routes: &[Arc<Route>]) -> Self {
-        let mut by_host: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
-        let mut by_host_end: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
-        let mut any_host = Vec::new();
+        let mut by_host: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        let mut by_host_end: HashMap<Box<str>, Places, RandomState> = HashMap::default();
+        let mut any_host = Places::new();
         // `Host:a,a` names one host twice.
-        let file = |places: &mut Vec<u32>, place: u32| {
+        let file = |places: &mut Places, place: u32| {
             if places.last() != Some(&place) {
                 places.push(place);
             }
@@ -74,7 +76,7 @@ impl Index {
                 any_host.push(place);
             }
         }
-        let shelves = |map: HashMap<Box<str>, Vec<u32>, RandomState>| {
+        let shelves = |map: HashMap<Box<str>, Places, RandomState>| {
             map.into_iter().map(|(key, places)| (key, Shelf::new(places, routes))).collect()
         };
         Self {
@@ -107,12 +109,13 @@ impl Index {
 }
 
 impl Shelf {
-    fn new(places: Vec<u32>, routes: &[Arc<Route>]) -> Self {
+    fn new(mut places: Places, routes: &[Arc<Route>]) -> Self {
         if places.len() <= FEW {
-            return Self { others: places.into(), by_path_start: None };
+            places.shrink_to_fit();
+            return Self { others: places, by_path_start: None };
         }
-        let mut others = Vec::new();
-        let mut by_path_start: HashMap<Box<str>, Vec<u32>, RandomState> = HashMap::default();
+        let mut others = Places::new();
+        let mut by_path_start: HashMap<Box<str>, Places, RandomState> = HashMap::default();
         for place in places {
             let paths = routes[place as usize].frontend.rule.paths();
             let cut = |start: &'_ str| start.floor_char_boundary(AFFIX_BYTES_MAX);
@@ -127,8 +130,9 @@ impl Shelf {
                 by_path_start.entry(start.into()).or_default().push(place);
             }
         }
-        let by_path_start = by_path_start.into_iter().map(|(start, p)| (start, p.into())).collect();
-        Self { others: others.into(), by_path_start: Some(Box::new(Affixes::new(by_path_start))) }
+        others.shrink_to_fit();
+        by_path_start.values_mut().for_each(Places::shrink_to_fit);
+        Self { others, by_path_start: Some(Box::new(Affixes::new(by_path_start))) }
     }
 
     fn is_empty(&self) -> bool {
@@ -234,17 +238,17 @@ mod tests {
         for (place, (text, priority)) in rules.iter().enumerate() {
             let v1::Reading { rule, chain } = v1::parse(text).expect("a good rule");
             let frontend = Frontend {
-                entrypoints: Vec::new(),
+                entrypoints: Box::default(),
                 rule,
                 priority: *priority,
-                chain,
+                chain: chain.into(),
                 pass_host_header: true,
                 wishes: None,
                 backend: backend.clone(),
                 origin: origin.clone(),
                 age_order: None,
                 shadowed_by: None,
-                routes: Vec::new(),
+                routes: Box::default(),
             };
             let id = FrontendId::new(provider, format!("f{place}"));
             config.frontends.insert(id, Arc::new(frontend));

@@ -56,7 +56,7 @@ impl Route {
 pub struct RunningBackend {
     pub(super) id: BackendId,
     pub(super) method: Method,
-    pub(super) sticky: Option<Sticky>,
+    pub(super) sticky: Option<Arc<Sticky>>,
     /// How long the share of a server grows that has just come; 0: not at all.
     pub(super) slow_start_ms: u64,
     pub(super) servers: Box<[RunningServer]>,
@@ -175,7 +175,7 @@ impl RunningBackend {
 
     /// The sticky cookie's settings, where there is one.
     pub fn sticky(&self) -> Option<&Sticky> {
-        self.sticky.as_ref()
+        self.sticky.as_deref()
     }
 
     /// Whether the method looks at how long its servers take to answer.
@@ -363,17 +363,17 @@ mod tests {
         };
         let id = BackendId::new(ProviderName::Docker, "web");
         let frontend = Frontend {
-            entrypoints: Vec::new(),
+            entrypoints: Box::default(),
             rule: v1::parse("Host:a.t").expect("a rule").rule,
             priority: None,
-            chain: Vec::new(),
+            chain: Box::default(),
             pass_host_header: true,
             wishes: None,
             backend: id.clone(),
             origin,
             age_order: None,
             shadowed_by: None,
-            routes: Vec::new(),
+            routes: Box::default(),
         };
         let mut config = Config::default();
         config.backends.insert(id, Arc::new(value));

@@ -337,7 +337,8 @@ async fn a_cookie_says_what_was_asked_for() {
     ] {
         let mut config = sticky(web(&[(&a, 1)], |_| {}));
         for backend in config.backends.values_mut() {
-            Arc::make_mut(backend).sticky.as_mut().expect("a cookie").scope = scope;
+            let sticky = Arc::make_mut(backend).sticky.as_mut();
+            Arc::make_mut(sticky.expect("a cookie")).scope = scope;
         }
         let serving = serving(config);
         let (_, head) = Client::connect(serving.addr).await.get("").await;

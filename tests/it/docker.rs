@@ -136,13 +136,13 @@ async fn a_compose_container_has_the_name_of_its_service() {
     let container = Container::stubborn("compose", &labels);
     let watch = Watch::start().await;
     let service = watch.of(&container);
-    assert_eq!((service.name.as_str(), service.stack.as_deref()), ("Web_One", Some("my_App")));
+    assert_eq!((&*service.name, service.stack.as_deref()), ("Web_One", Some("my_App")));
     let port = service.labels.get("traefik.port");
     assert_eq!(port.map(|port| &**port), Some("8080"));
     assert!(!service.health_checked && service.age_order.is_some());
     let instance = &service.instances[0];
-    assert_eq!(instance.name, container.name);
-    assert_eq!(instance.exposed_ports, [8080]);
+    assert_eq!(*instance.name, *container.name);
+    assert_eq!(*instance.exposed_ports, [8080]);
     assert_eq!((&instance.state, &instance.health), (&State::Running, &None));
     assert_eq!(networks(instance), [("bridge", ip_in(&container, "bridge"))]);
     assert_eq!(instance.addresses[0].shared, None, "this test runs on the host");
@@ -153,11 +153,11 @@ async fn a_bare_container_comes_renames_and_goes() {
     let mut watch = Watch::start().await;
     let container = Container::stubborn("bare", &[]);
     watch.until_state(&container, &State::Running).await;
-    assert_eq!(watch.of(&container).name, container.name);
+    assert_eq!(*watch.of(&container).name, *container.name);
     assert_eq!(watch.of(&container).stack, None);
     let other = unique("renamed");
     docker(["rename", &container.name, &other]);
-    watch.until("it has its new name", |w| w.of(&container).name == other).await;
+    watch.until("it has its new name", |w| *w.of(&container).name == *other).await;
     container.tell("rm", &["--force"]);
     watch.until("it is gone", |w| w.service(&container.id).is_none()).await;
 }
@@ -199,9 +199,9 @@ async fn no_network_the_hosts_and_another_containers() {
     let joined =
         Container::stubborn("joined", &["--network", &format!("container:{}", other.name)]);
     let watch = Watch::start().await;
-    assert_eq!(watch.instance(&none).addresses, []);
+    assert_eq!(*watch.instance(&none).addresses, []);
     assert_eq!(networks(watch.instance(&host)), [("host", [127, 0, 0, 1].into())]);
-    assert_eq!(watch.instance(&host).exposed_ports, [18090]);
+    assert_eq!(*watch.instance(&host).exposed_ports, [18090]);
     let bridge = [("bridge", ip_in(&other, "bridge"))];
     assert_eq!(networks(watch.instance(&joined)), bridge);
 }
@@ -286,7 +286,7 @@ async fn a_signal_that_is_not_its_stop_signal_changes_nothing() {
     // Something later that is seen tells that the signal was seen too, since events come in order.
     let later = unique("later");
     docker(["rename", &container.name, &later]);
-    watch.until("the later event was seen", |w| w.of(&container).name == later).await;
+    watch.until("the later event was seen", |w| *w.of(&container).name == *later).await;
     assert_eq!(watch.instance(&container).state, State::Running);
     container.tell("kill", &["--signal", "USR1"]);
     watch.until_state(&container, &State::Stopping).await;

@@ -38,20 +38,21 @@ fn service(server: Option<SocketAddr>, wanted: Labels<'_>) -> Service {
     let wanted = wanted.iter().map(|(k, v)| (format!("traefik.frontend.{k}"), (*v).to_owned()));
     let instance = Instance {
         id: "c1".into(),
-        name: "web_1".to_owned(),
-        addresses: vec![Address {
-            network: Some("front".to_owned()),
+        name: "web_1".into(),
+        addresses: [Address {
+            network: Some("front".into()),
             ip: [127, 0, 0, 1].into(),
             shared: None,
             published: None,
-        }],
-        exposed_ports: vec![80],
+        }]
+        .into(),
+        exposed_ports: [80].into(),
         state: if server.is_some() { State::Running } else { State::Stopping },
         health: None,
     };
     Service {
         id: "c1".into(),
-        name: "web".to_owned(),
+        name: "web".into(),
         stack: None,
         labels: own.into_iter().chain(wanted).map(|(k, v)| (k.into(), v.into())).collect(),
         instances: vec![instance],

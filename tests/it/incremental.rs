@@ -39,14 +39,15 @@ fn service(
     let name = if is_shared { "both".to_owned() } else { format!("web{number}") };
     let instance = Instance {
         id: format!("id-{number}").into(),
-        name: format!("{name}_{number}"),
-        addresses: vec![Address {
+        name: format!("{name}_{number}").into(),
+        addresses: [Address {
             network: None,
             ip: [10, 0, 0, ip].into(),
             shared: None,
             published: None,
-        }],
-        exposed_ports: vec![80],
+        }]
+        .into(),
+        exposed_ports: [80].into(),
         state: State::Running,
         health: None,
     };
@@ -54,8 +55,8 @@ fn service(
     let priority = priority.map(|p| ("traefik.frontend.priority".into(), p.to_string().into()));
     Service {
         id: instance.id.clone(),
-        name,
-        stack: Some("s".to_owned()),
+        name: name.into(),
+        stack: Some("s".into()),
         labels: [rule].into_iter().chain(priority).collect(),
         instances: vec![instance],
         kind: Kind::Containers,

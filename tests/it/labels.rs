@@ -298,21 +298,22 @@ fn labels(text: &str) -> Labels {
 fn service(labels: Labels) -> Service {
     let instance = Instance {
         id: "c1".into(),
-        name: "shop_web_1".to_owned(),
-        addresses: vec![Address {
-            network: Some("front".to_owned()),
+        name: "shop_web_1".into(),
+        addresses: [Address {
+            network: Some("front".into()),
             ip: [10, 0, 0, 1].into(),
             shared: None,
             published: None,
-        }],
-        exposed_ports: vec![80],
+        }]
+        .into(),
+        exposed_ports: [80].into(),
         state: State::Running,
         health: Some(Health::Healthy),
     };
     Service {
         id: "c1".into(),
-        name: "web".to_owned(),
-        stack: Some("shop".to_owned()),
+        name: "web".into(),
+        stack: Some("shop".into()),
         labels,
         instances: vec![instance],
         kind: Kind::Containers,
@@ -468,7 +469,7 @@ fn one_bad_label_costs_only_itself() {
     ] {
         let services = (0..1_000).map(|n| {
             let mut service = service(labels(if n == 500 { bad } else { "traefik.enable=true" }));
-            (service.id, service.name) = (format!("c{n}").into(), format!("web{n}"));
+            (service.id, service.name) = (format!("c{n}").into(), format!("web{n}").into());
             service
         });
         let (api, problems) = planned(ProviderName::Docker, services.collect());

@@ -56,15 +56,15 @@ fn service(labels: Pairs<'_>, server: SocketAddr) -> Service {
     let address = Address { network: None, ip: server.ip(), shared: None, published: None };
     let instance = Instance {
         id: "c1".into(),
-        name: "web".to_owned(),
-        addresses: vec![address],
-        exposed_ports: vec![server.port()],
+        name: "web".into(),
+        addresses: [address].into(),
+        exposed_ports: [server.port()].into(),
         state: State::Running,
         health: None,
     };
     Service {
         id: "c1".into(),
-        name: "web".to_owned(),
+        name: "web".into(),
         stack: None,
         labels: labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
         instances: vec![instance],
@@ -270,7 +270,7 @@ async fn a_server_that_cannot_be_reached_opens_it_for_all_frontends_of_its_backe
     let mut other = labels;
     other[2].1 = "Host:other.t";
     let mut second = service(&other, nobody);
-    (second.id, second.name) = ("c2".into(), "other".to_owned());
+    (second.id, second.name) = ("c2".into(), "other".into());
     let services = vec![Arc::new(service(&labels, nobody)), Arc::new(second)];
     let (config, _) = planned(ProviderName::Docker, &Snapshot { services, ..Snapshot::default() });
     assert_eq!((config.frontends.len(), config.backends.len()), (2, 1));

@@ -88,7 +88,7 @@ impl Compose {
         Some(Finding {
             severity,
             file: Some(self.file(place.unwrap_or_default())),
-            who: labelled.map(|labelled| labelled.service.name.clone()).unwrap_or_default(),
+            who: labelled.map(|labelled| labelled.service.name.to_string()).unwrap_or_default(),
             ..Finding::of(problem)
         })
     }

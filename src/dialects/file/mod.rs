@@ -259,9 +259,9 @@ impl<'d> FileReader<'d> {
             chain.insert(0, Middleware::Closed(Closed { reason }));
         }
         let frontend = Frontend {
-            entrypoints: entrypoints.unwrap_or_default(),
+            entrypoints: entrypoints.unwrap_or_default().into(),
             priority,
-            chain,
+            chain: chain.into(),
             // Unlike a label's, a file's default is false (Traefik 1.7, types.Frontend).
             pass_host_header: self.flag(&name, table, "passHostHeader").unwrap_or(false),
             wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != FrontendWishes::default()),
@@ -269,7 +269,7 @@ impl<'d> FileReader<'d> {
             origin: self.origin(place),
             age_order: Some(0),
             shadowed_by: None,
-            routes,
+            routes: routes.into(),
             rule,
         };
         let fragment = &mut self.reading.fragment;

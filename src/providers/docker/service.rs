@@ -23,16 +23,16 @@ pub(super) fn service(
         if is_one_off(&facts.labels) { State::Down("one-off run".to_owned()) } else { state };
     let instance = Instance {
         id: Arc::clone(&facts.id),
-        name: facts.name.clone(),
-        addresses: addresses(facts, place, containers),
-        exposed_ports: facts.exposed.clone(),
+        name: facts.name.as_str().into(),
+        addresses: addresses(facts, place, containers).into(),
+        exposed_ports: facts.exposed.as_slice().into(),
         state,
         health: facts.health.clone(),
     };
     Service {
         id: Arc::clone(&facts.id),
-        name,
-        stack,
+        name: name.into(),
+        stack: stack.map(Arc::from),
         labels: facts.labels.clone(),
         health_checked: facts.health.is_some(),
         health_block: None,
@@ -78,14 +78,14 @@ fn addresses(facts: &Facts, place: &Place, containers: &BTreeMap<Arc<str>, Facts
     let on_host = |published| {
         // The host is reached from any network, through its gateway.
         let shared = place.shares(HOST_NETWORK).filter(|&is_in| is_in);
-        let network = Some(HOST_NETWORK.to_owned());
+        let network = Some(HOST_NETWORK.into());
         place.host().map(|ip| Address { network, ip, shared, published })
     };
     match (&owner.mode, place) {
         (NetworkMode::Host, _) => on_host(None).into_iter().collect(),
         (_, Place::Elsewhere { .. }) if owner.published.is_empty() => Vec::new(),
         (_, Place::Elsewhere { .. }) => {
-            on_host(Some(owner.published.clone())).into_iter().collect()
+            on_host(Some(owner.published.as_slice().into())).into_iter().collect()
         }
         _ => in_networks(owner, place).collect(),
     }
@@ -94,7 +94,7 @@ fn addresses(facts: &Facts, place: &Place, containers: &BTreeMap<Arc<str>, Facts
 fn in_networks<'a>(owner: &'a Facts, place: &'a Place) -> impl Iterator<Item = Address> + 'a {
     let reached = owner.networks.iter().filter_map(|(name, at)| Some((name, at.ip?)));
     reached.map(|(name, ip): (&String, IpAddr)| Address {
-        network: Some(name.clone()),
+        network: Some(name.as_str().into()),
         ip,
         shared: place.shares(name),
         published: None,

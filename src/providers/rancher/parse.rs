@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::remembered::{Known, Remembered, Words};
 use crate::model::{
     Address, Health, HealthBlock, Instance, Kind, Labels, Origin, Problem, ProviderName, Service,
-    Snapshot, State,
+    Snapshot, State, full_name,
 };
 
 /// Services in one answer, and containers of one service; more is not Rancher but nonsense, and costs memory.
@@ -204,15 +204,12 @@ fn service(
     })?;
     let name = filled(raw.name).ok_or_else(|| (None, "it has no name".to_owned()))?;
     let stack = filled(raw.stack_name);
-    let full_name = match &stack {
-        Some(stack) => format!("{name}.{stack}"),
-        None => name.clone(),
-    };
+    let full_name = full_name(&name, stack.as_deref());
     let origin = Origin::new(ProviderName::Rancher, full_name.as_str());
     let kind = match raw.kind.as_deref() {
         None | Some("" | "service") => Kind::Containers,
         Some("externalService") => Kind::External,
-        Some(other) => Kind::Other(other.to_owned()),
+        Some(other) => Kind::Other(other.into()),
     };
     let instances = match kind {
         Kind::External => external(&raw.external_ips.unwrap_or_default(), &origin, problems),
@@ -240,11 +237,11 @@ fn service(
     Ok(Service {
         id: filled(raw.uuid).unwrap_or_else(|| full_name.clone()).into(),
         labels: labels(raw.labels, &origin, words, problems),
-        name,
-        stack,
+        name: name.into(),
+        stack: stack.map(|stack| words.of(stack)),
         instances,
         kind,
-        state: filled(raw.state),
+        state: filled(raw.state).map(|state| words.of(state)),
         health_checked,
         health_block,
         age_order: raw.create_index.as_ref().and_then(number),
@@ -293,9 +290,9 @@ fn container(
     exposed_ports.dedup();
     Some(Instance {
         id: filled(raw.external_id).or(filled(raw.uuid)).unwrap_or_else(|| name.clone()).into(),
-        name,
+        name: name.into(),
         addresses: address.into_iter().collect(),
-        exposed_ports,
+        exposed_ports: exposed_ports.into(),
         state: state(raw.state.as_deref()),
         health: health(raw.health_state.as_deref()),
     })
@@ -306,9 +303,9 @@ fn external(ips: &[String], origin: &Origin, problems: &mut Vec<Problem>) -> Vec
     let read = ips.iter().filter_map(|text| match text.parse::<IpAddr>() {
         Ok(ip) => Some(Instance {
             id: text.as_str().into(),
-            name: text.clone(),
-            addresses: vec![Address { network: None, ip, shared: None, published: None }],
-            exposed_ports: Vec::new(),
+            name: text.as_str().into(),
+            addresses: [Address { network: None, ip, shared: None, published: None }].into(),
+            exposed_ports: Box::default(),
             state: State::Running,
             health: None,
         }),
@@ -472,7 +469,7 @@ mod tests {
         assert_eq!(service.labels.get("n").map(|value| &**value), Some("5"));
         let [a, b] = service.instances.as_slice() else { panic!("{:?}", service.instances) };
         assert_eq!((&a.state, &a.health), (&State::Running, &Some(Health::Healthy)));
-        assert_eq!(a.exposed_ports, [80]);
+        assert_eq!(*a.exposed_ports, [80]);
         assert_eq!((&b.state, &b.health, b.addresses.len()), (&State::Stopping, &None, 0));
     }
 

@@ -17,7 +17,6 @@ pub(super) struct Remembered {
     state: RandomState,
     /// In the order in which they were told.
     all: Vec<Known>,
-    places: HashMap<Digest, usize, RandomState>,
     pub(super) words: Words,
 }
 
@@ -81,11 +80,9 @@ impl Known {
 impl Remembered {
     /// One that knows nothing yet, with room, and that hashes alike.
     pub(super) fn successor(&mut self, services: usize) -> Self {
-        let state = self.state.clone();
-        let places = HashMap::with_capacity_and_hasher(services, state.clone());
         let mut words = std::mem::take(&mut self.words);
         words.tidy();
-        Self { state, all: Vec::with_capacity(services), places, words }
+        Self { state: self.state.clone(), all: Vec::with_capacity(services), words }
     }
 
     /// Remembers what was read from a text.
@@ -95,13 +92,12 @@ impl Remembered {
 
     /// Remembers what another one remembered that hashes alike.
     pub(super) fn keep(&mut self, known: Known) {
-        self.places.insert(known.digest, self.all.len());
         self.all.push(known);
     }
 
     /// Looks for texts, one after another, from the first.
     pub(super) fn search(&self) -> Search<'_> {
-        Search { remembered: self, at: 0 }
+        Search { remembered: self, at: 0, places: None }
     }
 
     fn digest(&self, text: &str) -> Digest {
@@ -113,6 +109,8 @@ impl Remembered {
 pub(super) struct Search<'r> {
     remembered: &'r Remembered,
     at: usize,
+    /// Where each text was told; made for the first one that comes out of turn.
+    places: Option<HashMap<Digest, usize, RandomState>>,
 }
 
 impl<'r> Search<'r> {
@@ -130,7 +128,13 @@ impl<'r> Search<'r> {
 
     /// What this very text is, wherever it was told.
     pub(super) fn find(&mut self, text: &str) -> Option<&'r Known> {
-        let place = *self.remembered.places.get(&self.remembered.digest(text))?;
+        let Remembered { all, state, .. } = self.remembered;
+        let places = self.places.get_or_insert_with(|| {
+            let mut places = HashMap::with_capacity_and_hasher(all.len(), state.clone());
+            places.extend(all.iter().zip(0..).map(|(known, place)| (known.digest, place)));
+            places
+        });
+        let place = *places.get(&self.remembered.digest(text))?;
         self.at = place + 1;
         self.remembered.all.get(place)
     }

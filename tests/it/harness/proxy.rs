@@ -111,17 +111,17 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
         let backend = BackendId::new(ProviderName::Docker, format!("backend-{place}"));
         let v1::Reading { rule, chain } = v1::parse(rule).expect("a good rule");
         let frontend = Frontend {
-            entrypoints: Vec::new(),
+            entrypoints: Box::default(),
             rule,
             priority: None,
-            chain,
+            chain: chain.into(),
             pass_host_header: true,
             wishes: None,
             backend: backend.clone(),
             origin: origin.clone(),
             age_order: None,
             shadowed_by: None,
-            routes: Vec::new(),
+            routes: Box::default(),
         };
         let id = FrontendId::new(ProviderName::Docker, format!("frontend-{place}"));
         config.frontends.insert(id, Arc::new(frontend));
@@ -153,12 +153,12 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
 /// The same config, with clients that come back to their server.
 pub(crate) fn sticky(mut config: Config) -> Config {
     for backend in config.backends.values_mut() {
-        Arc::make_mut(backend).sticky = Some(Sticky {
+        Arc::make_mut(backend).sticky = Some(Arc::new(Sticky {
             cookie: "herder".to_owned(),
             is_named_by_us: false,
             is_deprecated: false,
             scope: CookieScope::default(),
-        });
+        }));
     }
     config
 }
