@@ -1,20 +1,27 @@
-//! The refresh: tokio-cron-scheduler says when, and a monotonic clock sees to it that it does.
+//! The refresh: at an interval, or when tokio-cron-scheduler says so.
 //!
-//! Its repeated jobs stop for good when the process slept through ticks (0.15.1); its cron jobs survive. So an
-//! interval is run as a repeated job with a guard beside it, and a cron expression as it is.
+//! Its repeated jobs stop for good when the process slept through ticks (0.15.1); its cron jobs survive. So an interval
+//! goes by Tokio's own clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::settings::Refresh;
 
-/// A running schedule. It stops when it is dropped.
+/// A running schedule, to be stopped by [`Schedule::stop`].
 pub struct Schedule {
-    scheduler: JobScheduler,
+    clock: Clock,
     refreshes: watch::Receiver<u64>,
-    guard: tokio::task::JoinHandle<()>,
+}
+
+enum Clock {
+    Interval(JoinHandle<()>),
+    // It is large, and rare.
+    Cron(Box<JobScheduler>),
 }
 
 /// Starts the refresh.
@@ -23,15 +30,19 @@ pub struct Schedule {
 /// When the cron expression cannot be read: a sentence without a full stop.
 pub async fn start(refresh: &Refresh) -> Result<Schedule, String> {
     let (tick, refreshes) = watch::channel(0_u64);
-    let job = job(refresh, tick.clone()).map_err(|error| explain(refresh, &error))?;
-    let scheduler = JobScheduler::new().await.map_err(|error| explain(refresh, &error))?;
-    scheduler.add(job).await.map_err(|error| explain(refresh, &error))?;
-    scheduler.start().await.map_err(|error| explain(refresh, &error))?;
-    let guard = match refresh {
-        Refresh::Every(time) => tokio::spawn(guard(*time, tick)),
-        Refresh::Cron(_) => tokio::spawn(std::future::ready(())),
+    let clock = match refresh {
+        Refresh::Every(time) => Clock::Interval(tokio::spawn(every(*time, tick))),
+        Refresh::Cron(expression) => {
+            let scheduler = cron(expression, tick).await.map_err(|error| {
+                format!(
+                    "refresh \"{expression}\" is not a cron expression ({error}); write 60s, or six fields from seconds to \
+                     weekdays: \"0 */5 * * * *\""
+                )
+            })?;
+            Clock::Cron(Box::new(scheduler))
+        }
     };
-    Ok(Schedule { scheduler, refreshes, guard })
+    Ok(Schedule { clock, refreshes })
 }
 
 impl Schedule {
@@ -41,47 +52,39 @@ impl Schedule {
     }
 
     /// Stops it.
-    pub async fn stop(mut self) {
-        self.guard.abort();
-        // What cannot be stopped ends with the process.
-        let _ = self.scheduler.shutdown().await;
-    }
-}
-
-fn job(refresh: &Refresh, tick: watch::Sender<u64>) -> Result<Job, JobSchedulerError> {
-    let run = move |_, _| {
-        tick.send_modify(|count| *count += 1);
-        Box::pin(std::future::ready(())) as _
-    };
-    match refresh {
-        Refresh::Every(time) => Job::new_repeated_async(*time, run),
-        Refresh::Cron(expression) => Job::new_async(expression, run),
-    }
-}
-
-/// Ticks itself when the scheduler has not for half an interval too long.
-async fn guard(time: Duration, tick: watch::Sender<u64>) {
-    let mut seen = tick.subscribe();
-    let mut last = Instant::now();
-    loop {
-        let patience = (time + time / 2).saturating_sub(last.elapsed());
-        match tokio::time::timeout(patience, seen.changed()).await {
-            Ok(_) => {}
-            Err(_) => tick.send_modify(|count| *count += 1),
+    pub async fn stop(self) {
+        match self.clock {
+            Clock::Interval(task) => task.abort(),
+            // What cannot be stopped ends with the process.
+            Clock::Cron(mut scheduler) => _ = scheduler.shutdown().await,
         }
-        seen.mark_unchanged();
-        last = Instant::now();
     }
 }
 
-fn explain(refresh: &Refresh, error: &JobSchedulerError) -> String {
-    match refresh {
-        Refresh::Every(time) => format!("refresh every {time:?} cannot be scheduled: {error}"),
-        Refresh::Cron(expression) => format!(
-            "refresh \"{expression}\" is not a cron expression ({error}); write 60s, or six fields \
-             from seconds to weekdays: \"0 */5 * * * *\""
-        ),
+async fn every(time: Duration, tick: watch::Sender<u64>) {
+    let mut interval = interval(time);
+    // After a sleep of the machine one refresh is as good as ten.
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first comes at once: everybody was just asked.
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        tick.send_modify(|count| *count += 1);
     }
+}
+
+async fn cron(
+    expression: &str,
+    tick: watch::Sender<u64>,
+) -> Result<JobScheduler, JobSchedulerError> {
+    let job = Job::new_async(expression, move |_, _| {
+        tick.send_modify(|count| *count += 1);
+        Box::pin(std::future::ready(()))
+    })?;
+    let scheduler = JobScheduler::new().await?;
+    scheduler.add(job).await?;
+    scheduler.start().await?;
+    Ok(scheduler)
 }
 
 #[cfg(test)]
@@ -100,16 +103,6 @@ mod tests {
                 tick.await.expect("a tick in time").expect("the schedule runs");
             }
             schedule.stop().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn the_guard_ticks_when_nobody_else_does() {
-        let (tick, mut refreshes) = watch::channel(0);
-        tokio::spawn(guard(Duration::from_millis(10), tick));
-        for _ in 0..2 {
-            let waited = tokio::time::timeout(Duration::from_secs(10), refreshes.changed());
-            waited.await.expect("a tick in time").expect("the guard runs");
         }
     }
 
