@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -16,8 +16,9 @@ use rustix::net::{
     sendmsg,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
+use tokio::io::{AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::poll_proceed;
 
 /// When the kernel asks a silent peer whether it is still there: an answer, or a joined upgrade, may be silent for long.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -89,7 +90,7 @@ impl Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.state {
-            State::Watched(stream) => return Pin::new(stream).poll_read(cx, buffer),
+            State::Watched(stream) => return poll_read(stream, cx, buffer),
             State::Fresh { stream, has_read } if !*has_read => {
                 *has_read = true;
                 match recv(stream, buffer.initialize_unfilled(), RecvFlags::empty()) {
@@ -103,7 +104,7 @@ impl Socket {
             }
             State::Fresh { .. } | State::Lost => {}
         }
-        Pin::new(self.watched()?).poll_read(cx, buffer)
+        poll_read(self.watched()?, cx, buffer)
     }
 
     /// Writes what can be written at once.
@@ -182,6 +183,41 @@ impl Socket {
             State::Fresh { stream, .. } => Ok(stream.as_fd()),
             State::Watched(stream) => Ok(stream.as_fd()),
             State::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// Reads what has come. Like [`poll_write`] it tries before it waits, and asks the kernel itself.
+pub(super) fn poll_read(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    // A connection on which something more is always there must let others have their turn.
+    let turn = ready!(poll_proceed(cx));
+    let room = buffer.remaining();
+    loop {
+        let mut read = None;
+        let receive = || {
+            let (count, _) = recv(stream, buffer.initialize_unfilled(), RecvFlags::empty())?;
+            read = Some(count);
+            // What leaves room was all there is: the reactor takes this word for it, and says so when more comes.
+            match (1..room).contains(&count) {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            }
+        };
+        let tried = stream.try_io(Interest::READABLE, receive);
+        if let Some(count) = read {
+            buffer.advance(count);
+            turn.made_progress();
+            return Poll::Ready(Ok(()));
+        }
+        match tried {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Poll::Ready(Err(error));
+            }
+            _ => ready!(stream.poll_read_ready(cx))?,
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
-use super::socket::{poll_write, tune};
+use super::socket::{poll_read, poll_write, tune};
 use crate::config::Scheme;
 
 /// Where a connection leads.
@@ -236,7 +236,7 @@ impl Upstream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => poll_read(stream, cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
