@@ -7,19 +7,9 @@
 
 FROM rust:1.95.0-bookworm AS build
 ARG HERDER_COMMIT=unknown
-ARG TARGETARCH
 WORKDIR /src
 COPY . .
-RUN case "${TARGETARCH:-$(uname -m)}" in \
-        amd64|x86_64)  target=x86_64-unknown-linux-gnu ;; \
-        arm64|aarch64) target=aarch64-unknown-linux-gnu ;; \
-        *) echo "no build for ${TARGETARCH}" >&2; exit 1 ;; \
-    esac \
-    && rustup target add "$target" \
-    && HERDER_COMMIT="$HERDER_COMMIT" RUSTFLAGS="-C target-feature=+crt-static" \
-        cargo build --release --locked --bin herder --target "$target" \
-    && cp "target/$target/release/herder" /herder \
-    && mkdir /empty
+RUN cp "$(HERDER_COMMIT="$HERDER_COMMIT" sh scripts/build)" /herder && mkdir /empty
 
 FROM scratch
 COPY --from=build /herder /herder

@@ -39,7 +39,7 @@ def cell(values: list[float]) -> str:
 
 
 def markdown(result: dict) -> str:
-    lines = [f"{result['date']}, {result['machine']}, Linux {result['kernel']}; `{result['command'].strip()}`.", ""]
+    lines = [f"{result['date']}, {result['machine']}, Linux {result['kernel']}, {result['network']}; `{result['command'].strip()}`.", ""]
     lines += ["; ".join(f"{name}: {version}" for name, version in result["versions"].items()), ""]
     for scenario, by_peer in result["scenarios"].items():
         if not by_peer:

@@ -186,7 +186,7 @@ def change(peers: list[Peer], settings: Settings) -> Result:
     for peer in peers:
         with peer.start(1_000, settings.origin.ports[0]) as proxy:
             proxy.ready(1_000)
-            figures: Figures = {"served after ms": [], "since the change ms": [], "errors": [], "connections cut": []}
+            figures: Figures = {"served after ms": [], "asked after ms": [], "since the change ms": [], "errors": [], "connections cut": []}
             for turn in range(settings.rounds):
                 idlers = connect(proxy.port, 50)
                 load: list[Load] = []
@@ -200,10 +200,13 @@ def change(peers: list[Peer], settings: Settings) -> Result:
                 except NotImplementedError:
                     thread.join()
                     break
-                while time.monotonic() - start < 20 and not (get(proxy.port, host(number)) or b"").startswith(b"b"):
+                asked = time.monotonic()
+                while asked - start < 20 and not (get(proxy.port, host(number)) or b"").startswith(b"b"):
                     time.sleep(0.0005)
+                    asked = time.monotonic()
                 served = time.monotonic()
                 figures["served after ms"].append((served - told) * 1e3)
+                figures["asked after ms"].append((asked - told) * 1e3)
                 figures["since the change ms"].append((served - start) * 1e3)
                 thread.join()
                 figures["errors"].append(load[0].errors)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::watch;
 
 use super::health::Lines;
@@ -218,11 +219,13 @@ impl View {
     }
 }
 
-/// A key that nobody can guess, for as long as the process lives.
+/// A key that nobody can guess, for as long as the process lives. From the kernel: what the TLS library would gather of its own
+/// takes longer than the rest of the start, and most never speak TLS.
 fn key() -> Key {
     let mut bytes = [0; 32];
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    random.fill(&mut bytes).expect("the system has random numbers");
+    // Up to 256 bytes come whole (getrandom(2)).
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty());
+    assert_eq!(filled, Ok(bytes.len()), "the kernel has random numbers");
     Key::new(bytes)
 }
 
