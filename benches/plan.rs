@@ -126,7 +126,7 @@ fn lookup(bencher: Bencher<'_, '_>, services: u32) {
     let host = format!("web{}.shop.local", services / 2);
     bencher.bench_local(|| {
         let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", &host, "/", &());
-        table.lookup(&exchange).map(|route| route.priority)
+        table.lookup(&exchange).map(|route| route.priority())
     });
 }
 
@@ -152,7 +152,7 @@ fn lookup_by_rule<const SORT: usize>(bencher: Bencher<'_, '_>, services: u32) {
     };
     bencher.bench_local(|| {
         let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", &host, &path, &());
-        table.lookup(&exchange).expect("one takes it").priority
+        table.lookup(&exchange).expect("one takes it").priority()
     });
 }
 

@@ -148,7 +148,9 @@ fn lost(
         let first = winner?;
         let why = format!(
             "It matches too, with priority {}; {} has {} and goes first.",
-            route.priority, first.id.name, first.priority
+            route.priority(),
+            first.id.name,
+            first.priority()
         );
         return Some((0, id, why));
     }

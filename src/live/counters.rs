@@ -343,24 +343,28 @@ impl StatusClass {
     }
 }
 
-/// One frontend's answers.
+/// One frontend's answers. Memory is taken with the first one: of thousands of frontends many are asked for nothing.
 #[derive(Debug, Default)]
-pub struct FrontendLive {
-    /// How long those of each class took. Memory is taken with the first answer, and for a class with the first of it.
-    by_class: OnceLock<Box<[OnceLock<Box<Histogram>>; StatusClass::ALL.len()]>>,
-    causes: OnceLock<Box<[AtomicU64; Cause::ALL.len()]>>,
+pub struct FrontendLive(OnceLock<Box<Answers>>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    /// How long those of each class took; there from the first of it on.
+    by_class: [OnceLock<Box<Histogram>>; StatusClass::ALL.len()],
+    causes: [AtomicU64; Cause::ALL.len()],
 }
 
 impl FrontendLive {
     /// An answer went out.
     pub fn answered(&self, status: u16, took: Took) {
-        let latencies = &self.by_class.get_or_init(Box::default)[StatusClass::of(status) as usize];
+        let answers = self.0.get_or_init(Box::default);
+        let latencies = &answers.by_class[StatusClass::of(status) as usize];
         latencies.get_or_init(Box::default).count(took.slot);
     }
 
     /// A request went wrong.
     pub fn failed(&self, cause: Cause) {
-        self.causes.get_or_init(Box::default)[cause as usize].fetch_add(1, Relaxed);
+        self.0.get_or_init(Box::default).causes[cause as usize].fetch_add(1, Relaxed);
     }
 
     /// Answers of one class since the frontend appeared.
@@ -380,12 +384,12 @@ impl FrontendLive {
     }
 
     fn latencies(&self, class: StatusClass) -> Option<&Histogram> {
-        self.by_class.get()?[class as usize].get().map(|latencies| &**latencies)
+        self.0.get()?.by_class[class as usize].get().map(|latencies| &**latencies)
     }
 
     /// What went wrong, by cause; only causes that there were.
     pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> {
-        let counts = self.causes.get().into_iter().flat_map(|causes| causes.iter());
+        let counts = self.0.get().into_iter().flat_map(|answers| answers.causes.iter());
         let counts = Cause::ALL.into_iter().zip(counts.map(|count| count.load(Relaxed)));
         counts.filter(|(_, count)| *count > 0)
     }

@@ -195,7 +195,7 @@ pub enum State {
     Stopping,
     /// It does not run, or not yet, or not now: `created`, `exited`, `paused`, `restarting` …, the
     /// orchestrator's own word.
-    Down(String),
+    Down(Box<str>),
 }
 
 /// What a health check says.
@@ -204,5 +204,5 @@ pub enum Health {
     /// It passes.
     Healthy,
     /// It does not, or not yet; the orchestrator's own word: `unhealthy`, `starting`, `initializing` …
-    Failing(String),
+    Failing(Box<str>),
 }

@@ -90,11 +90,10 @@ impl Planner {
         for input in inputs {
             problems.extend(input.snapshot.problems.iter().cloned());
             for document in &input.snapshot.documents {
-                let key = (input.provider, &document.name);
-                documents.read(key, document, || dialects::read_document(document));
+                documents.read(input.provider, document, || dialects::read_document(document));
             }
             for service in by_age(&input.snapshot.services) {
-                services.read((input.provider, &service.id), service, || {
+                services.read(input.provider, service, || {
                     dialects::read(input.provider, service, input.defaults, &mut Trace::off())
                 });
             }

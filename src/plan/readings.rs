@@ -7,9 +7,26 @@ use foldhash::fast::RandomState;
 
 use crate::config::Fragment;
 use crate::dialects::Reading;
-use crate::model::ProviderName;
+use crate::model::{Document, ProviderName, Service};
 
-/// What a service or a file is known by: its provider, and its id or name.
+/// A thing that is read, and known by its name among those of its provider.
+pub(super) trait Named: PartialEq {
+    fn name(&self) -> &Arc<str>;
+}
+
+impl Named for Service {
+    fn name(&self) -> &Arc<str> {
+        &self.id
+    }
+}
+
+impl Named for Document {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+/// What a thing is known by.
 type Key = (ProviderName, Arc<str>);
 
 /// What was read of each service or file, in the order in which they were read.
@@ -20,7 +37,7 @@ pub(super) struct Readings<T> {
 
 #[derive(Debug)]
 struct Read<T> {
-    key: Key,
+    provider: ProviderName,
     thing: Arc<T>,
     reading: Reading,
 }
@@ -51,7 +68,13 @@ impl<T> Default for Readings<T> {
     }
 }
 
-impl<T: PartialEq> Readings<T> {
+impl<T: Named> Read<T> {
+    fn is(&self, provider: ProviderName, thing: &T) -> bool {
+        self.provider == provider && self.thing.name() == thing.name()
+    }
+}
+
+impl<T: Named> Readings<T> {
     /// Begins to read all once more, with room for so many.
     pub(super) fn renew(self, count: usize) -> Renewal<T> {
         // In one piece from the start: growing takes the room twice.
@@ -67,41 +90,41 @@ impl<T: PartialEq> Readings<T> {
     }
 }
 
-impl<T: PartialEq> Renewal<T> {
+impl<T: Named> Renewal<T> {
     /// Reads a thing, if it is not what it was.
     pub(super) fn read(
         &mut self,
-        (provider, name): (ProviderName, &Arc<str>),
+        provider: ProviderName,
         thing: &Arc<T>,
         read: impl FnOnce() -> Reading,
     ) {
-        let key = (provider, Arc::clone(name));
-        let before = self.before(&key);
+        let before = self.before(provider, thing);
         let News { all, gone, came } = &mut self.news;
         let kept = match before {
             Some(before) if before.thing == *thing => before,
             before => {
                 gone.extend(before.map(|before| before.reading));
                 came.push(all.all.len());
-                Read { key, thing: Arc::clone(thing), reading: read() }
+                Read { provider, thing: Arc::clone(thing), reading: read() }
             }
         };
         all.all.push(kept);
     }
 
-    /// What was read of this one before. Of two of one key each is given once, the first one first.
-    fn before(&mut self, key: &Key) -> Option<Read<T>> {
-        let is_it = |read: &Option<Read<T>>| read.as_ref().is_some_and(|read| read.key == *key);
+    /// What was read of this one before. Of two of one name each is given once, the first one first.
+    fn before(&mut self, provider: ProviderName, thing: &T) -> Option<Read<T>> {
+        let is_it =
+            |read: &Option<Read<T>>| read.as_ref().is_some_and(|read| read.is(provider, thing));
         if !self.before.get(self.next).is_some_and(is_it) {
             let places = self.places.get_or_insert_with(|| {
                 let mut places = HashMap::default();
                 for (place, read) in self.before.iter().enumerate().skip(self.next) {
-                    let key = read.as_ref().map(|read| read.key.clone());
-                    key.into_iter().for_each(|key| _ = places.entry(key).or_insert(place));
+                    let key = |read: &Read<T>| (read.provider, Arc::clone(read.thing.name()));
+                    read.iter().for_each(|read| _ = places.entry(key(read)).or_insert(place));
                 }
                 places
             });
-            self.next = places.remove(key)?;
+            self.next = places.remove(&(provider, Arc::clone(thing.name())))?;
         }
         let read = self.before.get_mut(self.next)?.take();
         self.next += 1;
@@ -132,14 +155,23 @@ impl<T> News<T> {
 mod tests {
     use super::*;
 
+    #[derive(PartialEq)]
+    struct Thing(Arc<str>, u8);
+
+    impl Named for Thing {
+        fn name(&self) -> &Arc<str> {
+            &self.0
+        }
+    }
+
     /// Reads these things, each a key and a value, after others; tells which were read anew, how many left or changed, and
     /// how many there are.
     fn read_after(before: &[(&str, u8)], after: &[(&str, u8)]) -> (Vec<u8>, usize, usize) {
-        let pass = |readings: Readings<u8>, things: &[(&str, u8)]| {
+        let pass = |readings: Readings<Thing>, things: &[(&str, u8)]| {
             let (mut renewal, mut anew) = (readings.renew(things.len()), Vec::new());
             for &(key, value) in things {
-                let key = (ProviderName::Docker, &Arc::from(key));
-                renewal.read(key, &Arc::new(value), || {
+                let thing = Arc::new(Thing(key.into(), value));
+                renewal.read(ProviderName::Docker, &thing, || {
                     anew.push(value);
                     Reading::default()
                 });

@@ -39,6 +39,12 @@ pub(super) fn tune_listener<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.set_keepalive(false);
 }
 
+/// Has a connection end with a reset: nothing is on its way, and its port is free at once. One that does not take it ends
+/// without.
+pub(super) fn reset_at_end<'s>(socket: impl Into<SockRef<'s>>) {
+    let _ = socket.into().set_linger(Some(Duration::ZERO));
+}
+
 /// A client's socket.
 pub(super) struct Socket {
     state: State,
@@ -171,10 +177,10 @@ impl Socket {
         Ok(rustix::net::shutdown(self.fd()?, Shutdown::Write)?)
     }
 
-    /// Has the connection end with a reset. One that does not take it ends without.
+    /// Has the connection end with a reset.
     pub(super) fn reset_at_end(&self) {
         if let Ok(fd) = self.fd() {
-            let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+            reset_at_end(&fd);
         }
     }
 

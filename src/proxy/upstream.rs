@@ -10,7 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use rustls::ClientConfig;
@@ -23,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
-use super::socket::{poll_read, poll_write, tune};
+use super::socket::{poll_read, poll_write, reset_at_end, tune};
 use crate::config::Scheme;
 
 /// Where a connection leads.
@@ -195,13 +194,12 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Has the connection end with a reset: nothing is on its way, and its port is free at once, where many end so.
+    /// Has the connection end with a reset: its port is free at once, where many end so.
     fn reset_at_end(&self) {
-        let stream = match self {
+        reset_at_end(match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
-        };
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        });
     }
 
     /// Whether nothing has come that nobody asked for, the end of the connection included. `asks_kernel`: what it knows and has
@@ -295,7 +293,7 @@ impl AsyncWrite for Upstream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use tokio::net::TcpListener;
     use tokio::time::sleep;

@@ -124,7 +124,6 @@ pub fn compile_after(
                 entrypoints: served_at,
                 frontend: Arc::clone(frontend),
                 chain: chain(&parts),
-                priority: frontend.effective_priority(),
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
                 pages: pages.into(),
                 backend: Arc::clone(backend),
@@ -133,7 +132,7 @@ pub fn compile_after(
         })
         .collect();
     // Equal priorities: the names decide, so that equal configs compile alike. They are in this order already.
-    routes.sort_by_key(|route| Reverse(route.priority));
+    routes.sort_by_key(|route| Reverse(route.priority()));
     // Places in the list are the same where its rules are, one for one.
     let has_same_rule = |(a, b): (&Arc<Route>, &Arc<Route>)| {
         Arc::ptr_eq(a, b) || a.frontend.rule == b.frontend.rule

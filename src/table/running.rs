@@ -23,8 +23,6 @@ pub struct Route {
     pub frontend: Arc<Frontend>,
     /// Its steps, in order.
     pub chain: Box<[Arc<dyn Handler>]>,
-    /// Larger goes first.
-    pub priority: i64,
     /// Whether the host alone decides.
     pub(super) is_by_host: bool,
     /// Where its requests go.
@@ -36,6 +34,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Larger goes first.
+    pub fn priority(&self) -> i64 {
+        self.frontend.effective_priority()
+    }
+
     /// Whether it takes this request, its priority aside.
     pub fn takes(&self, exchange: &Exchange<'_>) -> bool {
         self.is_at(exchange.entrypoint) && self.frontend.rule.matches(exchange)

@@ -96,7 +96,7 @@ impl Watch {
 }
 
 fn down(word: &str) -> State {
-    State::Down(word.to_owned())
+    State::Down(word.into())
 }
 
 fn networks(instance: &Instance) -> Vec<(&str, IpAddr)> {
@@ -248,12 +248,12 @@ async fn health_goes_from_starting_to_healthy_to_unhealthy_and_back() {
     let check = ["--health-cmd=test -e /ok", "--health-interval=1s", "--health-retries=1"];
     let container =
         Container::stubborn("health", &[&check[..], &["--health-start-period=1h"]].concat());
-    watch.until_health(&container, &Health::Failing("starting".to_owned())).await;
+    watch.until_health(&container, &Health::Failing("starting".into())).await;
     assert!(watch.of(&container).health_checked);
     container.exec(&["touch", "/ok"]);
     watch.until_health(&container, &Health::Healthy).await;
     container.exec(&["rm", "/ok"]);
-    watch.until_health(&container, &Health::Failing("unhealthy".to_owned())).await;
+    watch.until_health(&container, &Health::Failing("unhealthy".into())).await;
     container.exec(&["touch", "/ok"]);
     watch.until_health(&container, &Health::Healthy).await;
 }

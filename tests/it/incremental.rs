@@ -89,7 +89,7 @@ fn drawn(table: &Table) -> Vec<String> {
             "{} {:?} {} {} {:?} -> {} {servers:?}",
             route.id,
             route.entrypoints,
-            route.priority,
+            route.priority(),
             route.frontend.rule.text(),
             route.frontend.chain,
             route.backend.id()

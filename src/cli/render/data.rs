@@ -78,12 +78,12 @@ fn container(service: &Service, instance: &Instance) -> Value {
     let (state, running) = match &instance.state {
         State::Running => ("running", true),
         State::Stopping => ("stopping", false),
-        State::Down(word) => (word.as_str(), false),
+        State::Down(word) => (&**word, false),
     };
     let (health, well) = match &instance.health {
         None => ("unchecked", true),
         Some(Health::Healthy) => ("healthy", true),
-        Some(Health::Failing(word)) => (word.as_str(), false),
+        Some(Health::Failing(word)) => (&**word, false),
     };
     let addresses = instance.addresses.iter();
     json!({

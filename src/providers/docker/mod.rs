@@ -230,7 +230,7 @@ impl Docker {
         let Some(facts) = self.containers.get_mut(&news.id) else { return };
         let is_later = is_later(news.at_ns, facts.started_ns);
         if is_later && matches!(facts.state.0, State::Running | State::Stopping) {
-            facts.state.0 = State::Down("exited".to_owned());
+            facts.state.0 = State::Down("exited".into());
             self.touch(&news.id);
         }
     }
@@ -392,7 +392,7 @@ impl Docker {
 /// A container that runs, in any way, or that has a label of ours. Of the others a list tells enough.
 fn is_asked(facts: &Facts) -> bool {
     let ends = ["created", "exited", "dead", "removing"];
-    let is_over = matches!(&facts.state.0, State::Down(word) if ends.contains(&word.as_str()));
+    let is_over = matches!(&facts.state.0, State::Down(word) if ends.contains(&&**word));
     !is_over || has_label(facts)
 }
 
@@ -660,7 +660,7 @@ mod tests {
     fn a_death_is_told_at_once_and_asked_about() {
         let mut docker = knowing_one();
         hear(&mut docker, Action::Died, 200);
-        check(&docker, &State::Down("exited".to_owned()));
+        check(&docker, &State::Down("exited".into()));
         assert!(docker.dirty.contains(ID));
         hear(&mut docker, Action::Gone, 210);
         assert!(docker.snapshot().services.is_empty() && docker.dirty.is_empty());
@@ -691,7 +691,7 @@ mod tests {
     fn of_those_that_do_not_run_the_newest_are_kept() {
         let stopped = |n: i64| Facts {
             id: format!("{n:04}").into(),
-            state: Status(State::Down("exited".to_owned())),
+            state: Status(State::Down("exited".into())),
             created_ns: Some(n),
             ..Facts::default()
         };

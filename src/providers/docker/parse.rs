@@ -50,7 +50,7 @@ pub(super) struct Status(pub(super) State);
 
 impl Default for Status {
     fn default() -> Self {
-        Self(State::Down("unknown".to_owned()))
+        Self(State::Down("unknown".into()))
     }
 }
 
@@ -296,10 +296,10 @@ impl RawState {
     fn read(&self) -> State {
         match self.status.as_deref() {
             Some(word) if !word.is_empty() => state_of(word),
-            _ if self.paused == Some(true) => State::Down("paused".to_owned()),
-            _ if self.restarting == Some(true) => State::Down("restarting".to_owned()),
+            _ if self.paused == Some(true) => State::Down("paused".into()),
+            _ if self.restarting == Some(true) => State::Down("restarting".into()),
             _ if self.running == Some(true) => State::Running,
-            _ => State::Down("exited".to_owned()),
+            _ => State::Down("exited".into()),
         }
     }
 }
@@ -309,7 +309,7 @@ fn state_of(word: &str) -> State {
         "running" => State::Running,
         // Podman's, while it waits for the end.
         "stopping" => State::Stopping,
-        other => State::Down(other.to_owned()),
+        other => State::Down(other.into()),
     }
 }
 
@@ -320,10 +320,10 @@ fn health(state: &RawState, config: &Config, status: &Status) -> Option<Health> 
         "healthy" => Some(Health::Healthy),
         "none" => None,
         "" if config.is_checked() && status.0 == State::Running => {
-            Some(Health::Failing("starting".to_owned()))
+            Some(Health::Failing("starting".into()))
         }
         "" => None,
-        other => Some(Health::Failing(other.to_owned())),
+        other => Some(Health::Failing(other.into())),
     }
 }
 
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(inspected("inspect-healthy.json").health, Some(Health::Healthy));
         for word in ["starting", "unhealthy"] {
             let facts = inspected(&format!("inspect-{word}.json"));
-            assert_eq!(facts.health, Some(Health::Failing(word.to_owned())));
+            assert_eq!(facts.health, Some(Health::Failing(word.into())));
         }
         assert_eq!(inspected("inspect-two-networks.json").health, None);
     }
@@ -456,7 +456,7 @@ mod tests {
             );
             inspect(json.as_bytes()).expect("readable").health
         };
-        let starting = Some(Health::Failing("starting".to_owned()));
+        let starting = Some(Health::Failing("starting".into()));
         assert_eq!(with(r#"["CMD","true"]"#, "null"), starting);
         assert_eq!(with(r#"["NONE"]"#, "null"), None);
         assert_eq!(with("null", "null"), None);
@@ -479,9 +479,9 @@ mod tests {
             inspect(json.as_bytes()).expect("readable").state.0
         };
         assert_eq!(state(r#""Running":true,"Paused":false"#), State::Running);
-        assert_eq!(state(r#""Running":true,"Paused":true"#), State::Down("paused".to_owned()));
-        assert_eq!(state(r#""Running":false"#), State::Down("exited".to_owned()));
-        assert_eq!(state(""), State::Down("exited".to_owned()));
+        assert_eq!(state(r#""Running":true,"Paused":true"#), State::Down("paused".into()));
+        assert_eq!(state(r#""Running":false"#), State::Down("exited".into()));
+        assert_eq!(state(""), State::Down("exited".into()));
     }
 
     #[test]
@@ -491,7 +491,7 @@ mod tests {
         let names: Vec<&str> = good.iter().map(|facts| facts.name.as_str()).collect();
         assert_eq!(names, ["good", "newfangled", "bare"]);
         // A word nobody knows is not a reason to lose the container.
-        assert_eq!(good[1].state.0, State::Down("hibernating".to_owned()));
+        assert_eq!(good[1].state.0, State::Down("hibernating".into()));
         let odd: Vec<_> = listed.iter().filter_map(|entry| entry.as_ref().err()).collect();
         assert_eq!(odd.len(), 3);
         assert_eq!(odd[0].0.as_deref(), Some("odd1"));

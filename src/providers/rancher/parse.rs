@@ -329,7 +329,7 @@ fn state(word: Option<&str>) -> State {
     match word {
         None | Some("" | "running" | "updating-running") => State::Running,
         Some("stopping") => State::Stopping,
-        Some(other) => State::Down(other.to_owned()),
+        Some(other) => State::Down(other.into()),
     }
 }
 
@@ -357,7 +357,7 @@ fn health(word: Option<&str>) -> Option<Health> {
     match word {
         None | Some("") => None,
         Some("healthy" | "updating-healthy") => Some(Health::Healthy),
-        Some(other) => Some(Health::Failing(other.to_owned())),
+        Some(other) => Some(Health::Failing(other.into())),
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
 pub(super) fn of_request(lines: &Lines, version: Version) -> Result<Length, Error> {
     match (lines.is_chunked, lines.length) {
         _ if lines.is_bad => {
-            Err(Error::BadRequest("the length of the body is not one plain number"))
+            Err(Error::BadRequest("the length of the body is not one plain number below 2^63"))
         }
         // RFC 9112, section 6.1: who does not know a coding says so.
         _ if lines.has_other_coding => Err(Error::CodingNotServed),
@@ -118,7 +118,7 @@ pub(super) fn of_answer(
     is_head: bool,
 ) -> Result<Answered, Error> {
     if lines.is_bad {
-        return Err(Error::BadAnswer("its length is not one plain number"));
+        return Err(Error::BadAnswer("its length is not one plain number below 2^63"));
     }
     let has_none = is_head || status < 200 || status == 204 || status == 304;
     if has_none {
