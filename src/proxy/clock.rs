@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
 /// Never.
@@ -18,8 +17,7 @@ const NEVER: u64 = u64::MAX;
 /// A worker's time, in milliseconds since the process began ([`State::now_ms`](crate::control::State::now_ms)); it starts
 /// at 1, so that 0 can mean never.
 pub(super) struct Clock {
-    /// When the process began, in microseconds of the kernel's monotonic clock.
-    start_us: u64,
+    start: Instant,
     now_ms: Cell<u64>,
     /// How old `now_ms` gets.
     tick_ms: Cell<u64>,
@@ -41,8 +39,7 @@ impl Clock {
     pub(super) fn start(start: Instant) -> Self {
         let date = RefCell::new(httpdate::fmt_http_date(SystemTime::now()));
         let (now_ms, tick_ms) = (Cell::new(1), Cell::new(0));
-        let start_us = monotonic_us().saturating_sub(as_us(start.elapsed()));
-        let clock = Self { start_us, now_ms, tick_ms, date, watched: RefCell::default() };
+        let clock = Self { start, now_ms, tick_ms, date, watched: RefCell::default() };
         clock.tick();
         clock
     }
@@ -59,7 +56,8 @@ impl Clock {
 
     /// The time now, in microseconds since the process began: exact, where [`now_ms`](Self::now_ms) is coarse.
     pub(super) fn now_us(&self) -> u64 {
-        monotonic_us().saturating_sub(self.start_us)
+        let elapsed = self.start.elapsed();
+        elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }
 
     /// The time now as [`now_ms`](Self::now_ms) counts, but exact.
@@ -97,7 +95,7 @@ impl Clock {
 
     fn tick(&self) {
         let before = self.now_ms.get();
-        let now = self.exact_ms();
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1) + 1;
         self.now_ms.set(now);
         if now / 1_000 != before / 1_000 {
             *self.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
@@ -115,18 +113,6 @@ impl Clock {
     pub(super) fn wake_all(&self) {
         self.watched.borrow().iter().for_each(|watched| watched.wake());
     }
-}
-
-/// The kernel's monotonic clock in microseconds. The standard library asks the same clock; its differences of two times cost
-/// each request some hundred instructions.
-fn monotonic_us() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // It counts from the start of the machine: neither part is below 0.
-    now.tv_sec.cast_unsigned() * 1_000_000 + now.tv_nsec.cast_unsigned() / 1_000
-}
-
-fn as_us(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Exact microseconds as [`Clock::now_ms`] counts.
