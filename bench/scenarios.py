@@ -74,33 +74,39 @@ def wrk(port: int, seconds: float, connections: int = 64, path: str = "/1k", hos
     return Load(int(total[1]), seconds, float(p99[1]) * scale[p99[2]] if p99 else 0, errors + int(bad[1] if bad else 0))
 
 
-def loaded(peers: list[Peer], settings: Settings, configured: int, **load: object) -> Result:
-    """Processor time per request, and what else shows under load."""
+# Herder with one host, beside itself with many.
+ONE_HOST = "herder, 1 host"
+
+
+def loaded(peers: list[Peer], settings: Settings, configured: int, beside_one: bool = False, **load: object) -> Result:
+    """Processor time per request, and what else shows under load. With `beside_one` Herder takes part with one host, too."""
     result: Result = {}
-    peers = [peer for peer in peers if peer.routes or configured == 1]
+    parts = [(peer.name, peer, configured) for peer in peers if peer.routes or configured == 1]
+    if beside_one:
+        parts += [(ONE_HOST, peer, 1) for peer in peers if isinstance(peer, Herder)]
     with ExitStack() as stack:
-        running: list[Running] = []
-        for peer in peers:
-            proxy = stack.enter_context(peer.start(configured, settings.origin.ports[0]))
-            ready = proxy.ready(configured)
-            running.append(proxy)
-            result[peer.name] = {"ready s": [ready]}
+        running: list[tuple[str, Running]] = []
+        for name, peer, hosts in parts:
+            proxy = stack.enter_context(peer.start(hosts, settings.origin.ports[0]))
+            ready = proxy.ready(hosts)
+            running.append((name, proxy))
+            result[name] = {"ready s": [ready]}
             wrk(proxy.port, 0.5, **load)
         for _ in range(settings.rounds):
-            for proxy in running:
+            for name, proxy in running:
                 before = proxy.program.cpu_seconds()
                 seen = wrk(proxy.port, settings.seconds, **load)
                 cpu = proxy.program.cpu_seconds() - before
-                figures = result[proxy.peer.name]
-                for name, value in {
+                figures = result[name]
+                for figure, value in {
                     "µs/request": cpu / max(seen.requests, 1) * 1e6,
                     "p99 ms": seen.p99_ms,
                     "requests/s": seen.requests / seen.seconds,
                     "errors": seen.errors,
                     "peak MiB": proxy.program.rss_kib("VmHWM") / 1024,
                 }.items():
-                    figures.setdefault(name, []).append(value)
-                say(f"{proxy.peer.name:8} {figures['µs/request'][-1]:8.2f} µs/request {figures['requests/s'][-1]:8.0f}/s"
+                    figures.setdefault(figure, []).append(value)
+                say(f"{name:8} {figures['µs/request'][-1]:8.2f} µs/request {figures['requests/s'][-1]:8.0f}/s"
                     f" p99 {seen.p99_ms:.2f} ms, errors {seen.errors}")
     return result
 
@@ -118,7 +124,7 @@ def hosts_1000(peers: list[Peer], settings: Settings) -> Result:
 
 
 def hosts_10000(peers: list[Peer], settings: Settings) -> Result:
-    return loaded(peers, settings, 10_000)
+    return loaded(peers, settings, 10_000, beside_one=True)
 
 
 def connection_per_request(peers: list[Peer], settings: Settings) -> Result:

@@ -243,3 +243,74 @@ pub(super) fn poll_write(
         written => Poll::Ready(written),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::io::Write as _;
+
+    use tokio::task::yield_now;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Two ends of one connection; the first one is ours.
+    async fn pair() -> (TcpStream, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        let ours = TcpStream::connect(addr).await.expect("connected");
+        (ours, listener.accept().expect("accepted").0)
+    }
+
+    /// So much as fits into a buffer of this size.
+    async fn read(stream: &TcpStream, size: usize) -> Vec<u8> {
+        let mut room = vec![0; size];
+        let mut buffer = ReadBuf::new(&mut room);
+        poll_fn(|cx| poll_read(stream, cx, &mut buffer)).await.expect("read");
+        buffer.filled().to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_pieces_is_read_whole_and_its_end_is_seen() {
+        let (ours, mut theirs) = pair().await;
+        // More than the buffer, as much, less, nothing left over; each time everything was read before.
+        for piece in [10, 8, 3, 16, 8] {
+            theirs.write_all(&vec![b'x'; piece]).expect("sent");
+            let mut left = piece;
+            while left > 0 {
+                left -= read(&ours, 8).await.len();
+            }
+        }
+        theirs.write_all(b"end").expect("sent");
+        drop(theirs);
+        assert_eq!(read(&ours, 8).await, b"end");
+        assert_eq!(read(&ours, 8).await, b"");
+    }
+
+    #[tokio::test]
+    async fn who_always_has_something_to_read_lets_others_have_their_turn() {
+        const READS: usize = 4_000;
+        let (ours, mut theirs) = pair().await;
+        theirs.write_all(&vec![b'x'; READS]).expect("sent");
+        sleep(Duration::from_millis(20)).await;
+        let turns = Cell::new(0);
+        let others = async {
+            loop {
+                turns.set(turns.get() + 1);
+                yield_now().await;
+            }
+        };
+        let reads = async {
+            for _ in 0..READS {
+                read(&ours, 1).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = reads => {}
+            () = others => {}
+        }
+        assert!(turns.get() > READS / 500, "{} turns beside {READS} reads", turns.get());
+    }
+}
