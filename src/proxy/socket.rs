@@ -18,7 +18,6 @@ use rustix::net::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::coop::poll_proceed;
 
 /// When the kernel asks a silent peer whether it is still there: an answer, or a joined upgrade, may be silent for long.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -193,16 +192,16 @@ impl Socket {
     }
 }
 
-/// Reads what has come. Like [`poll_write`] it tries before it waits, and asks the kernel itself.
+/// Reads what has come. It asks the kernel itself, as [`poll_write`] does.
 pub(super) fn poll_read(
     stream: &TcpStream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
-    // A connection on which something more is always there must let others have their turn.
-    let turn = ready!(poll_proceed(cx));
     let room = buffer.remaining();
     loop {
+        // A connection on which something more is always there lets others have their turn here.
+        ready!(stream.poll_read_ready(cx))?;
         let mut read = None;
         let receive = || {
             let (count, _) = recv(stream, buffer.initialize_unfilled(), RecvFlags::empty())?;
@@ -216,14 +215,13 @@ pub(super) fn poll_read(
         let tried = stream.try_io(Interest::READABLE, receive);
         if let Some(count) = read {
             buffer.advance(count);
-            turn.made_progress();
             return Poll::Ready(Ok(()));
         }
         match tried {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 return Poll::Ready(Err(error));
             }
-            _ => ready!(stream.poll_read_ready(cx))?,
+            _ => {}
         }
     }
 }
