@@ -82,8 +82,10 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 def enter_own_network() -> bool:
     """Gives this process, its threads and whom it starts a network of their own: a loopback that no packet filter and no
-    connection tracking of this machine (such as Docker's) looks at. Tells whether that worked: it takes root."""
+    connection tracking of this machine (such as Docker's) looks at. Tells whether that worked: it mostly takes root."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        print(f"bench: no network of its own ({os.strerror(ctypes.get_errno())}): this machine's packet filters are measured too",
+              file=sys.stderr)
         return False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))

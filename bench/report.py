@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import median
 
+from scenarios import ONE_HOST
+
 # Scenario, figure, peer to compare with (none: the figure itself), at most.
 GOALS: list[tuple[str, str, str | None, float]] = [
     ("keep-alive", "µs/request", "nginx", 0.75),
@@ -13,7 +15,7 @@ GOALS: list[tuple[str, str, str | None, float]] = [
     ("keep-alive", "peak MiB", None, 12),
     ("hosts-1000", "µs/request", "nginx", 0.60),
     ("hosts-1000", "µs/request", "haproxy", 0.60),
-    ("hosts-10000", "µs/request", "herder, 1 host", 1.05),
+    ("hosts-10000", "µs/request", ONE_HOST, 1.05),
     ("hosts-10000", "peak MiB", None, 40),
     ("hosts-10000", "ready s", None, 0.2),
     ("connection-per-request", "µs/request", "nginx", 0.90),

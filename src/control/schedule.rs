@@ -12,7 +12,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::settings::Refresh;
 
-/// A running schedule, to be stopped by [`Schedule::stop`].
+/// A running schedule. It stops when it is dropped; [`Schedule::stop`] waits for that.
 pub struct Schedule {
     clock: Clock,
     refreshes: watch::Receiver<u64>,
@@ -63,13 +63,15 @@ impl Schedule {
 
 async fn every(time: Duration, tick: watch::Sender<u64>) {
     let mut interval = interval(time);
-    // After a sleep of the machine one refresh is as good as ten.
+    // After the process stood still one refresh is as good as ten.
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first comes at once: everybody was just asked.
     interval.tick().await;
     loop {
-        interval.tick().await;
-        tick.send_modify(|count| *count += 1);
+        tokio::select! {
+            _ = interval.tick() => tick.send_modify(|count| *count += 1),
+            () = tick.closed() => return,
+        }
     }
 }
 
@@ -89,21 +91,39 @@ async fn cron(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[tokio::test]
     async fn an_interval_and_a_cron_expression_tick() {
-        for refresh in
-            [Refresh::Every(Duration::from_secs(1)), Refresh::Cron("* * * * * *".to_owned())]
-        {
+        let second = Duration::from_secs(1);
+        let of_cron = Refresh::Cron("* * * * * *".to_owned());
+        for (refresh, least) in [(Refresh::Every(second), 2 * second), (of_cron, second)] {
+            let began = Instant::now();
             let schedule = start(&refresh).await.expect("a good refresh");
             let mut refreshes = schedule.refreshes();
             for _ in 0..2 {
                 let tick = tokio::time::timeout(Duration::from_secs(10), refreshes.changed());
                 tick.await.expect("a tick in time").expect("the schedule runs");
             }
+            // The first of a cron expression comes with the clock's next second.
+            assert!(began.elapsed() + Duration::from_millis(50) >= least, "{refresh:?}: too early");
             schedule.stop().await;
         }
+    }
+
+    #[tokio::test]
+    async fn one_tick_makes_up_for_those_that_were_missed() {
+        let (tick, mut refreshes) = watch::channel(0);
+        let task = tokio::spawn(every(Duration::from_millis(200), tick));
+        refreshes.changed().await.expect("it runs");
+        // The process stands still.
+        std::thread::sleep(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(*refreshes.borrow_and_update(), 2);
+        drop(refreshes);
+        task.await.expect("it ends with the last who wants to know");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod traffic;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -33,7 +34,7 @@ pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 use crate::config::Scheme;
 use crate::middleware::auth::{self, TextFile};
 use crate::middleware::{Keep, Kept};
-use crate::model::BackendId;
+use crate::model::{BackendId, FrontendId};
 use crate::settings::Buckets;
 
 /// What makes a server the same server: its backend, how it is spoken to, and where.
@@ -41,8 +42,12 @@ pub type ServerKey = (BackendId, Scheme, SocketAddr);
 
 /// What is measured of the whole process, and what outlives a table.
 pub struct Live {
-    /// Servers that left.
-    pub departed: Departed,
+    /// Servers that left their table.
+    pub servers: Departed<ServerKey, ServerLive>,
+    /// Backends, likewise.
+    pub backends: Departed<BackendId, BackendLive>,
+    /// Frontends, likewise.
+    pub frontends: Departed<FrontendId, FrontendLive>,
     /// What the steps of the chains keep, by what it is and whose.
     steps: Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>,
     /// The files that steps need, by path.
@@ -75,7 +80,9 @@ impl Live {
     /// sealed by a key that nobody can guess.
     pub fn new(buckets: Buckets, key: auth::Key) -> Self {
         Self {
-            departed: Departed::default(),
+            servers: Departed::default(),
+            backends: Departed::default(),
+            frontends: Departed::default(),
             steps: Mutex::default(),
             files: Mutex::default(),
             key,
@@ -119,9 +126,11 @@ impl Live {
         lock(&self.files).values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Forgets what no table holds any more. Called after a table was let go.
+    /// Forgets what neither a table nor a request holds any more. Called after a table was let go.
     pub fn sweep(&self) {
-        self.departed.sweep();
+        self.servers.sweep();
+        self.backends.sweep();
+        self.frontends.sweep();
         lock(&self.steps).retain(|_, state| state.strong_count() > 0);
         lock(&self.files).retain(|_, file| file.strong_count() > 0);
     }
@@ -145,19 +154,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The states of servers that left their table, by what makes one the same when it comes back. They are not held here: the
-/// last request under way to a server ends its state.
-#[derive(Debug, Default)]
-pub struct Departed(Mutex<HashMap<ServerKey, Weak<ServerLive>>>);
+/// The states of those who left their table, by what makes one the same when it comes back. They are not held here: the last
+/// request under way ends them.
+#[derive(Debug)]
+pub struct Departed<K, T>(Mutex<HashMap<K, Weak<T>>>);
 
-impl Departed {
-    /// One leaves, or its backend is about to be made anew.
-    pub fn depart(&self, key: ServerKey, state: &Arc<ServerLive>) {
+impl<K, T> Default for Departed<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T: Default> Departed<K, T> {
+    /// One leaves, or is about to be made anew.
+    pub fn depart(&self, key: K, state: &Arc<T>) {
         lock(&self.0).insert(key, Arc::downgrade(state));
     }
 
     /// One comes: with the state it left with, where somebody still holds that, or a fresh one.
-    pub fn arrive(&self, key: &ServerKey) -> Arc<ServerLive> {
+    pub fn arrive(&self, key: &K) -> Arc<T> {
         lock(&self.0).remove(key).and_then(|state| state.upgrade()).unwrap_or_default()
     }
 
@@ -192,16 +207,16 @@ mod tests {
         let live = Live::default();
         let id = BackendId::new(ProviderName::Docker, "web");
         let key = (id, Scheme::Http, "10.0.0.1:80".parse().expect("an address"));
-        let first = live.departed.arrive(&key);
+        let first = live.servers.arrive(&key);
         first.begin();
-        live.departed.depart(key.clone(), &first);
+        live.servers.depart(key.clone(), &first);
         live.sweep();
-        assert!(Arc::ptr_eq(&first, &live.departed.arrive(&key)));
-        assert!(!Arc::ptr_eq(&first, &live.departed.arrive(&key)), "it came back already");
-        live.departed.depart(key.clone(), &first);
+        assert!(Arc::ptr_eq(&first, &live.servers.arrive(&key)));
+        assert!(!Arc::ptr_eq(&first, &live.servers.arrive(&key)), "it came back already");
+        live.servers.depart(key.clone(), &first);
         drop(first);
         live.sweep();
-        assert!(lock(&live.departed.0).is_empty());
-        assert_eq!(live.departed.arrive(&key).active(), 0);
+        assert!(lock(&live.servers.0).is_empty());
+        assert_eq!(live.servers.arrive(&key).active(), 0);
     }
 }

@@ -9,19 +9,20 @@ use crate::config::Fragment;
 use crate::dialects::Reading;
 use crate::model::{Document, ProviderName, Service};
 
-/// A thing that is read, and known by its name among those of its provider.
-pub(super) trait Named: PartialEq {
-    fn name(&self) -> &Arc<str>;
+/// A thing that is read.
+pub(super) trait Thing: PartialEq {
+    /// What it is known by among those of its provider.
+    fn key(&self) -> &Arc<str>;
 }
 
-impl Named for Service {
-    fn name(&self) -> &Arc<str> {
+impl Thing for Service {
+    fn key(&self) -> &Arc<str> {
         &self.id
     }
 }
 
-impl Named for Document {
-    fn name(&self) -> &Arc<str> {
+impl Thing for Document {
+    fn key(&self) -> &Arc<str> {
         &self.name
     }
 }
@@ -68,13 +69,13 @@ impl<T> Default for Readings<T> {
     }
 }
 
-impl<T: Named> Read<T> {
+impl<T: Thing> Read<T> {
     fn is(&self, provider: ProviderName, thing: &T) -> bool {
-        self.provider == provider && self.thing.name() == thing.name()
+        self.provider == provider && self.thing.key() == thing.key()
     }
 }
 
-impl<T: Named> Readings<T> {
+impl<T: Thing> Readings<T> {
     /// Begins to read all once more, with room for so many.
     pub(super) fn renew(self, count: usize) -> Renewal<T> {
         // In one piece from the start: growing takes the room twice.
@@ -90,7 +91,7 @@ impl<T: Named> Readings<T> {
     }
 }
 
-impl<T: Named> Renewal<T> {
+impl<T: Thing> Renewal<T> {
     /// Reads a thing, if it is not what it was.
     pub(super) fn read(
         &mut self,
@@ -119,12 +120,12 @@ impl<T: Named> Renewal<T> {
             let places = self.places.get_or_insert_with(|| {
                 let mut places = HashMap::default();
                 for (place, read) in self.before.iter().enumerate().skip(self.next) {
-                    let key = |read: &Read<T>| (read.provider, Arc::clone(read.thing.name()));
+                    let key = |read: &Read<T>| (read.provider, Arc::clone(read.thing.key()));
                     read.iter().for_each(|read| _ = places.entry(key(read)).or_insert(place));
                 }
                 places
             });
-            self.next = places.remove(&(provider, Arc::clone(thing.name())))?;
+            self.next = places.remove(&(provider, Arc::clone(thing.key())))?;
         }
         let read = self.before.get_mut(self.next)?.take();
         self.next += 1;
@@ -156,10 +157,10 @@ mod tests {
     use super::*;
 
     #[derive(PartialEq)]
-    struct Thing(Arc<str>, u8);
+    struct Pair(Arc<str>, u8);
 
-    impl Named for Thing {
-        fn name(&self) -> &Arc<str> {
+    impl Thing for Pair {
+        fn key(&self) -> &Arc<str> {
             &self.0
         }
     }
@@ -167,10 +168,10 @@ mod tests {
     /// Reads these things, each a key and a value, after others; tells which were read anew, how many left or changed, and
     /// how many there are.
     fn read_after(before: &[(&str, u8)], after: &[(&str, u8)]) -> (Vec<u8>, usize, usize) {
-        let pass = |readings: Readings<Thing>, things: &[(&str, u8)]| {
+        let pass = |readings: Readings<Pair>, things: &[(&str, u8)]| {
             let (mut renewal, mut anew) = (readings.renew(things.len()), Vec::new());
             for &(key, value) in things {
-                let thing = Arc::new(Thing(key.into(), value));
+                let thing = Arc::new(Pair(key.into(), value));
                 renewal.read(ProviderName::Docker, &thing, || {
                     anew.push(value);
                     Reading::default()

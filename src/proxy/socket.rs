@@ -38,8 +38,8 @@ pub(super) fn tune_listener<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.set_keepalive(false);
 }
 
-/// Has a connection end with a reset: nothing is on its way, and its port is free at once. One that does not take it ends
-/// without.
+/// Has a connection end with a reset, so that its port is free at once: for connections on which nothing is on its way. One that
+/// does not take it ends without.
 pub(super) fn reset_at_end<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }

@@ -194,7 +194,7 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Has the connection end with a reset: its port is free at once, where many end so.
+    /// See [`reset_at_end`].
     fn reset_at_end(&self) {
         reset_at_end(match self {
             Self::Plain(stream) => stream,

@@ -14,7 +14,7 @@ use super::index::Index;
 use super::running::{Route, RunningBackend, RunningServer};
 use crate::balance::{Schedule, seed, sticky};
 use crate::config::{Backend, Check, Config, ErrorPage, Frontend, Method, Scheme};
-use crate::live::{BackendLive, Live, ServerLive};
+use crate::live::{Live, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::settings::{EntryPoint, Settings};
 
@@ -33,7 +33,7 @@ impl<'a> From<&'a Settings> for EntryPoints<'a> {
     }
 }
 
-/// Makes a table after the empty one: everybody is new.
+/// Makes a table after the empty one.
 ///
 /// # Panics
 /// When a frontend's backend is not in the config: the plan puts every one there.
@@ -68,11 +68,7 @@ pub fn compile_after(
     // Those that run on as they are, by their place in memory.
     let mut kept = HashSet::with_capacity_and_hasher(before.backends.len(), RandomState::default());
     kept.extend(config.backends.iter().filter_map(|asked| same(asked).map(Arc::as_ptr)));
-    for backend in before.backends.iter().filter(|old| !kept.contains(&Arc::as_ptr(old))) {
-        for server in &backend.servers {
-            live.departed.depart((backend.id.clone(), server.scheme, server.addr), &server.live);
-        }
-    }
+    depart(before, &config, &kept, live);
     let backends: Vec<Arc<RunningBackend>> = config
         .backends
         .iter()
@@ -81,34 +77,24 @@ pub fn compile_after(
                 running.servers().iter().for_each(|server| server.live.listed(revision));
                 Arc::clone(running)
             }
-            None => {
-                let old = ById(&before.backends).get(id);
-                let state = old.map_or_else(Arc::default, |old| Arc::clone(&old.live));
-                Arc::new(running_backend(revision, id, backend, state, live))
-            }
+            None => Arc::new(running_backend(revision, id, backend, live)),
         })
         .collect();
     let by_id = ById(&backends);
     let default_entrypoints: Arc<[String]> = entrypoints.default.into();
     let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
-    let state_of = |id: &FrontendId| {
-        // Of a frontend that changed: the one of its name.
-        let old = before.config.frontends.get(id).map(Arc::as_ptr);
-        let old = old.and_then(|old| known.routes.get(&old)).filter(|route| route.id == *id);
-        old.map_or_else(Arc::default, |route| Arc::clone(&route.live))
-    };
     let mut routes: Vec<Arc<Route>> = serving
         .map(|(id, frontend)| {
             let pages = pages(id, frontend, by_id);
             let is_same = |route: &&&Arc<Route>| {
                 let old = route.pages.iter().map(|page| &page.backend);
                 let same = |(old, new): (&Arc<_>, &Page)| Arc::ptr_eq(old, &new.backend);
-                route.id == *id
-                    && kept.contains(&Arc::as_ptr(&route.backend))
+                kept.contains(&Arc::as_ptr(&route.backend))
                     && route.pages.len() == pages.len()
                     && old.zip(&pages).all(same)
             };
-            if let Some(route) = known.routes.get(&Arc::as_ptr(frontend)).filter(is_same) {
+            let old = known.routes.get(&Arc::as_ptr(frontend)).filter(|route| route.id == *id);
+            if let Some(route) = old.filter(is_same) {
                 return Arc::clone(route);
             }
             let backend = by_id.get(&frontend.backend);
@@ -127,7 +113,7 @@ pub fn compile_after(
                 is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
                 pages: pages.into(),
                 backend: Arc::clone(backend),
-                live: state_of(id),
+                live: old.map_or_else(|| live.frontends.arrive(id), |old| Arc::clone(&old.live)),
             })
         })
         .collect();
@@ -152,6 +138,28 @@ pub fn compile_after(
         routes: routes.into(),
         backends: backends.into(),
         index,
+    }
+}
+
+/// Has everybody leave who is not there any more, or is made anew: who comes takes his state up again.
+fn depart(
+    before: &Table,
+    config: &Config,
+    kept: &HashSet<*const RunningBackend, RandomState>,
+    live: &Live,
+) {
+    for backend in before.backends.iter().filter(|old| !kept.contains(&Arc::as_ptr(old))) {
+        live.backends.depart(backend.id.clone(), &backend.live);
+        for server in &backend.servers {
+            live.servers.depart((backend.id.clone(), server.scheme, server.addr), &server.live);
+        }
+    }
+    let mut asked = HashSet::with_capacity_and_hasher(before.routes.len(), RandomState::default());
+    if !before.routes.is_empty() {
+        asked.extend(config.frontends.values().map(Arc::as_ptr));
+    }
+    for route in before.routes.iter().filter(|old| !asked.contains(&Arc::as_ptr(&old.frontend))) {
+        live.frontends.depart(route.id.clone(), &route.live);
     }
 }
 
@@ -185,7 +193,6 @@ fn running_backend(
     revision: u64,
     id: &BackendId,
     backend: &Backend,
-    state: Arc<BackendLive>,
     live: &Live,
 ) -> RunningBackend {
     let wish = backend.wishes.as_ref().and_then(|wishes| wishes.health_check.as_ref());
@@ -195,7 +202,7 @@ fn running_backend(
         HashMap::default();
     let servers = backend.servers.iter().map(|(name, server)| {
         let key = (id.clone(), server.scheme, server.addr);
-        let state = states.entry((key.1, key.2)).or_insert_with(|| live.departed.arrive(&key));
+        let state = states.entry((key.1, key.2)).or_insert_with(|| live.servers.arrive(&key));
         // A digest costs more than the rest of a server, so only who needs one has one.
         let seed = if matches!(backend.method, Method::Hash(_)) { seed(&key) } else { 0 };
         RunningServer {
@@ -222,7 +229,7 @@ fn running_backend(
         slow_start_ms: u64::try_from(backend.slow_start.as_millis()).unwrap_or(u64::MAX),
         servers,
         schedule: Schedule::new(&weights),
-        live: state,
+        live: live.backends.arrive(id),
         handling: Handling::of(backend),
         check,
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use herder::config::Config;
-use herder::live::Live;
+use herder::live::{FrontendLive, Live, ServerLive};
 use herder::model::{
     Address, Exchange, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
 };
 use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
-use herder::table::{EntryPoints, Table, compile, compile_after};
+use herder::table::{EntryPoints, RunningBackend, Table, compile, compile_after};
 use proptest::prelude::*;
 
 /// What one service may ask for: few hosts and names, so that services meet, take from one another and give way.
@@ -115,6 +115,7 @@ struct Running {
     planner: Planner,
     live: Live,
     table: Table,
+    revision: u64,
 }
 
 impl Running {
@@ -133,7 +134,9 @@ impl Running {
         };
         let scratch = compiled(scratch.0, scratch.1);
         let (config, problems) = (Arc::new(config), problems.into());
-        self.table = compile_after(&self.table, 1, config, problems, &self.live, entrypoints);
+        self.revision += 1;
+        let (revision, live) = (self.revision, &self.live);
+        self.table = compile_after(&self.table, revision, config, problems, live, entrypoints);
         assert_eq!(drawn(&self.table), drawn(&scratch));
         assert_eq!(taken(&self.table), taken(&scratch));
     }
@@ -190,45 +193,73 @@ fn what_is_merged_anew_to_the_same_end_runs_on_too() {
     assert!(Arc::ptr_eq(&before, &route(&running.table)));
 }
 
+/// What was measured of the route of `a.t`, of its backend, and of its first server.
+fn states(table: &Table) -> (Arc<FrontendLive>, Arc<RunningBackend>, Arc<ServerLive>) {
+    let route = table.routes().iter().find(|route| route.frontend.rule.text() == "Host:a.t");
+    let route = route.expect("its route");
+    let server = Arc::clone(&route.backend.servers()[0].live);
+    (Arc::clone(&route.live), Arc::clone(&route.backend), server)
+}
+
 #[test]
-fn what_changes_keeps_what_was_counted_and_what_comes_back_too_while_somebody_holds_it() {
+fn what_changes_keeps_what_was_counted_and_what_comes_back_too_while_a_request_holds_it() {
     let services = |first: Option<(u8, i64)>| {
         let first =
             first.map(|(ip, priority)| Arc::new(service(0, (0, ip, false, Some(priority)))));
         let second = Arc::new(service(1, (1, 9, false, None)));
         first.into_iter().chain([second]).collect::<Vec<_>>()
     };
-    let states = |table: &Table| {
-        let route = table.routes().iter().find(|route| route.frontend.rule.text() == "Host:a.t");
-        let route = route.expect("its route");
-        let server = Arc::clone(&route.backend.servers()[0].live);
-        (Arc::as_ptr(&route.live), std::ptr::from_ref(route.backend.live()), server)
-    };
+    let is_same = |(a, b): (&RunningBackend, &RunningBackend)| std::ptr::eq(a.live(), b.live());
     let mut running = Running::default();
     running.take(services(Some((1, 1))));
     let first = states(&running.table);
+    assert_eq!(first.2.start_share(1, 1_000), 0.1);
+    assert_eq!(first.2.start_share(5_000, 1_000), 1.0);
     // Another priority: the frontend is another one, its server is the same.
     running.take(services(Some((1, 2))));
-    let again = states(&running.table);
-    assert_eq!((again.0, again.1), (first.0, first.1));
-    assert!(Arc::ptr_eq(&again.2, &first.2));
-    drop(again);
+    let second = states(&running.table);
+    assert!(Arc::ptr_eq(&second.0, &first.0) && is_same((&second.1, &first.1)));
+    assert!(Arc::ptr_eq(&second.2, &first.2));
     // Another server of the same backend.
     running.take(services(Some((2, 2))));
-    let second = states(&running.table);
-    assert_eq!((second.0, second.1), (first.0, first.1));
-    assert!(!Arc::ptr_eq(&second.2, &first.2));
-    // A request holds the first server still, and it comes back after a while without the service.
+    let third = states(&running.table);
+    assert!(Arc::ptr_eq(&third.0, &first.0) && is_same((&third.1, &first.1)));
+    assert!(!Arc::ptr_eq(&third.2, &first.2));
+    drop(third);
+    // Requests hold them still, and they come back after a while without the service.
     running.take(services(None));
     running.live.sweep();
     running.take(services(Some((1, 2))));
-    let third = states(&running.table);
-    assert!(Arc::ptr_eq(&third.2, &first.2), "it was held");
-    drop((first.2, second.2, third.2));
-    // Nobody held it: it is another one, whatever place in memory it has.
+    let fourth = states(&running.table);
+    assert!(Arc::ptr_eq(&fourth.0, &first.0) && is_same((&fourth.1, &first.1)));
+    assert!(Arc::ptr_eq(&fourth.2, &first.2));
+    assert_eq!(fourth.2.start_share(5_000, 1_000), 0.1, "who was gone starts slowly");
+    drop((first, second, fourth));
+    // Nobody holds them.
     states(&running.table).2.begin();
     running.take(services(None));
     running.live.sweep();
     running.take(services(Some((1, 2))));
     assert_eq!(states(&running.table).2.active(), 0);
+}
+
+#[test]
+fn two_names_for_one_place_are_one_server() {
+    let services = |ips: [u8; 2]| {
+        let replicas = ips.into_iter().enumerate();
+        let replica = |(number, ip)| Arc::new(service(number, (0, ip, true, None)));
+        replicas.map(replica).collect::<Vec<_>>()
+    };
+    let mut running = Running::default();
+    let mut held = Vec::new();
+    for ips in [Some([1, 1]), Some([1, 2]), Some([1, 1]), None, Some([1, 1])] {
+        running.take(ips.map(services).unwrap_or_default());
+        running.live.sweep();
+        let Some([first, second]) = ips else { continue };
+        let backend = states(&running.table).1;
+        let [a, b] = backend.servers() else { panic!("two names") };
+        assert_eq!(Arc::ptr_eq(&a.live, &b.live), first == second);
+        held.extend([Arc::clone(&a.live), Arc::clone(&b.live)]);
+        assert!(Arc::ptr_eq(&a.live, &held[0]), "it is the one that it always was");
+    }
 }

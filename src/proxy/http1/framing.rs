@@ -24,7 +24,8 @@ pub(super) struct Lines {
     length: Option<u64>,
     is_chunked: bool,
     has_other_coding: bool,
-    is_bad: bool,
+    /// Why no length can be read from them.
+    bad: Option<&'static str>,
 }
 
 impl Lines {
@@ -35,7 +36,7 @@ impl Lines {
                 match number(value).filter(|&length| length <= BODY_BYTES_MAX) {
                     Some(length) if self.length.is_none() => self.length = Some(length),
                     Some(length) if repeats == Repeats::Same && self.length == Some(length) => {}
-                    _ => self.is_bad = true,
+                    _ => self.bad = Some("Content-Length is not one plain number below 2^63"),
                 }
             }
             Field::TransferEncoding => {
@@ -44,7 +45,9 @@ impl Lines {
                 self.has_other_coding |= !is_chunked || self.is_chunked;
                 self.is_chunked = true;
             }
-            Field::Disguise => self.is_bad = true,
+            Field::Disguise => {
+                self.bad = Some("a name that others take for Content-Length or Transfer-Encoding");
+            }
             _ => {}
         }
     }
@@ -78,10 +81,10 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
 /// # Errors
 /// [`Error::BadRequest`] where two readers could disagree, [`Error::CodingNotServed`] for codings besides `chunked`.
 pub(super) fn of_request(lines: &Lines, version: Version) -> Result<Length, Error> {
+    if let Some(why) = lines.bad {
+        return Err(Error::BadRequest(why));
+    }
     match (lines.is_chunked, lines.length) {
-        _ if lines.is_bad => {
-            Err(Error::BadRequest("the length of the body is not one plain number below 2^63"))
-        }
         // RFC 9112, section 6.1: who does not know a coding says so.
         _ if lines.has_other_coding => Err(Error::CodingNotServed),
         (true, Some(_)) => {
@@ -117,8 +120,8 @@ pub(super) fn of_answer(
     version: Version,
     is_head: bool,
 ) -> Result<Answered, Error> {
-    if lines.is_bad {
-        return Err(Error::BadAnswer("its length is not one plain number below 2^63"));
+    if let Some(why) = lines.bad {
+        return Err(Error::BadAnswer(why));
     }
     let has_none = is_head || status < 200 || status == 204 || status == 304;
     if has_none {

@@ -62,8 +62,8 @@ pub(crate) fn herder_image() -> &'static str {
         let binary = Path::new(env!("CARGO_BIN_EXE_herder"));
         assert!(
             is_static(binary),
-            "{} needs the system's libraries and cannot run in an empty image; run the tests with \
-             RUSTFLAGS=\"-C target-feature=+crt-static\" and --target x86_64-unknown-linux-gnu",
+            "{} needs the system's libraries and cannot run in an empty image; scripts/test builds one that can: \
+             RUSTFLAGS=\"$(scripts/build --flags)\" and --target",
             binary.display()
         );
         let lines = "FROM scratch\nCOPY herder /herder\nENTRYPOINT [\"/herder\"]\n";
