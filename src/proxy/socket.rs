@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ use rustix::net::{
     sendmsg,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncWrite as _, Interest, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// When the kernel asks a silent peer whether it is still there: an answer, or a joined upgrade, may be silent for long.
@@ -95,7 +95,7 @@ impl Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.state {
-            State::Watched(stream) => return poll_read(stream, cx, buffer),
+            State::Watched(stream) => return Pin::new(stream).poll_read(cx, buffer),
             State::Fresh { stream, has_read } if !*has_read => {
                 *has_read = true;
                 match recv(stream, buffer.initialize_unfilled(), RecvFlags::empty()) {
@@ -109,7 +109,7 @@ impl Socket {
             }
             State::Fresh { .. } | State::Lost => {}
         }
-        poll_read(self.watched()?, cx, buffer)
+        Pin::new(self.watched()?).poll_read(cx, buffer)
     }
 
     /// Writes what can be written at once.
@@ -192,40 +192,6 @@ impl Socket {
     }
 }
 
-/// Reads what has come. It asks the kernel itself, as [`poll_write`] does.
-pub(super) fn poll_read(
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    let room = buffer.remaining();
-    loop {
-        // A connection on which something more is always there lets others have their turn here.
-        ready!(stream.poll_read_ready(cx))?;
-        let mut read = None;
-        let receive = || {
-            let (count, _) = recv(stream, buffer.initialize_unfilled(), RecvFlags::empty())?;
-            read = Some(count);
-            // What leaves room was all there is: the reactor takes this word for it, and says so when more comes.
-            match (1..room).contains(&count) {
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
-            }
-        };
-        let tried = stream.try_io(Interest::READABLE, receive);
-        if let Some(count) = read {
-            buffer.advance(count);
-            return Poll::Ready(Ok(()));
-        }
-        match tried {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                return Poll::Ready(Err(error));
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Writes at once where that is possible, which it nearly always is: asking first whether it is costs more. It asks the kernel
 /// itself: the C library's `send` prepares for threads that are cancelled, which nobody does here.
 pub(super) fn poll_write(
@@ -239,76 +205,5 @@ pub(super) fn poll_write(
             Pin::new(stream).poll_write(cx, bytes)
         }
         written => Poll::Ready(written),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::poll_fn;
-    use std::io::Write as _;
-
-    use tokio::task::yield_now;
-    use tokio::time::sleep;
-
-    use super::*;
-
-    /// Two ends of one connection; the first one is ours.
-    async fn pair() -> (TcpStream, std::net::TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-        let addr = listener.local_addr().expect("an address");
-        let ours = TcpStream::connect(addr).await.expect("connected");
-        (ours, listener.accept().expect("accepted").0)
-    }
-
-    /// So much as fits into a buffer of this size.
-    async fn read(stream: &TcpStream, size: usize) -> Vec<u8> {
-        let mut room = vec![0; size];
-        let mut buffer = ReadBuf::new(&mut room);
-        poll_fn(|cx| poll_read(stream, cx, &mut buffer)).await.expect("read");
-        buffer.filled().to_vec()
-    }
-
-    #[tokio::test]
-    async fn what_comes_in_pieces_is_read_whole_and_its_end_is_seen() {
-        let (ours, mut theirs) = pair().await;
-        // More than the buffer, as much, less, nothing left over; each time everything was read before.
-        for piece in [10, 8, 3, 16, 8] {
-            theirs.write_all(&vec![b'x'; piece]).expect("sent");
-            let mut left = piece;
-            while left > 0 {
-                left -= read(&ours, 8).await.len();
-            }
-        }
-        theirs.write_all(b"end").expect("sent");
-        drop(theirs);
-        assert_eq!(read(&ours, 8).await, b"end");
-        assert_eq!(read(&ours, 8).await, b"");
-    }
-
-    #[tokio::test]
-    async fn who_always_has_something_to_read_lets_others_have_their_turn() {
-        const READS: usize = 4_000;
-        let (ours, mut theirs) = pair().await;
-        theirs.write_all(&vec![b'x'; READS]).expect("sent");
-        sleep(Duration::from_millis(20)).await;
-        let turns = Cell::new(0);
-        let others = async {
-            loop {
-                turns.set(turns.get() + 1);
-                yield_now().await;
-            }
-        };
-        let reads = async {
-            for _ in 0..READS {
-                read(&ours, 1).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = reads => {}
-            () = others => {}
-        }
-        assert!(turns.get() > READS / 500, "{} turns beside {READS} reads", turns.get());
     }
 }

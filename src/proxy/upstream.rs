@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
-use super::socket::{poll_read, poll_write, reset_at_end, tune};
+use super::socket::{poll_write, reset_at_end, tune};
 use crate::config::Scheme;
 
 /// Where a connection leads.
@@ -234,7 +234,7 @@ impl Upstream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => poll_read(stream, cx, buffer),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
