@@ -13,6 +13,7 @@ use crate::config::{Config, Server};
 use crate::live::slot_of;
 use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
+use crate::providers::roots;
 use crate::settings::Defaults;
 use crate::table::{Table, compile_after};
 
@@ -188,6 +189,10 @@ impl Control {
         let took = since.elapsed();
         for source in self.sources.values_mut() {
             source.status.last_change = Some(took);
+        }
+        if table.has_https() {
+            // Here, not while a worker shakes hands for the first time.
+            let _ = roots::roots();
         }
         let table = Arc::new(table);
         self.publish(Arc::clone(&table));

@@ -14,16 +14,16 @@ use crate::providers::roots;
 /// Checks servers against the system's authorities (else Mozilla's), or not at all where that was asked for.
 pub fn client_config(is_unchecked: bool) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the versions it was built with");
-    let config = match is_unchecked {
-        false => builder.with_root_certificates(roots::roots()).with_no_client_auth(),
-        true => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-            .with_no_client_auth(),
+    let verifier: Arc<dyn ServerCertVerifier> = match is_unchecked {
+        false => roots::Verifier::new(&provider),
+        true => Arc::new(Unchecked(Arc::clone(&provider))),
     };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the versions it was built with")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     Arc::new(config)
 }
 

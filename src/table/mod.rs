@@ -20,7 +20,7 @@ pub use handling::{Buffering, Handling, Kept, Page, RETRIES_MAX, Timeouts};
 pub use published::{Published, Reader};
 pub use running::{Route, RunningBackend, RunningServer, Tried};
 
-use crate::config::Config;
+use crate::config::{Config, Scheme};
 use crate::model::{Exchange, Problem};
 
 /// Routes with the config and the problems they were made from, so that page and routes never disagree.
@@ -54,6 +54,12 @@ impl Table {
     /// All backends, in the order of their names.
     pub fn backends(&self) -> &[Arc<RunningBackend>] {
         &self.backends
+    }
+
+    /// Whether a server is spoken to over https.
+    pub fn has_https(&self) -> bool {
+        let mut servers = self.backends.iter().flat_map(|backend| backend.servers());
+        servers.any(|server| server.scheme == Scheme::Https)
     }
 
     /// All routes, in the order in which they are asked.
