@@ -451,10 +451,10 @@ async fn too_few_files_end_nothing() {
     eventually("the page, too", || async { herder.admin("/ping").await.status == 200 }).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_are_spoken_to_over_tls_and_their_certificates_checked() {
-    let acceptor = Certificates::make().server();
-    let addr = origin(move |_, stream| {
+/// A server that speaks TLS with these certificates.
+async fn tls_origin(certificates: &Certificates) -> SocketAddr {
+    let acceptor = certificates.server();
+    origin(move |_, stream| {
         let acceptor = acceptor.clone();
         async move {
             // A client that does not trust us ends it here.
@@ -468,7 +468,32 @@ async fn servers_are_spoken_to_over_tls_and_their_certificates_checked() {
             }
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_an_authority_of_the_system_vouches_for_is_served() {
+    let (ours, others) = (Certificates::make(), Certificates::make());
+    let addr = tls_origin(&ours).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let rules = dir.path().join("rules.toml");
+    let text = format!(
+        "[backends.b.servers.s]\nurl = \"https://{addr}\"\n[frontends.f]\nbackend = \"b\"\n\
+         [frontends.f.routes.r]\nrule = \"Host:a.test\"\n"
+    );
+    std::fs::write(&rules, text).expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    for (authority, status) in [(&ours, 200), (&others, 502)] {
+        let herder = Herder::start_with("SSL_CERT_FILE", authority.file("ca.pem"), &["run", &file]);
+        eventually("the rule is there", || async { herder.get("a.test", "/").await.status != 404 })
+            .await;
+        assert_eq!(herder.get("a.test", "/").await.status, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_spoken_to_over_tls_and_their_certificates_checked() {
+    let addr = tls_origin(&Certificates::make()).await;
     for (is_unchecked, status) in [(true, "200"), (false, "502")] {
         let mut settings = settings();
         settings.insecure_skip_verify = is_unchecked;

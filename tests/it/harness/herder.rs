@@ -1,5 +1,6 @@
 //! The `herder` program as a process.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,6 +35,11 @@ impl Herder {
         let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
         let mut shell = Command::new("sh");
         Self::spawn(shell.args(["-c", &script, env!("CARGO_BIN_EXE_herder")]), args)
+    }
+
+    /// The same with a variable of its environment.
+    pub(crate) fn start_with(name: &str, value: impl AsRef<OsStr>, args: &[&str]) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_herder")).env(name, value), args)
     }
 
     fn spawn(command: &mut Command, args: &[&str]) -> Self {
