@@ -118,7 +118,7 @@ mod tests {
         let (tick, mut refreshes) = watch::channel(0);
         let task = tokio::spawn(every(Duration::from_millis(200), tick));
         refreshes.changed().await.expect("it runs");
-        // The process stands still.
+        #[expect(clippy::disallowed_methods, reason = "the process stands still")]
         std::thread::sleep(Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(*refreshes.borrow_and_update(), 2);
