@@ -267,6 +267,31 @@ async fn a_drain_finishes_what_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_not_held_up_by_whom_no_server_answers() {
+    let serving = Serving::start(settings(), &[]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let (began, has_begun) = tokio::sync::oneshot::channel();
+    let asking = tokio::spawn(async move {
+        let mut began = Some(began);
+        loop {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n").await.expect("sent");
+            let told = head(&mut client).await;
+            assert!(told.starts_with("HTTP/1.1 404 "), "{told}");
+            client.read_exact(&mut [0; 19]).await.expect("its words");
+            began.take().map(|began| began.send(()));
+            if told.contains("\r\nConnection: close\r\n") {
+                return client.read(&mut [0]).await.expect("its end");
+            }
+        }
+    });
+    has_begun.await.expect("it asks");
+    let drain = serving.running.drain(Duration::from_secs(60));
+    let cut = tokio::time::timeout(Duration::from_secs(20), drain).await;
+    assert_eq!(cut.expect("well before the deadline"), 0);
+    assert_eq!(asking.await.expect("no panic"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_at_its_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let addr = listener.local_addr().expect("an address");

@@ -34,7 +34,15 @@ impl Course<'_> {
     }
 
     async fn refuse(&mut self, refusal: &Refusal) -> Done {
-        let Refusal { error, after, used, is_head, .. } = refusal;
+        let Refusal { error, used, is_head, .. } = refusal;
+        let after = match refusal.after {
+            // Whoever is answered at once, again and again, would hold up a stop until its deadline.
+            After::Again if self.worker.is_draining() => match self.client.inbox.len() > *used {
+                true => After::Linger,
+                false => After::Close,
+            },
+            after => after,
+        };
         let (status, route) = (own::status(error), refusal.route.as_deref());
         self.answered(By::Us(route), status);
         let server = refusal.server.as_deref();
@@ -61,7 +69,7 @@ impl Course<'_> {
         record::refused(&mut self.record, &own);
         self.client.refuse(self.worker, &own).await;
         Done {
-            after: *after,
+            after,
             used: *used,
             status: Some(status),
             is_network_error: error.is_servers(),
