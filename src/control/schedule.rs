@@ -119,9 +119,11 @@ mod tests {
         let task = tokio::spawn(every(Duration::from_millis(200), tick));
         refreshes.changed().await.expect("it runs");
         #[expect(clippy::disallowed_methods, reason = "the process stands still")]
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(2));
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(*refreshes.borrow_and_update(), 2);
+        // One more, and one or two where this test is held up; not the ten that were missed.
+        let ticks = *refreshes.borrow_and_update();
+        assert!((2..7).contains(&ticks), "{ticks}");
         drop(refreshes);
         task.await.expect("it ends with the last who wants to know");
     }
