@@ -111,7 +111,7 @@ fn owners(previous: &Config) -> BTreeMap<Claim, BackendId> {
 fn claims(frontend: &Frontend) -> Vec<Claim> {
     let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
-    let mut others: Box<[String]> = others.map(Matcher::describe).collect();
+    let mut others: Vec<String> = others.map(Matcher::describe).collect();
     others.sort();
     let claim = |host: Option<&String>| {
         (host.cloned(), others.join(";"), frontend.entrypoints.clone(), frontend.priority)
