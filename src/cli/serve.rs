@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -85,7 +86,7 @@ pub(super) async fn serve(
     info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
     let cut = tokio::select! {
         cut = running.drain(settings.grace) => Some(cut),
-        () = signals.stop() => None,
+        () = signals.stop_again() => None,
     };
     match cut {
         Some(0) => info!("stopped"),
@@ -123,7 +124,11 @@ fn start_checks(state: &Arc<State>) -> anyhow::Result<oneshot::Sender<()>> {
 }
 
 /// The admin side has nothing to finish that is worth a longer wait.
-const ADMIN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+const ADMIN_GRACE: Duration = Duration::from_millis(500);
+
+/// A stop so soon after the first is the same one told twice: `timeout` signals its child and then the group that it is in, and
+/// whoever means a second one has seen first that the first takes time.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -162,5 +167,16 @@ impl Signals {
     /// Waits for a stop.
     pub(super) async fn stop(&mut self) {
         while self.next().await != Action::Stop {}
+    }
+
+    /// Waits for another stop than the one that has just come.
+    async fn stop_again(&mut self) {
+        let first = Instant::now();
+        loop {
+            self.stop().await;
+            if first.elapsed() >= ECHO {
+                return;
+            }
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! The command line as a user types it.
 
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::eventually;
+use crate::harness::herder::{Answer, Herder};
 
 fn herder(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
@@ -72,4 +78,49 @@ fn help_shows_every_command_and_the_defaults() {
     for default in ["[default: :8080]", "[default: :8000]", "[default: 60s]", "--docker.domain"] {
         assert!(help.contains(default), "{default} is not in\n{help}");
     }
+}
+
+/// A Herder with a request under way whose server has not answered.
+async fn at_work() -> (Herder, tokio::task::JoinHandle<Answer>, tokio::net::TcpStream) {
+    let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = origin.local_addr().expect("an address");
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.toml");
+    let text = format!(
+        "[backends.b.servers.s]\nurl = \"http://{addr}\"\n\
+         [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:web.local\"\n"
+    );
+    std::fs::write(&rules, text).expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    let herder = Herder::start(&["run", &file, "--lifeCycle.graceTimeOut=60s"]);
+    eventually("it is routed", || async {
+        herder.admin("/api/providers").await.body.contains("web.local")
+    })
+    .await;
+    let request = tokio::spawn(herder.get("web.local", "/"));
+    let (server, _) = origin.accept().await.expect("the request arrives");
+    (herder, request, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_echo_of_a_stop_does_not_cut_its_grace() {
+    let (mut herder, request, mut server) = at_work().await;
+    herder.signals("TERM", 2);
+    eventually("it drains", || async { herder.log().contains("draining") }).await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("sent");
+    assert_eq!(request.await.expect("no panic").status, 200);
+    assert_eq!(herder.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_stop_ends_the_wait_of_the_first() {
+    let (mut herder, request, _server) = at_work().await;
+    herder.signal("TERM");
+    eventually("it drains", || async { herder.log().contains("draining") }).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    herder.signal("TERM");
+    assert_eq!(herder.wait().code(), Some(130));
+    assert!(herder.log().contains("at the second signal"), "{}", herder.log());
+    // It may hear of it yet.
+    assert!([0, 503].contains(&request.await.expect("no panic").status));
 }

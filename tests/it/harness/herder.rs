@@ -77,9 +77,13 @@ impl Herder {
     }
 
     /// Asks the entry point for a host.
-    pub(crate) async fn get(&self, host: &str, path: &str) -> Answer {
+    pub(crate) fn get(
+        &self,
+        host: &str,
+        path: &str,
+    ) -> impl Future<Output = Answer> + Send + use<> {
         let request = self.client.get(format!("http://{}{path}", self.http)).header("host", host);
-        Answer::read(request).await
+        Answer::read(request)
     }
 
     /// Asks the admin side.
@@ -94,8 +98,14 @@ impl Herder {
 
     /// Sends a signal by name: `TERM`, `STOP`.
     pub(crate) fn signal(&self, name: &str) {
+        self.signals(name, 1);
+    }
+
+    /// The same so many times, one right after the other.
+    pub(crate) fn signals(&self, name: &str, times: usize) {
         let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
+        let mut kill = Command::new("kill");
+        let status = kill.args(["-s", name]).args(vec![pid; times]).status().expect("kill");
         assert!(status.success());
     }
 
