@@ -8,6 +8,7 @@ mod entrypoint;
 mod host_template;
 mod listen;
 mod observe;
+mod time;
 pub mod traefik;
 mod typed;
 mod typed_observe;
@@ -27,7 +28,8 @@ pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-pub use typed::{Admin, AdminMethod, Conflict, Typed, duration};
+pub use time::duration;
+pub use typed::{Admin, AdminMethod, Conflict, Typed};
 pub use typed_observe::TypedObserve;
 
 /// Everything fixed at start.

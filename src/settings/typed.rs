@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use croner::parser::{CronParser, Seconds};
 use ipnet::IpNet;
 
+use super::time::{duration, limit};
 use super::{
     Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryAuth, EntryPoint, EntryUsers,
     FileSettings, FileSource, HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings,
@@ -19,7 +19,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 /// What `run`, `check` and `explain` take.
 ///
 /// A flag goes before a `HERDER_` variable, that before one of the catalog entry, that before the default.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Typed {
     /// Where requests come in: `:8080`, `127.0.0.1:8080` [default: :8080]
     #[arg(long, env = "HERDER_HTTP", value_name = "ADDRESS", help_heading = "Ports")]
@@ -404,9 +404,9 @@ impl Typed {
         let usual = Limits::default();
         let limits = Limits {
             connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
-            connect_timeout: self.connect_timeout.unwrap_or(usual.connect_timeout),
-            response_timeout: self.response_timeout.unwrap_or(usual.response_timeout),
-            idle_timeout: self.idle_timeout.unwrap_or(usual.idle_timeout),
+            connect_timeout: limit(self.connect_timeout, usual.connect_timeout),
+            response_timeout: limit(self.response_timeout, usual.response_timeout),
+            idle_timeout: limit(self.idle_timeout, usual.idle_timeout),
             attempts_max: self.attempts_max.map_or(usual.attempts_max, usize::from),
             ..usual
         };
@@ -426,7 +426,7 @@ impl Typed {
             limits,
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
-            health_interval: self.health_interval.unwrap_or(HEALTH_INTERVAL),
+            health_interval: limit(self.health_interval, HEALTH_INTERVAL),
             grace: self.grace.unwrap_or(Duration::from_secs(10)),
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
@@ -634,78 +634,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
-/// `60s`, `5m`, `1h`, `500ms`; a bare number is seconds, as in Traefik 1.7.
-///
-/// # Errors
-/// A sentence without a full stop that says what would be right.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("", 1_000)];
-    let parsed = units.iter().find_map(|(unit, ms)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Duration::from_millis(number.checked_mul(*ms)?))
-    });
-    parsed
-        .filter(|time| *time <= DURATION_MAX)
-        .ok_or_else(|| format!("\"{text}\" is not a time up to 7 days; write 60s, 5m, 1h or 500ms"))
-}
-
-/// More than a week is a slip of the fingers.
-const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// Whether this is a cron expression, as the scheduler reads it (tokio-cron-scheduler, job/mod.rs, `new_tz`).
-fn cron(text: &str) -> Result<(), String> {
-    let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
-    parser.parse(text).map(|_| ()).map_err(|error| {
-        format!(
-            "\"{text}\" is not a cron expression ({error}); write 60s, or six fields from seconds to weekdays: \
-             0 */5 * * * *"
-        )
-    })
-}
-
-impl std::str::FromStr for Refresh {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text.split_whitespace().count() >= 5 {
-            return cron(text).map(|()| Self::Cron(text.to_owned()));
-        }
-        let time =
-            duration(text).map_err(|why| format!("{why}, or a cron expression with seconds"))?;
-        match time >= Duration::from_secs(1) {
-            true => Ok(Self::Every(time)),
-            false => Err(format!("\"{text}\" is too often; a second is the least")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_times() {
-        for (text, ms) in [("60s", 60_000), ("5m", 300_000), ("60", 60_000), ("250ms", 250)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
-        for text in ["", "s", "-1s", "1d", "99999999h", "1.5s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn reads_a_refresh() {
-        assert_eq!("60s".parse(), Ok(Refresh::Every(Duration::from_secs(60))));
-        assert_eq!("0 */5 * * * *".parse(), Ok(Refresh::Cron("0 */5 * * * *".to_owned())));
-        assert!("0s".parse::<Refresh>().is_err());
-        for wrong in ["every now and then or so", "*/5 * * * *", "61 * * * * *"] {
-            let why = wrong.parse::<Refresh>().expect_err(wrong);
-            assert!(why.contains(wrong) && why.contains("0 */5 * * * *"), "{why}");
-        }
-        assert!("often".parse::<Refresh>().is_err());
-    }
 
     #[test]
     fn what_is_not_said_has_its_default() {

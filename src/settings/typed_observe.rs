@@ -8,10 +8,11 @@ use super::observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-use super::typed::{duration, list};
+use super::time::duration;
+use super::typed::list;
 
 /// What is told about each request.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct TypedObserve {
     /// Write a line for each request [default: false]
     #[arg(long = "accessLog", env = "HERDER_ACCESSLOG", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Logs")]

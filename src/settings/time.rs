@@ -1,0 +1,104 @@
+//! Times as they are written: waits, and how often everything is asked anew.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::Utc;
+use croner::parser::{CronParser, Seconds};
+
+use super::Refresh;
+
+/// More than a week is a slip of the fingers.
+const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// `60s`, `5m`, `1h`, `500ms`; a bare number is seconds, as in Traefik 1.7.
+///
+/// # Errors
+/// A sentence without a full stop that says what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("", 1_000)];
+    let parsed = units.iter().find_map(|(unit, ms)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_millis(number.checked_mul(*ms)?))
+    });
+    parsed
+        .filter(|time| *time <= DURATION_MAX)
+        .ok_or_else(|| format!("\"{text}\" is not a time up to 7 days; write 60s, 5m, 1h or 500ms"))
+}
+
+/// A time that something may take. To Traefik 1.7 zero is no limit; here everything has one, and zero says as much as nothing.
+pub(super) fn limit(said: Option<Duration>, usual: Duration) -> Duration {
+    said.filter(|time| !time.is_zero()).unwrap_or(usual)
+}
+
+impl FromStr for Refresh {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.split_whitespace().count() >= 5 {
+            return cron(text).map(|()| Self::Cron(text.to_owned()));
+        }
+        let time =
+            duration(text).map_err(|why| format!("{why}, or a cron expression with seconds"))?;
+        match time >= Duration::from_secs(1) {
+            true => Ok(Self::Every(time)),
+            false => Err(format!("\"{text}\" is too often; a second is the least")),
+        }
+    }
+}
+
+/// Whether this is a cron expression, as the scheduler reads it (tokio-cron-scheduler, job/mod.rs, `new_tz`), whose time will come.
+fn cron(text: &str) -> Result<(), String> {
+    let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
+    let cron = parser.parse(text).map_err(|error| {
+        format!(
+            "\"{text}\" is not a cron expression ({error}); write 60s, or six fields from seconds to weekdays: \
+             0 */5 * * * *"
+        )
+    })?;
+    let next = cron.find_next_occurrence(&Utc::now(), false);
+    next.map(|_| ()).map_err(|_| {
+        format!(
+            "the time of \"{text}\" never comes; write 60s, or for every five minutes 0 */5 * * * *"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times() {
+        for (text, ms) in [("60s", 60_000), ("5m", 300_000), ("60", 60_000), ("250ms", 250)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1d", "99999999h", "1.5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_time_is_no_limit() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        for (said, meant) in
+            [(Some(second), second), (Some(Duration::ZERO), minute), (None, minute)]
+        {
+            assert_eq!(limit(said, minute), meant);
+        }
+    }
+
+    #[test]
+    fn reads_a_refresh() {
+        assert_eq!("60s".parse(), Ok(Refresh::Every(Duration::from_secs(60))));
+        assert_eq!("0 */5 * * * *".parse(), Ok(Refresh::Cron("0 */5 * * * *".to_owned())));
+        assert!("0s".parse::<Refresh>().is_err());
+        for wrong in ["every now and then or so", "*/5 * * * *", "61 * * * * *", "0 0 0 31 2 *"] {
+            let why = wrong.parse::<Refresh>().expect_err(wrong);
+            assert!(why.contains(wrong) && why.contains("0 */5 * * * *"), "{why}");
+        }
+        assert!("often".parse::<Refresh>().is_err());
+    }
+}
