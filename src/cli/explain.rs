@@ -4,12 +4,18 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::sources;
+use clap::Parser as _;
+
+use super::args::complete;
+use super::first_process::first_process;
+use super::{Cli, Command, sources};
 use crate::control::View;
 use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
 use crate::settings::Typed;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
+///
+/// In a container it reads as the Herder that runs there does, unless it is told something else.
 ///
 /// Ends with 0 when it is routed, with 1 when it is not, with 2 when a source could not be read.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,7 +42,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = args.what.as_deref().filter(|what| is_request || what.contains("://"));
     let asked = url.map(|url| Asked::parse(url, args.method.as_deref(), &args.lines));
     let asked = asked.transpose().map_err(anyhow::Error::msg)?;
-    let settings = sources::settings(args.settings).await?;
+    let typed = in_place_of(args.settings, first_process().await);
+    let settings = sources::settings(typed).await?;
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
         (Some(asked), _) => {
@@ -48,6 +55,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(if is_routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The settings of the Herder that runs in this container, where nothing was said here that it was not told too.
+fn in_place_of(typed: Typed, first: Option<Command>) -> Typed {
+    let Some(Command::Run(run)) = first else { return typed };
+    let unsaid = complete(vec!["herder".into(), "explain".into()]).ok();
+    let unsaid = unsaid.and_then(|args| Cli::try_parse_from(args).ok());
+    match unsaid.map(|cli| cli.command) {
+        Some(Command::Explain(unsaid)) if unsaid.settings == typed => run.settings,
+        _ => typed,
+    }
 }
 
 fn named(view: &View, name: &str) -> (String, bool) {
@@ -70,7 +88,7 @@ fn named(view: &View, name: &str) -> (String, bool) {
                 format!(" It is a host: `herder explain http://{name}/` says who takes it.")
             }
             Some(_) => " `herder explain` lists those that somebody knows.".to_owned(),
-            None => " No provider knows of any container.".to_owned(),
+            None => format!(" {}", nobody_known(view)),
         };
         return (format!("Nobody knows of a container or service \"{name}\".{hint}\n"), false);
     }
@@ -107,7 +125,13 @@ fn explanation(explanation: &Explanation) -> String {
 fn summary(view: &View) -> String {
     let lines = view.explain_all().map(|e| format!("{}: {}\n", e.subject, e.verdict));
     let text: String = lines.collect();
-    if text.is_empty() { "No provider knows of any container.\n".to_owned() } else { text }
+    if text.is_empty() { nobody_known(view) + "\n" } else { text }
+}
+
+/// That whoever was asked knows nobody.
+fn nobody_known(view: &View) -> String {
+    let asked: Vec<&str> = view.sources.keys().map(|provider| provider.as_str()).collect();
+    format!("Of those asked ({}) nobody knows of any container.", asked.join(", "))
 }
 
 fn route_test(test: &RouteTest) -> String {

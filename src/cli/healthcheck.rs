@@ -1,16 +1,12 @@
 //! `herder healthcheck`: is a running instance well? For `HEALTHCHECK` in an image without a shell.
 
-use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use clap::Parser as _;
 use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -18,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::args::complete;
-use super::{Cli, Command, with_command};
+use super::Command;
+use super::first_process::first_process;
 use crate::settings::{Admin, Listen};
 
 /// Asks a running Herder's /ping, and ends with 0 when it answers 200, else with 1.
@@ -58,7 +54,7 @@ const PING: &str = "/ping";
 /// When standard output cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limit = Duration::from_secs(args.timeout);
-    let first = tokio::fs::read(FIRST_PROCESS).await.ok().and_then(|line| command_of(&line));
+    let first = first_process().await;
     let (line, code) = match target(&args, first) {
         Err(error) => (format!("unhealthy: {error:#}"), ExitCode::FAILURE),
         Ok(Target::Nobody) => {
@@ -79,21 +75,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // On standard output, since that is what `docker inspect` keeps of a health check.
     writeln!(std::io::stdout(), "{line}").context("cannot write")?;
     Ok(code)
-}
-
-/// The command line of the first process: in a container, what runs there.
-const FIRST_PROCESS: &str = "/proc/1/cmdline";
-
-/// What a Herder with this command line does, complete with its variables and its settings file. None: it is no Herder, or
-/// cannot be understood. Arguments end with a NUL each (proc(5)); a small init may stand before them.
-fn command_of(command_line: &[u8]) -> Option<Command> {
-    let line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
-    let args: Vec<OsString> =
-        line.split(|byte| *byte == 0).map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
-    let is_herder = |arg: &OsString| Path::new(arg).file_name() == Some(OsStr::new("herder"));
-    let start = args.iter().position(is_herder)?;
-    let args = complete(with_command(args.get(start..)?.to_vec())).ok()?;
-    Cli::try_parse_from(args).ok().map(|cli| cli.command)
 }
 
 /// Whom to ask.
@@ -169,6 +150,7 @@ async fn ask(url: &Uri) -> anyhow::Result<StatusCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::first_process::command_of;
     use crate::demo::web_test::WebTest;
 
     fn args(admin: Option<&str>, url: Option<&str>) -> Args {

@@ -8,6 +8,7 @@ pub mod demo;
 mod discover;
 pub mod explain;
 mod files;
+mod first_process;
 pub mod healthcheck;
 pub mod render;
 pub mod run;

@@ -1,13 +1,14 @@
 //! A newcomer's way with Docker: the quickstart as it stands, the README's lines, a health check that fails and recovers.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::docs::{blocks, run as run_block};
 use crate::harness::compose::{Image, Project, run};
-use crate::harness::docker::{Container, checked_image, docker, unique};
+use crate::harness::docker::{Container, SOCKET, checked_image, docker, herder_image, unique};
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
 
@@ -162,6 +163,22 @@ async fn the_images_check_asks_what_runs() {
             eventually("it is ill", || async { health() == "unhealthy" }).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_reads_as_the_herder_of_its_container_does() {
+    let image = Image::build("own-explain");
+    let labels = ["--label", "traefik.enable=true", "--label", "traefik.port=8080"];
+    let web = Container::run("explained", herder_image(), &labels, &["web-test"]);
+    let group = std::fs::metadata(SOCKET).expect("the engine's socket").gid().to_string();
+    let mount = format!("{SOCKET}:{SOCKET}");
+    let socket = ["-v", &mount, "--group-add", &group];
+    let run = ["run", "--docker", "--docker.domain=first.e2e"];
+    let herder = Container::run("own-explain", &image.0, &socket, &run);
+    let said = herder.exec(&["/herder", "explain", &web.name]);
+    assert!(said.contains(".first.e2e"), "{said}");
+    let said = herder.exec(&["/herder", "explain", "--docker.domain=second.e2e", &web.name]);
+    assert!(said.contains(".second.e2e") && !said.contains(".first.e2e"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
