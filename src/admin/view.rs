@@ -35,6 +35,13 @@ pub(super) struct Page {
     pub(super) events: List<EventRow>,
 }
 
+impl Page {
+    /// Whether anybody was asked who has labels.
+    pub(super) fn reads_labels(&self) -> bool {
+        self.providers.iter().any(|provider| provider.name != ProviderName::File.as_str())
+    }
+}
+
 /// A list cut to what a page can bear.
 pub(super) struct List<T> {
     pub(super) rows: Vec<T>,

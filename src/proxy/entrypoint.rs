@@ -13,10 +13,11 @@ const BACKLOG: i32 = 4_096;
 
 /// Why the port could not be taken.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen}: {reason}")]
+#[error("cannot listen on {listen}{reason}")]
 pub struct BindError {
     listen: Listen,
-    reason: String,
+    /// What it means and what to do, where that is known, after a colon.
+    reason: &'static str,
     #[source]
     source: io::Error,
 }
@@ -73,15 +74,15 @@ fn local_port(socket: &Socket) -> io::Result<u16> {
     addr.map(|addr| addr.port()).ok_or_else(|| io::Error::other("the socket has no port"))
 }
 
-fn explain(error: &io::Error) -> String {
+fn explain(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "somebody listens there already; choose another port with --http".to_owned()
+            ": somebody listens there already; choose another port with --http"
         }
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege; choose another one with --http".to_owned()
+            ": ports below 1024 need a privilege; choose another one with --http"
         }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::AddrNotAvailable => ": this machine does not have that address",
+        _ => "",
     }
 }
