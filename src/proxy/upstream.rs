@@ -8,6 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -56,12 +57,17 @@ pub(super) enum Upstream {
 
 /// One worker's kept-alive connections to servers.
 pub(super) struct Pool {
-    idle: RefCell<HashMap<Place, Vec<Idle>, RandomState>>,
+    servers: RefCell<HashMap<Place, Rc<IdleOnes>, RandomState>>,
     tls: Arc<ClientConfig>,
     /// Connections kept for one server.
     idle_max: usize,
     idle_timeout_ms: u64,
 }
+
+/// The kept-alive connections to one server, the youngest last. Who asks a server holds them until its connection is back: they
+/// are looked up once.
+#[derive(Default)]
+pub(super) struct IdleOnes(RefCell<Vec<Idle>>);
 
 struct Idle {
     upstream: Upstream,
@@ -102,26 +108,39 @@ const FRESH_MS: u64 = 1_000;
 
 impl Pool {
     pub(super) fn new(tls: Arc<ClientConfig>, idle_max: usize, idle_timeout_ms: u64) -> Self {
-        Self { idle: RefCell::default(), tls, idle_max, idle_timeout_ms }
+        Self { servers: RefCell::default(), tls, idle_max, idle_timeout_ms }
+    }
+
+    /// Those to one server.
+    pub(super) fn to(&self, place: &Place) -> Rc<IdleOnes> {
+        let mut servers = self.servers.borrow_mut();
+        match servers.get(place) {
+            Some(idle) => Rc::clone(idle),
+            None => Rc::clone(servers.entry(place.clone()).or_default()),
+        }
     }
 
     /// A kept-alive connection that is still good, the youngest first.
-    pub(super) fn take(&self, place: &Place, risk: Risk, now_ms: u64) -> Option<Upstream> {
-        let mut idle = self.idle.borrow_mut();
-        let connections = idle.get_mut(place)?;
+    pub(super) fn take(&self, idle: &IdleOnes, risk: Risk, now_ms: u64) -> Option<Upstream> {
+        let mut connections = idle.0.borrow_mut();
         let age_max = match risk {
             Risk::Repeatable => self.idle_timeout_ms,
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
         loop {
-            let next = match connections.last()?.ripe_ms <= now_ms {
-                true => connections.len() - 1,
-                false => connections.iter().rposition(|idle| idle.ripe_ms <= now_ms)?,
+            let youngest = connections.last()?;
+            let next = match youngest.ripe_ms <= now_ms {
+                true => None,
+                false => Some(connections.iter().rposition(|idle| idle.ripe_ms <= now_ms)?),
             };
-            if now_ms.saturating_sub(connections[next].since_ms) > age_max {
+            let candidate = next.map_or(youngest, |next| &connections[next]);
+            if now_ms.saturating_sub(candidate.since_ms) > age_max {
                 return None;
             }
-            let Idle { mut upstream, since_ms, ripe_ms } = connections.remove(next);
+            let Idle { mut upstream, since_ms, ripe_ms } = match next {
+                None => connections.pop()?,
+                Some(next) => connections.remove(next),
+            };
             let asks_kernel = risk == Risk::Once || ripe_ms > since_ms;
             if upstream.is_quiet(asks_kernel) {
                 return Some(upstream);
@@ -130,7 +149,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last answer has ended, where it may be used again.
-    pub(super) fn keep(&self, place: &Place, upstream: Upstream, reuse: Reuse, clock: &Clock) {
+    pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
         let ripe_ms = match reuse {
             Reuse::Now => since_ms,
@@ -138,12 +157,7 @@ impl Pool {
             Reuse::Later => clock.exact_ms() + SILENT_MS,
             Reuse::Never => return,
         };
-        let mut idle = self.idle.borrow_mut();
-        let kept = Idle { upstream, since_ms, ripe_ms };
-        let Some(connections) = idle.get_mut(place) else {
-            idle.insert(place.clone(), vec![kept]);
-            return;
-        };
+        let mut connections = idle.0.borrow_mut();
         if reuse == Reuse::Later || connections.len() >= self.idle_max {
             let is_unripe = |idle: &Idle| idle.ripe_ms > since_ms;
             let unripe = connections.iter().filter(|idle| is_unripe(idle)).count();
@@ -153,18 +167,20 @@ impl Pool {
             }
         }
         if connections.len() < self.idle_max {
-            connections.push(kept);
+            connections.push(Idle { upstream, since_ms, ripe_ms });
         }
     }
 
     /// Closes what has idled for too long or died. Called now and then by the worker.
     pub(super) fn sweep(&self, now_ms: u64) {
-        self.idle.borrow_mut().retain(|_, connections| {
+        self.servers.borrow_mut().retain(|_, idle| {
+            let mut connections = idle.0.borrow_mut();
             connections.retain_mut(|idle| {
                 let is_young = now_ms.saturating_sub(idle.since_ms) <= self.idle_timeout_ms;
                 is_young && idle.upstream.is_quiet(false)
             });
-            !connections.is_empty()
+            // Who holds them brings a connection back.
+            !connections.is_empty() || Rc::strong_count(idle) > 1
         });
     }
 
@@ -315,7 +331,7 @@ mod tests {
         for reuse in all {
             let upstream = pool.dial(place).await.expect("connected");
             ports.push(port(&upstream));
-            pool.keep(place, upstream, *reuse, clock);
+            pool.keep(&pool.to(place), upstream, *reuse, clock);
         }
         ports
     }
@@ -332,7 +348,7 @@ mod tests {
         // As where the worker was held up: the last tick is long ago.
         sleep(Duration::from_millis(100)).await;
         let ports = keep(&pool, &place, &[Reuse::Later, Reuse::Now, Reuse::Never], &clock).await;
-        let take = |now_ms| Some(port(&pool.take(&place, Risk::Repeatable, now_ms)?));
+        let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
         assert_eq!(take(clock.exact_ms()), Some(ports[1]));
         assert_eq!(take(100), None);
         assert_eq!(take(clock.exact_ms() + SILENT_MS), Some(ports[0]));
@@ -353,7 +369,7 @@ mod tests {
         }
         accepted.last().expect("one").try_write(b"poison").expect("sent");
         sleep(Duration::from_millis(20)).await;
-        let take = |now_ms| Some(port(&pool.take(&place, Risk::Repeatable, now_ms)?));
+        let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
         assert_eq!(take(1), None);
         let left: Vec<_> = std::iter::from_fn(|| take(1_000)).collect();
         assert_eq!(left, [ports[4], ports[3], ports[2]]);
@@ -365,7 +381,7 @@ mod tests {
         let clock = Clock::start(Instant::now());
         let all = [Reuse::Later, Reuse::Later, Reuse::Now, Reuse::Later];
         let ports = keep(&pool, &place, &all, &clock).await;
-        let take = |now_ms| Some(port(&pool.take(&place, Risk::Repeatable, now_ms)?));
+        let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
         assert_eq!([take(1), take(1)], [Some(ports[2]), None]);
         assert_eq!([take(1_000), take(1_000)], [Some(ports[3]), None]);
     }

@@ -19,7 +19,7 @@ use crate::balance::sticky;
 use crate::config::Scheme;
 use crate::live::ServerLive;
 use crate::proxy::error::{Error, is_ours};
-use crate::proxy::upstream::{Place, Risk, Upstream};
+use crate::proxy::upstream::{IdleOnes, Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
 use crate::table::{Route, RunningServer};
 
@@ -77,11 +77,12 @@ impl Course<'_> {
         let repeats = self.repeats(attempt);
         let mut guard = Guard::begin(&attempt.server.live);
         let timer = attempt.is_timed().then(|| Timer::start(guard.server, &worker.clock));
+        let idle = worker.pool.to(&attempt.place());
         let mut may_be_pooled = true;
         loop {
             // What is in this block takes no room while the answer is waited for.
             let upstream = {
-                let pooled = may_be_pooled.then(|| self.pooled(attempt, repeats)).flatten();
+                let pooled = may_be_pooled.then(|| self.pooled(&idle, repeats)).flatten();
                 match pooled {
                     Some(upstream) => (upstream, true),
                     None => match Box::pin(self.dial(attempt)).await {
@@ -107,7 +108,8 @@ impl Course<'_> {
                 }
                 Ok(End::Answered(whole)) => {
                     let upstream = transfer.into_server();
-                    return Ok(self.ended(attempt, &whole, upstream, &mut guard));
+                    worker.pool.keep(&idle, upstream, whole.reuse, &worker.clock);
+                    return Ok(self.ended(attempt, &whole, &mut guard));
                 }
                 // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
                 Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
@@ -161,10 +163,10 @@ impl Course<'_> {
     }
 
     /// A connection to the server that is open already.
-    fn pooled(&self, attempt: &Attempt<'_>, repeats: Repeats) -> Option<Upstream> {
+    fn pooled(&self, idle: &IdleOnes, repeats: Repeats) -> Option<Upstream> {
         let risk = if repeats.may_resend { Risk::Repeatable } else { Risk::Once };
         let Worker { pool, clock, .. } = self.worker;
-        pool.take(&attempt.place(), risk, clock.now_ms())
+        pool.take(idle, risk, clock.now_ms())
     }
 
     /// What moves the bytes of one try.
@@ -224,16 +226,8 @@ impl Course<'_> {
     }
 
     /// The answer went out whole.
-    fn ended(
-        &mut self,
-        attempt: &Attempt<'_>,
-        whole: &Whole,
-        upstream: Upstream,
-        guard: &mut Guard<'_>,
-    ) -> Ran {
-        let Whole { status, then, is_complete, reuse, has_next } = *whole;
-        let worker = self.worker;
-        worker.pool.keep(&attempt.place(), upstream, reuse, &worker.clock);
+    fn ended(&mut self, attempt: &Attempt<'_>, whole: &Whole, guard: &mut Guard<'_>) -> Ran {
+        let Whole { status, then, is_complete, has_next, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
