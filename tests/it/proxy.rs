@@ -347,3 +347,25 @@ async fn slow_heads_and_idle_connections_are_ended() {
         assert!(ended.is_ok(), "{bytes:?}: the connection stays open");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_served_idles_as_long_as_any() {
+    let mut settings = settings();
+    settings.limits.head_timeout = Duration::from_secs(5);
+    settings.limits.idle_timeout = Duration::from_secs(3);
+    let serving = Serving::start(settings, &[]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    // After its room for exchanges was given back, and from there on with a head in two pieces.
+    for (first, second) in [request.split_at(request.len()), request.split_at(9)] {
+        client.write_all(first).await.expect("sent");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.write_all(second).await.expect("sent");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 404 "));
+        client.read_exact(&mut [0; 19]).await.expect("its words");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut byte = [0];
+    let end = tokio::time::timeout(Duration::from_secs(20), client.read(&mut byte));
+    assert_eq!(end.await.expect("it is ended in time").expect("an end"), 0);
+}

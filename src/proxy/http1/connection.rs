@@ -1,10 +1,10 @@
 //! A client's connection: one request after another, until either side has enough.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -65,13 +65,16 @@ enum Next {
 /// Serves one connection until it ends.
 ///
 /// The size of this future is what an idle connection takes: what it does not need while it idles is boxed.
-pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
+pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut Client) {
+    let mut room = None;
     loop {
-        let after = match client.next(worker).await {
-            // Room first: then the compiler makes it there, and need not copy a kilobyte.
+        let after = match client.next(worker, &mut room).await {
             Next::Head(span) => {
-                let room = room();
-                Box::into_pin(Box::write(room, exchange(worker, client, span))).await
+                let begun = enter(&mut room, worker, move || exchange(worker, client, span));
+                let after;
+                (after, client) = begun.await;
+                leave(&mut room);
+                after
             }
             Next::Bad(error) => {
                 let all = Span { start: 0, end: client.inbox.len() };
@@ -91,18 +94,69 @@ pub(in crate::proxy) async fn serve(worker: &Worker, client: &mut Client) {
     }
 }
 
+/// Room for the exchanges of one connection. It is kept while one closely follows another: the allocator has few pieces of
+/// its size at hand, and the others cost as much as reading two lines.
+struct Room<'w, F> {
+    exchange: Pin<Box<F>>,
+    _open: OpenRoom<'w>,
+}
+
+/// Counts one room, until it is dropped.
+struct OpenRoom<'w>(&'w Cell<usize>);
+
+/// Rooms of one worker that are kept where no exchange is in them.
+const ROOMS_KEPT_MAX: usize = 256;
+
+/// How long an idle connection keeps its room.
+const ROOM_KEPT_MS: u64 = 500;
+
 /// Pieces of memory up to this size glibc has at hand, larger ones it looks for (`tcache`, malloc.c).
 const ROOM_BYTES_MAX: usize = 1_032;
 
-/// Room for an exchange.
-fn room<T>() -> Box<MaybeUninit<T>> {
+/// Begins an exchange in its room.
+fn enter<'r, 'w, F>(
+    room: &'r mut Option<Room<'w, F>>,
+    worker: &'w Worker,
+    begin: impl FnOnce() -> F,
+) -> Pin<&'r mut F> {
     const {
         assert!(
-            size_of::<T>() <= ROOM_BYTES_MAX,
+            // What is built for tests is laid out in another way.
+            cfg!(debug_assertions) || size_of::<F>() <= ROOM_BYTES_MAX,
             "an exchange has outgrown its room: box what few of them need"
         );
     }
-    Box::new_uninit()
+    let room = match room {
+        Some(room) => {
+            room.exchange.set(begin());
+            room
+        }
+        None => {
+            // The place first: then the compiler makes it there, and need not copy a kilobyte.
+            let place = Box::<F>::new_uninit();
+            let exchange = Box::into_pin(Box::write(place, begin()));
+            room.insert(Room { exchange, _open: OpenRoom::new(&worker.rooms) })
+        }
+    };
+    room.exchange.as_mut()
+}
+
+/// An exchange has ended. Where many have a room, its room is given back at once.
+fn leave<F>(room: &mut Option<Room<'_, F>>) {
+    room.take_if(|room| room._open.0.get() > ROOMS_KEPT_MAX);
+}
+
+impl<'w> OpenRoom<'w> {
+    fn new(count: &'w Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for OpenRoom<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Client {
@@ -112,6 +166,7 @@ impl Client {
         way_in: Rc<WayIn>,
         deadline: Deadline,
     ) -> Self {
+        let peer = SocketAddr::new(plain_ip(peer.ip()), peer.port());
         Self {
             socket,
             deadline,
@@ -123,11 +178,18 @@ impl Client {
         }
     }
 
-    /// Waits for the next head.
-    async fn next(&mut self, worker: &Worker) -> Next {
+    /// Waits for the next head. Where that takes long, the room is given back meanwhile.
+    async fn next<R>(&mut self, worker: &Worker, room: &mut Option<R>) -> Next {
         let limits = &worker.limits;
         let mut scan = Scan::with_max(limits.head_bytes);
-        let limit_ms = if self.inbox.is_empty() { limits.idle_ms } else { limits.head_ms };
+        let (limit_ms, later_ms) = match self.inbox.is_empty() {
+            false => (limits.head_ms, 0),
+            true if room.is_none() => (limits.idle_ms, 0),
+            true => {
+                let with_room_ms = limits.idle_ms.min(ROOM_KEPT_MS);
+                (with_room_ms, limits.idle_ms - with_room_ms)
+            }
+        };
         self.deadline.set(&worker.clock, limit_ms);
         loop {
             if !self.inbox.is_empty() {
@@ -144,6 +206,9 @@ impl Client {
                 Ok(true) => {}
                 // It closed, which ends half a head too.
                 Ok(false) => return Next::End,
+                Err(TooLate) if was_empty && !worker.is_draining() && room.take().is_some() => {
+                    self.deadline.extend(later_ms);
+                }
                 Err(TooLate) if scan.is_blank(&self.inbox) => return Next::End,
                 Err(TooLate) => return Next::Bad(Error::SlowClient),
             }
@@ -186,7 +251,7 @@ impl Client {
 
     /// Where it connected from.
     pub(super) fn peer(&self) -> SocketAddr {
-        SocketAddr::new(plain_ip(self.peer.ip()), self.peer.port())
+        self.peer
     }
 
     /// Has the connection end with a reset: where the end of the connection may be the end of the body, as for HTTP/1.0, this

@@ -30,8 +30,12 @@ const AGAIN_PAUSE: Duration = Duration::from_millis(100);
 const DIALS_MAX: u32 = 16;
 
 /// Answers one request. Every failure becomes an answer, and every answer is counted; one that had begun and is cut off at a stop is
-/// told to the access log only.
-pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -> After {
+/// told to the access log only. Gives the client back.
+pub(super) async fn exchange<'c>(
+    worker: &'c Worker,
+    client: &'c mut Client,
+    span: Span,
+) -> (After, &'c mut Client) {
     let deadline = client.deadline.clone();
     client.is_answered = false;
     let mut course = Course::new(worker, client, span);
@@ -42,7 +46,7 @@ pub(super) async fn exchange(worker: &Worker, client: &mut Client, span: Span) -
     };
     let done = done.unwrap_or_else(|| course.cut_off());
     course.end(&done);
-    done.after
+    (done.after, course.client)
 }
 
 /// What comes of a future; none where the worker stops meanwhile and waits no longer. Whoever waits is woken then by way of
