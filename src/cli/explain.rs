@@ -4,11 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use super::args::complete;
-use super::first_process::first_process;
-use super::{Cli, Command, sources};
+use super::{first_process, sources};
 use crate::control::View;
 use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
 use crate::settings::Typed;
@@ -30,7 +26,7 @@ pub struct Args {
     #[arg(short = 'X', long = "request", value_name = "METHOD", requires = "what")]
     method: Option<String>,
     #[command(flatten)]
-    settings: Typed,
+    pub(super) settings: Typed,
 }
 
 /// Asks once, and explains.
@@ -42,7 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = args.what.as_deref().filter(|what| is_request || what.contains("://"));
     let asked = url.map(|url| Asked::parse(url, args.method.as_deref(), &args.lines));
     let asked = asked.transpose().map_err(anyhow::Error::msg)?;
-    let typed = in_place_of(args.settings, first_process().await);
+    let typed = first_process::settings("explain", args.settings).await;
     let settings = sources::settings(typed).await?;
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
@@ -55,17 +51,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(if is_routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The settings of the Herder that runs in this container, where nothing was said here that it was not told too.
-fn in_place_of(typed: Typed, first: Option<Command>) -> Typed {
-    let Some(Command::Run(run)) = first else { return typed };
-    let unsaid = complete(vec!["herder".into(), "explain".into()]).ok();
-    let unsaid = unsaid.and_then(|args| Cli::try_parse_from(args).ok());
-    match unsaid.map(|cli| cli.command) {
-        Some(Command::Explain(unsaid)) if unsaid.settings == typed => run.settings,
-        _ => typed,
-    }
 }
 
 fn named(view: &View, name: &str) -> (String, bool) {

@@ -8,6 +8,7 @@ use clap::Parser as _;
 
 use super::args::complete;
 use super::{Cli, Command, with_command};
+use crate::settings::Typed;
 
 /// The command line of the first process.
 const COMMAND_LINE: &str = "/proc/1/cmdline";
@@ -16,6 +17,20 @@ const COMMAND_LINE: &str = "/proc/1/cmdline";
 /// understood.
 pub(super) async fn first_process() -> Option<Command> {
     command_of(&tokio::fs::read(COMMAND_LINE).await.ok()?)
+}
+
+/// Settings for a command, `explain` or `check`: those of the Herder that runs in this container, where nothing was said here that
+/// it was not told too.
+pub(super) async fn settings(command: &str, typed: Typed) -> Typed {
+    let Some(Command::Run(run)) = first_process().await else { return typed };
+    let unsaid = complete(vec!["herder".into(), command.into()]).ok();
+    let unsaid = unsaid.and_then(|args| Cli::try_parse_from(args).ok());
+    let unsaid = match unsaid.map(|cli| cli.command) {
+        Some(Command::Explain(unsaid)) => unsaid.settings,
+        Some(Command::Check(unsaid)) => unsaid.settings,
+        _ => return typed,
+    };
+    if unsaid == typed { run.settings } else { typed }
 }
 
 /// What a Herder with this command line does. Arguments end with a NUL each (proc(5)); a small init may stand before them.
