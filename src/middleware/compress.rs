@@ -391,7 +391,7 @@ mod tests {
             let mut exchange = Exchange::new("http", "GET", "a.test", "/", &request);
             step.on_request(&mut exchange);
             let mut response = Response::new(200, true, &head);
-            let mut changes = exchange.into_changes().expect("a follower");
+            let mut changes = exchange.take_changes().expect("a follower");
             changes.followers[0].on_response(&mut response);
             (response.encoding.is_some(), changes)
         };

@@ -153,7 +153,7 @@ mod tests {
         let mut exchange = Exchange::new("http", "GET", "web.local", "/", &());
         exchange.sender.ip = ip.parse().expect("an address");
         match limit.on_request(&mut exchange) {
-            Flow::Continue => Ok(exchange.into_changes().expect("somebody who counts")),
+            Flow::Continue => Ok(exchange.take_changes().expect("somebody who counts")),
             Flow::Answer(answer) => Err(answer),
             other => panic!("{other:?}"),
         }

@@ -119,23 +119,21 @@ impl<'h> Exchange<'h> {
 
     /// Goes on with the request as the steps before left it.
     pub fn take_up(&mut self, changes: Option<Box<Changes>>) {
-        self.changes = changes;
-        let path = self.changes.as_mut().and_then(|changes| changes.path.take());
+        let Some(mut changes) = changes else { return };
+        let path = changes.path.take();
+        self.changes = Some(changes);
         if let Some(path) = path {
             self.replace_path(path);
         }
     }
 
-    /// What the steps made of it.
-    pub fn into_changes(self) -> Option<Box<Changes>> {
-        match self.path {
-            Cow::Borrowed(_) => self.changes,
-            Cow::Owned(path) => {
-                let mut changes = self.changes.unwrap_or_default();
-                changes.path = Some(path);
-                Some(changes)
-            }
+    /// What the steps made of it, its path included. It is not there any more then.
+    pub fn take_changes(&mut self) -> Option<Box<Changes>> {
+        if let Cow::Owned(path) = &mut self.path {
+            let path = std::mem::take(path);
+            self.changes.get_or_insert_default().path = Some(path);
         }
+        self.changes.take()
     }
 
     /// What the steps made of it so far, its path aside.

@@ -111,13 +111,11 @@ impl<'h, 's> Answer<'h, 's> {
         })
     }
 
-    /// The same answer under another status: a page in the place of an error.
-    #[must_use]
-    pub(super) fn under(mut self, status: Option<u16>) -> Self {
+    /// Has another status, where there is one: it is a page in the place of an error.
+    pub(super) fn show_as(&mut self, status: Option<u16>) {
         if let Some(status) = status.filter(|&status| status != self.status) {
             (self.status, self.reason) = (status, own::reason(status).as_bytes());
         }
-        self
     }
 
     /// Whether it is one of those that come before the answer proper (RFC 9110, section 15.2).

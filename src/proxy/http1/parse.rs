@@ -164,6 +164,7 @@ impl Flaw {
 }
 
 /// Goes through a head.
+#[derive(Clone, Copy)]
 struct Reader<'h> {
     /// All of it.
     bytes: &'h [u8],
@@ -185,12 +186,13 @@ impl<'h> Reader<'h> {
 
     /// RFC 9112, section 3.
     fn request_line(&mut self) -> Result<(&'h str, &'h str, Version), Flaw> {
-        let method = match self.token() {
-            b"GET" => "GET",
-            b"" if !self.rest.is_empty() => return Err(Flaw::FirstLine),
-            other => str::from_utf8(other).map_err(|_| Flaw::FirstLine)?,
+        let method = match self.rest.strip_prefix(b"GET ") {
+            Some(after) => {
+                self.rest = after;
+                "GET"
+            }
+            None => self.method()?,
         };
-        self.expect(b' ', Flaw::FirstLine)?;
         let target = self.run(not_of_target);
         if target.is_empty() && !self.rest.is_empty() {
             return Err(Flaw::FirstLine);
@@ -202,8 +204,22 @@ impl<'h> Reader<'h> {
         Ok((method, target, version))
     }
 
+    /// The method, and the blank after it.
+    fn method(&mut self) -> Result<&'h str, Flaw> {
+        let method = self.token();
+        if method.is_empty() && !self.rest.is_empty() {
+            return Err(Flaw::FirstLine);
+        }
+        self.expect(b' ', Flaw::FirstLine)?;
+        str::from_utf8(method).map_err(|_| Flaw::FirstLine)
+    }
+
     /// RFC 9112, section 4. Some servers leave the reason out, and the blank before it.
     fn status_line(&mut self) -> Result<(Version, u16, &'h [u8]), Flaw> {
+        if let Some(after) = self.rest.strip_prefix(b"HTTP/1.1 200 OK\r\n") {
+            self.rest = after;
+            return Ok((Version::Http11, 200, b"OK"));
+        }
         let version = self.version()?;
         self.expect(b' ', Flaw::Version)?;
         let (digits, after) = self.rest.split_first_chunk::<3>().ok_or(Flaw::Short)?;
@@ -222,41 +238,56 @@ impl<'h> Reader<'h> {
     }
 
     fn version(&mut self) -> Result<Version, Flaw> {
-        let (version, after) = match self.rest.split_first_chunk::<8>() {
-            Some((b"HTTP/1.1", after)) => (Version::Http11, after),
-            Some((b"HTTP/1.0", after)) => (Version::Http10, after),
-            None if b"HTTP/1.".starts_with(self.rest) => return Err(Flaw::Short),
-            _ => return Err(Flaw::Version),
+        // Compared in one piece, which patterns are not.
+        let (version, after) = match self.rest.strip_prefix(b"HTTP/1.1") {
+            Some(after) => (Version::Http11, after),
+            None => match self.rest.strip_prefix(b"HTTP/1.0") {
+                Some(after) => (Version::Http10, after),
+                None if b"HTTP/1.".starts_with(self.rest) => return Err(Flaw::Short),
+                None => return Err(Flaw::Version),
+            },
         };
         self.rest = after;
         Ok(version)
     }
 
-    /// The lines up to the empty one (RFC 9112, section 5). By value: this way the reader stays in registers.
-    fn lines(mut self, lines: &mut Lines<'h>, lines_max: usize) -> Result<Self, Flaw> {
+    /// The lines up to the empty one (RFC 9112, section 5).
+    fn lines(self, lines: &mut Lines<'h>, lines_max: usize) -> Result<Self, Flaw> {
         lines.clear();
+        // A copy that nobody has a pointer to stays in registers.
+        let mut reader = self;
         loop {
-            let name = self.token();
-            if name.is_empty() {
-                return match self.rest {
-                    [] | [b'\r' | b'\n', ..] => self.line_end(Flaw::LineEnd).map(|()| self),
-                    _ => Err(Flaw::Name),
-                };
-            }
-            match self.rest {
+            let start = reader.rest;
+            let mut name = reader.run(not_letters);
+            match reader.rest {
                 // So nearly all are written.
-                [b':', b' ', after @ ..] if after.first().is_some_and(|first| *first > b' ') => {
-                    self.rest = after
+                [b':', b' ', after @ ..]
+                    if after.first().is_some_and(|first| *first > b' ') && !name.is_empty() =>
+                {
+                    reader.rest = after;
                 }
-                _ => self = self.colon()?,
+                _ => {
+                    name = reader.rest_of_token(start);
+                    if name.is_empty() {
+                        break;
+                    }
+                    reader = reader.colon()?;
+                }
             }
-            let value = without_blanks_after(self.text());
-            self.line_end(Flaw::Value)?;
+            let value = without_blanks_after(reader.text());
+            reader.line_end(Flaw::Value)?;
             if lines.len() >= lines_max.min(LINES_MAX) {
                 return Err(Flaw::TooManyLines);
             }
-            lines.push(Line { name, value, field: classify(name) });
+            lines.push(Line { name, value, field: Field::Plain });
         }
+        match reader.rest {
+            [] | [b'\r' | b'\n', ..] => reader.line_end(Flaw::LineEnd)?,
+            _ => return Err(Flaw::Name),
+        }
+        // By itself, for what is called in the loop above takes the registers that it needs.
+        lines.iter_mut().for_each(|line| line.field = classify(line.name));
+        Ok(reader)
     }
 
     /// The colon, with what blanks there are.
@@ -275,13 +306,18 @@ impl<'h> Reader<'h> {
     #[inline(always)]
     fn token(&mut self) -> &'h [u8] {
         let start = self.rest;
-        loop {
+        self.run(not_letters);
+        self.rest_of_token(start)
+    }
+
+    /// The token that begins at `start`, of which letters were read.
+    #[inline(always)]
+    fn rest_of_token(&mut self, start: &'h [u8]) -> &'h [u8] {
+        while let [byte, after @ ..] = self.rest
+            && is_token_byte(*byte)
+        {
+            self.rest = after;
             self.run(not_letters);
-            match self.rest {
-                [b':' | b' ', ..] => break,
-                [byte, after @ ..] if is_token_byte(*byte) => self.rest = after,
-                _ => break,
-            }
         }
         &start[..start.len() - self.rest.len()]
     }

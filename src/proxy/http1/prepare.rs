@@ -45,9 +45,16 @@ impl Course<'_> {
         let client = &*self.client;
         let (way_in, inbox) = (&*client.way_in, &*client.inbox);
         let (head, mut lines) = (&inbox[span.start..span.end], Lines::new());
-        let request = parse::request(head, &mut lines, worker.limits.head_lines);
-        let request = request.and_then(Request::read);
-        let mut request = request.map_err(|error| unread(error, inbox.len()))?;
+        let head = parse::request(head, &mut lines, worker.limits.head_lines);
+        let head = head.map_err(|error| unread(error, inbox.len()))?;
+        let mut read = Request::read(head);
+        // It stays where it was read: it is large.
+        let request = match &mut read {
+            Ok(request) => request,
+            Err(error) => {
+                return Err(unread(std::mem::replace(error, Error::Unknown), inbox.len()));
+            }
+        };
         let method = request.method;
         match (&self.page, &self.collected) {
             (Some(page), _) => request.ask_for_page(page.is_complete),
@@ -72,29 +79,38 @@ impl Course<'_> {
         let query = target.query().strip_prefix('?').unwrap_or_default();
         let path = (target.path(), query);
         let mut exchange =
-            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &request);
+            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &*request);
         exchange.authority = target.authority;
         exchange.trusted = way_in.forwarder.trusted();
         exchange.sender = Sender {
             ip: peer.ip(),
             port: peer.port(),
-            is_trusted: way_in.forwarder.trusts(peer.ip()),
+            is_trusted: client.address().is_trusted(),
             is_tls: false,
             now_ms: self.tally.began_ms(),
             random: || fastrand::u64(..),
         };
         let mut route = table.lookup(&exchange);
         exchange.take_up(self.changes.take());
-        self.tally.begin(way_in, &request, route.map(|route| &**route));
+        self.tally.begin(way_in, request, route.map(|route| &**route));
         record::arrived(&mut self.record, &mut exchange, route);
-        let stage = std::mem::replace(&mut self.stage, Stage::Through(None));
-        if let Stage::Through(Some(went)) = &stage {
-            // Another frontend's chain has not seen it.
-            route = route.filter(|route| *went == route.id);
-        }
-        let led = lead(&mut exchange, way_in, route, stage);
+        let next_step = match std::mem::replace(&mut self.stage, Stage::Through(None)) {
+            Stage::Through(went) => {
+                if let Some(went) = went {
+                    // Another frontend's chain has not seen it.
+                    route = route.filter(|route| went == route.id);
+                }
+                None
+            }
+            Stage::Fresh => Some((0, None)),
+            Stage::Told(told) => Some((told.0, Some(told.1))),
+        };
+        let led = match next_step {
+            None => Led::Through,
+            Some((at, reply)) => lead(&mut exchange, way_in, route, at, reply),
+        };
         if let Led::Waiting(step, need) = led {
-            self.changes = exchange.into_changes();
+            self.changes = exchange.take_changes();
             return Err(Box::new(Stop::Wait(step, need)));
         }
         let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
@@ -102,7 +118,7 @@ impl Course<'_> {
             (buffering, route, &led, &self.collected)
             && facts.length != Length::None
         {
-            self.changes = exchange.into_changes();
+            self.changes = exchange.take_changes();
             let (kept, expects) = (buffering.requests, facts.expects);
             let wanted = Wanted { start: end, length: facts.length, expects, kept };
             return Err(Box::new(Stop::Collect(wanted, Arc::clone(route), facts)));
@@ -114,7 +130,7 @@ impl Course<'_> {
             exchange.change().query = Some(query);
         } else if self.page.is_some() {
             // It has gone meanwhile: the server of the frontend itself is not to be asked in its place.
-            self.changes = exchange.into_changes();
+            self.changes = exchange.take_changes();
             return Err(refused(Error::NoServer, route, 0, true));
         }
         let backend = page.map(|page| &page.backend).or(route.map(|route| &route.backend));
@@ -145,7 +161,10 @@ impl Course<'_> {
                 has != Some(&server.cookie_value)
             });
         }
-        self.changes = exchange.into_changes();
+        // Looked at first: most have none, and what was there before would be asked whether it has to be dropped.
+        if let Some(changes) = exchange.take_changes() {
+            self.changes = Some(changes);
+        }
         let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
         let mut body = Relay::new(facts.length, sink);
         if self.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty()) {
@@ -189,18 +208,15 @@ impl Course<'_> {
     }
 }
 
-/// Leads a request through the steps of its entry point and of its frontend that it has not seen.
+/// Leads a request through the steps of its entry point and of its frontend, from this one on, which may have wanted to know
+/// something.
 fn lead(
     exchange: &mut Exchange<'_>,
     way_in: &WayIn,
     route: Option<&Arc<Route>>,
-    stage: Stage,
+    mut at: usize,
+    mut reply: Option<Reply>,
 ) -> Led {
-    let (mut at, mut reply): (usize, Option<Reply>) = match stage {
-        Stage::Fresh => (0, None),
-        Stage::Told(told) => (told.0, Some(told.1)),
-        Stage::Through(_) => return Led::Through,
-    };
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
     let step_at = |at: usize| -> Option<&Arc<dyn Handler>> {
         let of_entry = way_in.chain.len();

@@ -107,6 +107,11 @@ impl Address {
     fn text(&self) -> &str {
         self.lines.get(BEFORE_ADDRESS.len()..self.text_end.into()).unwrap_or_default()
     }
+
+    /// Whether what the client says of itself is believed.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
 }
 
 impl<'h, 's> Request<'h, 's> {
@@ -176,7 +181,7 @@ impl<'h, 's> Request<'h, 's> {
             version,
             length,
             is_head: method == "HEAD",
-            is_idempotent: IDEMPOTENT.contains(&method),
+            is_idempotent: is_idempotent(method),
             is_kept_alive,
             upgrade: upgrade.and_then(|value| Names::of(bytes, value)),
             expects,
@@ -243,6 +248,15 @@ impl<'h, 's> Request<'h, 's> {
                 self.passing.remove(index);
             }
         }
+    }
+
+    /// Whether its first `Accept` that is long enough asks for events (server-sent events of the HTML standard).
+    pub(super) fn accepts_events(&self) -> bool {
+        const EVENTS: &[u8] = b"text/event-stream";
+        // Most are shorter: then no name is compared.
+        let is_accept = |line: &&Line<'_>| line.value.len() >= EVENTS.len() && line.is("accept");
+        let accept = self.lines.iter().find(is_accept);
+        accept.is_some_and(|line| names(line.value, EVENTS))
     }
 
     /// How long its head is.
@@ -446,11 +460,18 @@ impl Told {
     }
 }
 
-/// Methods that may be sent again (RFC 9110, section 9.2.2).
-const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
+/// Whether such a request may be sent again (RFC 9110, section 9.2.2).
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+}
 
 fn names_trailers(te: &[u8]) -> bool {
     te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+}
+
+/// Whether a list names this word, in whatever case.
+pub(super) fn names(list: &[u8], word: &[u8]) -> bool {
+    list.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
 }
 
 /// The protocols of a list (RFC 9110, sections 5.6.1 and 7.8).

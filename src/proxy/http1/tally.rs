@@ -3,7 +3,7 @@
 use super::connection::Client;
 use super::head::Span;
 use super::own;
-use super::request::Request;
+use super::request::{Request, names};
 use crate::live::{Cause, Failed, Kind, Protocol, Verb};
 use crate::model::Head;
 use crate::proxy::clock::us_as_ms;
@@ -72,8 +72,7 @@ impl Tally {
         route: Option<&Route>,
     ) {
         if !self.is_at_entry {
-            let protocol = protocol(request, request.facts.upgrade.is_some());
-            self.kind = Kind { verb: Verb::of(request.method), protocol };
+            self.kind = Kind { verb: Verb::of(request.method), protocol: protocol(request) };
         }
         self.count_begun(way_in, route);
     }
@@ -204,19 +203,14 @@ impl Fault<'_> {
 }
 
 /// As Traefik 1.7 tells them apart (middlewares/metrics.go, `getRequestProtocol`).
-fn protocol(head: &dyn Head, is_upgrade: bool) -> Protocol {
-    let says = |name: &str, word: &[u8]| {
-        let value = head.header(name).unwrap_or_default();
-        // Most values are shorter, or are not looked at at all.
-        value.len() >= word.len()
-            && value
-                .split(|&byte| byte == b',')
-                .any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
-    };
-    match () {
-        () if is_upgrade && says("upgrade", b"websocket") => Protocol::WebSocket,
-        () if says("accept", b"text/event-stream") => Protocol::Sse,
-        () => Protocol::Http,
+fn protocol(request: &Request<'_, '_>) -> Protocol {
+    let is_upgrade = request.facts.upgrade.is_some();
+    if is_upgrade && request.header("upgrade").is_some_and(|value| names(value, b"websocket")) {
+        Protocol::WebSocket
+    } else if request.accepts_events() {
+        Protocol::Sse
+    } else {
+        Protocol::Http
     }
 }
 

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use wide::u8x16;
+
 use super::parse::letters_digits_and;
 use crate::model::{comparable_host, has_doubtful_dots};
 use crate::proxy::error::Error;
@@ -100,10 +102,35 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
     scheme.eq_ignore_ascii_case("http://").then(|| rest.split_at(end))
 }
 
-/// Whether it is a name without a capital letter and without a port.
-fn is_lower_name(text: &str) -> bool {
-    // All bytes without an early end: that is what a processor does best.
-    text.bytes().fold(true, |is, byte| is & is_name_byte(byte) & !byte.is_ascii_uppercase())
+/// Whether it is a name as nearly all are: of lower-case letters, digits, hyphens, dots and underscores alone.
+fn is_lower_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if let Some(last) = bytes.last_chunk::<CHUNK>() {
+        let (chunks, _) = bytes.as_chunks::<CHUNK>();
+        // The last ones are looked at twice where there is no whole chunk of them.
+        return chunks.iter().chain([last]).all(|chunk| is_lower_chunk(*chunk));
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let mut both = [0; CHUNK];
+        both[..8].copy_from_slice(first);
+        both[8..].copy_from_slice(last);
+        return is_lower_chunk(both);
+    }
+    bytes.iter().all(|&byte| is_lower_chunk([byte; CHUNK]))
+}
+
+/// Bytes that are looked at together.
+const CHUNK: usize = 16;
+
+#[inline(always)]
+fn is_lower_chunk(bytes: [u8; CHUNK]) -> bool {
+    let bytes = u8x16::new(bytes);
+    let is_within =
+        |first: u8, last: u8| (bytes - u8x16::splat(first)).simd_le(u8x16::splat(last - first));
+    let is_one = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+    let is_good =
+        is_within(b'a', b'z') | is_within(b'0', b'9') | is_within(b'-', b'.') | is_one(b'_');
+    is_good.to_bitmask() == 0xffff
 }
 
 /// A host with or without a port, and without user information (RFC 3986, section 3.2).
@@ -140,6 +167,27 @@ mod tests {
         let found = Target::read("GET", target, host).ok();
         let found = found.as_ref().map(|found| (found.authority, &*found.path_and_query));
         assert_eq!(found, expected, "{target} {host:?}");
+    }
+
+    #[test]
+    fn a_name_in_lower_case_is_known_by_any_length() {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+        assert!(is_lower_name(""));
+        for length in 1..50 {
+            let letters = "a-0.z_9-b.example.local".chars().cycle();
+            let name = &letters.take(length).collect::<String>();
+            assert!(is_lower_name(name), "{name}");
+            for at in 0..length {
+                for byte in 0..128 {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte;
+                    let other = str::from_utf8(&other).expect("ASCII");
+                    assert_eq!(is_lower_name(other), is_plain(byte), "{other:?}");
+                }
+            }
+        }
+        assert!(!is_lower_name("\u{fc}"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Transfer<'_> {
                 return Err(Failure::Refused(Error::BadAnswer("its head is too large")));
             }
             let after = &rest[head.bytes.len()..];
-            let answer = Answer::read(head, self.facts).map_err(Failure::Refused)?;
+            let mut answer = Answer::read(head, self.facts).map_err(Failure::Refused)?;
             if !answer.is_interim() {
                 if let Some(error) = self.unwanted(answer.status) {
                     return Err(Failure::Refused(error));
@@ -77,7 +77,7 @@ impl Transfer<'_> {
                 if self.is_empty_page(&answer) {
                     return Err(Failure::Refused(Error::BadAnswer("the page is empty")));
                 }
-                let answer = answer.under(self.shown());
+                answer.show_as(self.shown());
                 self.begin_answer(&answer, write);
                 let begun = self.body(cx, after, write);
                 if let Err(Failure::Cut(error) | Failure::Refused(error)) = begun {
