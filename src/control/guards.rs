@@ -1,7 +1,7 @@
 //! Whether those who shall get in at the entry points and the admin side can: what was fixed at start does not get better by
 //! itself, so `run` refuses what would let nobody in.
 
-use super::secrets::{LINES_TOLD_MAX, read};
+use super::secrets::{HOW_TO_WRITE, LINES_TOLD_MAX, read};
 use crate::config::Auth;
 use crate::config::guards::{GuardFile, InvalidGuard, files_of, invalid_auth};
 use crate::middleware::auth::BadLine;
@@ -74,9 +74,7 @@ impl Whose<'_> {
         let mut found: Vec<Invalid> = bad.iter().take(LINES_TOLD_MAX).map(line).collect();
         let own = [&auth.basic, &auth.digest].into_iter().flatten();
         if !knows_users && own.map(|users| users.users.len()).sum::<usize>() == 0 {
-            let what = format!(
-                "names the file {path}, which knows no user. Write NAME:HASH as htpasswd or htdigest makes it."
-            );
+            let what = format!("names the file {path}, which knows no user. {HOW_TO_WRITE}");
             found.push(self.says(key, &what, true));
         }
         found

@@ -185,8 +185,7 @@ fn bad_lines(lines: UserLines, text: &str) -> Arc<[BadLine]> {
     let (knows_users, mut bad) = lines.read(text);
     if !knows_users && bad.is_empty() {
         let why = "there is no user in the file".to_owned();
-        let hint = "Write NAME:HASH as htpasswd or htdigest makes it.";
-        bad.push(BadLine { number: 1, user: None, why, hint });
+        bad.push(BadLine { number: 1, user: None, why, hint: HOW_TO_WRITE });
     }
     bad.into()
 }
@@ -198,6 +197,9 @@ fn unreadable(origin: &Origin, file: &GuardFile<'_>, why: &str) -> Problem {
     );
     Problem::error(origin, what).hint(MOUNT)
 }
+
+/// What to do about a file without a user.
+pub(super) const HOW_TO_WRITE: &str = "Write NAME:HASH as htpasswd or htdigest makes it.";
 
 /// What to do about a file that cannot be read.
 const MOUNT: &str = "Mount the file or secret where Herder runs; it is looked at every second.";

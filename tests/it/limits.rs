@@ -414,6 +414,37 @@ async fn what_is_under_way_is_counted_across_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_by_one_limit_takes_nothing_of_the_next() {
+    // Four requests an hour, one at a time: those that find the place taken are not counted.
+    let held = Held::start(OK).await;
+    let one_at_once = [RATE, &[("traefik.backend.maxconn.amount", "1")]].concat();
+    let serving = serve(&one_at_once, held.addr);
+    let first = held.asked(&serving, GET).await.expect("room");
+    for _ in 0..9 {
+        let refused = get(&serving, "").await;
+        assert!(refused.ends_with("max connections reached: 1\n"), "{refused}");
+    }
+    held.go.add_permits(9);
+    first.readable().await.expect("an answer");
+    let mut came = 1;
+    let refused = loop {
+        let answer = get(&serving, "").await;
+        match status(&answer) {
+            200 => came += 1,
+            _ if answer.contains("max connections reached") => {}
+            _ => break answer,
+        }
+    };
+    assert!(refused.contains("max rate reached"), "{refused}");
+    assert_eq!(came, 4);
+    // Nor are those that an open breaker refuses.
+    let origin = Origin::start(BROKEN, false).await;
+    let serving = serve(&[RATE, &[BREAKER]].concat(), origin.addr);
+    assert_eq!(status(&get(&serving, "").await), 500);
+    assert_eq!(statuses(&serving, "", 9).await, [503; 9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_makes_room() {
     let held = Held::start(OK).await;
     let serving = serve(&[("traefik.backend.maxconn.amount", "1")], held.addr);
