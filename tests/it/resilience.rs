@@ -222,6 +222,11 @@ async fn a_page_stands_in_for_errors_of_servers_and_our_own() {
         assert!(text.contains("X-Page: 1\r\n") && !text.contains("X-Server"), "{text}");
         assert!(text.ends_with(&format!("/{status}.html?of=herder")), "{text}");
     }
+    // The page hides nothing from who counts what the server does.
+    let view = serving.state.view();
+    let mut servers = view.table.routes().iter().flat_map(|route| route.backend.servers());
+    let live = &servers.find(|of_route| of_route.addr == server.addr).expect("one").live;
+    assert_eq!((live.requests(), live.failures()), (3, 3));
     let (head, body) = pages.requests()[0].clone();
     assert!(head.starts_with("GET /500.html?of=herder HTTP/1.1\r\nHost: web.local\r\n"), "{head}");
     assert!(!head.contains("Content-") && body.is_empty(), "{head}");
