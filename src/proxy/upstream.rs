@@ -64,8 +64,8 @@ pub(super) struct Pool {
     idle_timeout_ms: u64,
 }
 
-/// The kept-alive connections to one server, the youngest last. Who asks a server holds them until its connection is back: they
-/// are looked up once.
+/// The kept-alive connections to one server, the youngest last. Who asks a server holds them until it has answered, to bring its
+/// connection back: they are looked up once.
 #[derive(Default)]
 pub(super) struct IdleOnes(RefCell<Vec<Idle>>);
 
@@ -179,7 +179,7 @@ impl Pool {
                 let is_young = now_ms.saturating_sub(idle.since_ms) <= self.idle_timeout_ms;
                 is_young && idle.upstream.is_quiet(false)
             });
-            // Who holds them brings a connection back.
+            // Who holds them may bring a connection back.
             !connections.is_empty() || Rc::strong_count(idle) > 1
         });
     }

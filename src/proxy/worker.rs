@@ -70,8 +70,8 @@ pub(super) struct Worker {
     last_closed: Notify,
     /// Tasks that wait for a connection.
     spare: Spare<(Client, Open)>,
-    /// Connections that have room for an exchange.
-    pub(super) rooms: Cell<usize>,
+    /// Connections that keep room for their next exchange.
+    pub(super) rooms_kept: Cell<usize>,
     reader: RefCell<Reader>,
     is_draining: Cell<bool>,
     is_cutting: Cell<bool>,
@@ -227,7 +227,7 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         open: Cell::new(0),
         last_closed: Notify::new(),
         spare: Spare::new(),
-        rooms: Cell::new(0),
+        rooms_kept: Cell::new(0),
         reader: RefCell::new(state.published.reader()),
         is_draining: Cell::new(false),
         is_cutting: Cell::new(false),

@@ -356,14 +356,15 @@ async fn a_connection_that_has_served_idles_as_long_as_any() {
     let serving = Serving::start(settings, &[]);
     let mut client = TcpStream::connect(serving.addr).await.expect("connected");
     let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    // After its room for exchanges was given back, and from there on with a head in two pieces.
-    for (first, second) in [request.split_at(request.len()), request.split_at(9)] {
+    // With a head in one piece and in two, while it has its room for exchanges and after it was given back.
+    for (cut, idle_ms) in [(request.len(), 1_000), (9, 0), (9, 1_000)] {
+        let (first, second) = request.split_at(cut);
         client.write_all(first).await.expect("sent");
         tokio::time::sleep(Duration::from_secs(1)).await;
         client.write_all(second).await.expect("sent");
         assert!(head(&mut client).await.starts_with("HTTP/1.1 404 "));
         client.read_exact(&mut [0; 19]).await.expect("its words");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(idle_ms)).await;
     }
     let mut byte = [0];
     let end = tokio::time::timeout(Duration::from_secs(20), client.read(&mut byte));

@@ -104,6 +104,8 @@ impl Course<'_> {
             match end {
                 Ok(End::Switched) => {
                     let upstream = transfer.into_server();
+                    // It does not come back.
+                    drop(idle);
                     return Ok(Box::pin(self.tunnel(attempt, upstream)).await);
                 }
                 Ok(End::Answered(whole)) => {

@@ -70,10 +70,10 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
     loop {
         let after = match client.next(worker, &mut room).await {
             Next::Head(span) => {
-                let begun = enter(&mut room, worker, move || exchange(worker, client, span));
+                let begun = enter(&mut room, move || exchange(worker, client, span));
                 let after;
                 (after, client) = begun.await;
-                leave(&mut room);
+                leave(&mut room, worker);
                 after
             }
             Next::Bad(error) => {
@@ -98,27 +98,24 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
 /// its size at hand, and the others cost as much as reading two lines.
 struct Room<'w, F> {
     exchange: Pin<Box<F>>,
-    _open: OpenRoom<'w>,
+    /// There while it is kept, and no exchange is in it.
+    kept: Option<Kept<'w>>,
 }
 
-/// Counts one room, until it is dropped.
-struct OpenRoom<'w>(&'w Cell<usize>);
+/// Counts one room that is kept, until it is dropped.
+struct Kept<'w>(&'w Cell<usize>);
 
-/// Rooms of one worker that are kept where no exchange is in them.
+/// Rooms that one worker keeps.
 const ROOMS_KEPT_MAX: usize = 256;
 
-/// How long an idle connection keeps its room.
+/// How long a connection keeps its room for the first byte of the next request.
 const ROOM_KEPT_MS: u64 = 500;
 
 /// Pieces of memory up to this size glibc has at hand, larger ones it looks for (`tcache`, malloc.c).
 const ROOM_BYTES_MAX: usize = 1_032;
 
 /// Begins an exchange in its room.
-fn enter<'r, 'w, F>(
-    room: &'r mut Option<Room<'w, F>>,
-    worker: &'w Worker,
-    begin: impl FnOnce() -> F,
-) -> Pin<&'r mut F> {
+fn enter<'r, F>(room: &'r mut Option<Room<'_, F>>, begin: impl FnOnce() -> F) -> Pin<&'r mut F> {
     const {
         assert!(
             // What is built for tests is laid out in another way.
@@ -128,6 +125,7 @@ fn enter<'r, 'w, F>(
     }
     let room = match room {
         Some(room) => {
+            room.kept = None;
             room.exchange.set(begin());
             room
         }
@@ -135,25 +133,30 @@ fn enter<'r, 'w, F>(
             // The place first: then the compiler makes it there, and need not copy a kilobyte.
             let place = Box::<F>::new_uninit();
             let exchange = Box::into_pin(Box::write(place, begin()));
-            room.insert(Room { exchange, _open: OpenRoom::new(&worker.rooms) })
+            room.insert(Room { exchange, kept: None })
         }
     };
     room.exchange.as_mut()
 }
 
-/// An exchange has ended. Where many have a room, its room is given back at once.
-fn leave<F>(room: &mut Option<Room<'_, F>>) {
-    room.take_if(|room| room._open.0.get() > ROOMS_KEPT_MAX);
+/// An exchange has ended. Its room is kept, unless many are.
+fn leave<'w, F>(room: &mut Option<Room<'w, F>>, worker: &'w Worker) {
+    match room {
+        Some(room) if worker.rooms_kept.get() < ROOMS_KEPT_MAX => {
+            room.kept = Some(Kept::new(&worker.rooms_kept));
+        }
+        room => *room = None,
+    }
 }
 
-impl<'w> OpenRoom<'w> {
+impl<'w> Kept<'w> {
     fn new(count: &'w Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for OpenRoom<'_> {
+impl Drop for Kept<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -206,7 +209,7 @@ impl Client {
                 Ok(true) => {}
                 // It closed, which ends half a head too.
                 Ok(false) => return Next::End,
-                Err(TooLate) if was_empty && !worker.is_draining() && room.take().is_some() => {
+                Err(TooLate) if was_empty && room.take().is_some() => {
                     self.deadline.extend(later_ms);
                 }
                 Err(TooLate) if scan.is_blank(&self.inbox) => return Next::End,

@@ -250,13 +250,13 @@ impl<'h, 's> Request<'h, 's> {
         }
     }
 
-    /// Whether its first `Accept` that is long enough asks for events (server-sent events of the HTML standard).
+    /// Whether its first `Accept` asks for events (`text/event-stream` of the HTML standard).
     pub(super) fn accepts_events(&self) -> bool {
         const EVENTS: &[u8] = b"text/event-stream";
         // Most are shorter: then no name is compared.
-        let is_accept = |line: &&Line<'_>| line.value.len() >= EVENTS.len() && line.is("accept");
-        let accept = self.lines.iter().find(is_accept);
-        accept.is_some_and(|line| names(line.value, EVENTS))
+        let is_long = |line: &Line<'_>| line.value.len() >= EVENTS.len() && line.is("accept");
+        self.lines.iter().any(is_long)
+            && self.header("accept").is_some_and(|value| names(value, EVENTS))
     }
 
     /// How long its head is.
