@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::error::{ContextKind, ContextValue};
@@ -16,7 +17,7 @@ use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
 use super::{Cli, Command};
 use crate::document::{Language, Node, Place, Table, Value};
-use crate::settings::traefik::{self, Found, Given};
+use crate::settings::traefik::{self, Found, Given, LIMITS, NO_LIMIT};
 use crate::settings::{Conflict, EntryPoint, Settings, catalog};
 
 /// The subcommands that take settings.
@@ -80,9 +81,10 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let is_said = |id: &str| {
         matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
     };
+    let zeros = zero_limits(&own, matches);
     let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
     let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
-    let mut said = Said { file: path, ..Said::default() };
+    let mut said = Said { file: path, notes: zeros, ..Said::default() };
     let sources = [(flags, true), (variables, false), (file, false)];
     let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
     let guarded: Vec<String> = guards.map(|given| given.flag.clone()).collect();
@@ -120,6 +122,23 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     said.args.clone_from(&args);
     let _ = SAID.set(said);
     Ok(args)
+}
+
+/// That flags and variables ask for no limit where everything has one: as it is said of a settings file.
+fn zero_limits(own: &[OwnFlag], matches: &ArgMatches) -> Vec<String> {
+    let is_zero = |flag: &&OwnFlag| {
+        LIMITS.contains(&&*flag.name)
+            && matches.get_one::<Duration>(&flag.id).is_some_and(Duration::is_zero)
+    };
+    let note = |flag: &OwnFlag| {
+        let variable = flag
+            .variable
+            .clone()
+            .filter(|_| matches.value_source(&flag.id) == Some(ValueSource::EnvVariable));
+        let origin = variable.unwrap_or_else(|| format!("--{}", flag.name));
+        format!("{origin} is left out: {NO_LIMIT}.")
+    };
+    own.iter().filter(is_zero).map(note).collect()
 }
 
 /// A flag of ours.

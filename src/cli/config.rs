@@ -3,16 +3,19 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use serde_json::json;
 
 use super::{Cli, args};
 use crate::config::hide_password;
-use crate::settings::Typed;
+use crate::settings::{Typed, traefik};
 use crate::telemetry::LogArgs;
 
 /// Prints the settings in force, and where each was said: a flag, a variable, a line of a file, or nowhere.
+///
+/// In a container, where it is given no setting, it tells of the Herder that runs there.
 ///
 /// Ends with 0 when they fit together, with 2 when they do not.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,8 +77,13 @@ fn rows() -> anyhow::Result<Vec<Row>> {
         });
         let raw = raw.map(|raw| if name == "entryPoints" { without_users(&raw) } else { raw });
         let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
+        // A limit of zero is none: what is in force is the default.
+        let is_zero = traefik::LIMITS.contains(&name)
+            && matches.get_one::<Duration>(id).is_some_and(Duration::is_zero);
+        let raw = raw.filter(|_| !is_zero);
         let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());
         let origin = match (said.origins.get(name), matches.value_source(id)) {
+            _ if is_zero => "default".to_owned(),
             (Some(origin), _) => origin.clone(),
             (None, Some(clap::parser::ValueSource::CommandLine)) => format!("--{name}"),
             (None, Some(clap::parser::ValueSource::EnvVariable)) => variable.unwrap_or_default(),

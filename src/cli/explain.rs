@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use super::{first_process, sources};
+use super::sources;
 use crate::control::View;
 use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
 use crate::settings::Typed;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
 ///
-/// In a container it reads as the Herder that runs there does, unless it is told something else.
+/// It asks the sources by itself. In a container, where it is told nothing of them, it asks as the Herder that runs there was told.
 ///
 /// Ends with 0 when it is routed, with 1 when it is not, with 2 when a source could not be read.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(short = 'X', long = "request", value_name = "METHOD", requires = "what")]
     method: Option<String>,
     #[command(flatten)]
-    pub(super) settings: Typed,
+    settings: Typed,
 }
 
 /// Asks once, and explains.
@@ -38,8 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = args.what.as_deref().filter(|what| is_request || what.contains("://"));
     let asked = url.map(|url| Asked::parse(url, args.method.as_deref(), &args.lines));
     let asked = asked.transpose().map_err(anyhow::Error::msg)?;
-    let typed = first_process::settings("explain", args.settings).await;
-    let settings = sources::settings(typed).await?;
+    let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
         (Some(asked), _) => {

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use clap::Parser as _;
 
-use super::args::complete;
+use super::args::{complete, own_flags};
 use super::{Cli, Command, with_command};
-use crate::settings::Typed;
 
 /// The command line of the first process.
 const COMMAND_LINE: &str = "/proc/1/cmdline";
+
+/// The commands that tell of the Herder they are run beside.
+const BESIDE: [&str; 3] = ["check", "config", "explain"];
 
 /// What the first process does, complete with its variables and its settings file. None: it is no Herder, or cannot be
 /// understood.
@@ -19,27 +21,119 @@ pub(super) async fn first_process() -> Option<Command> {
     command_of(&tokio::fs::read(COMMAND_LINE).await.ok()?)
 }
 
-/// Settings for a command, `explain` or `check`: those of the Herder that runs in this container, where nothing was said here that
-/// it was not told too.
-pub(super) async fn settings(command: &str, typed: Typed) -> Typed {
-    let Some(Command::Run(run)) = first_process().await else { return typed };
-    let unsaid = complete(vec!["herder".into(), command.into()]).ok();
-    let unsaid = unsaid.and_then(|args| Cli::try_parse_from(args).ok());
-    let unsaid = match unsaid.map(|cli| cli.command) {
-        Some(Command::Explain(unsaid)) => unsaid.settings,
-        Some(Command::Check(unsaid)) => unsaid.settings,
-        _ => return typed,
-    };
-    if unsaid == typed { run.settings } else { typed }
+/// The same command line, with the flags of the Herder that runs in this container where a command that tells of it was given
+/// none: it reads what that one reads.
+pub(super) fn beside(args: Vec<OsString>) -> Vec<OsString> {
+    let is_told = args.get(1).is_some_and(|command| BESIDE.iter().any(|known| command == known));
+    let first = if is_told { std::fs::read(COMMAND_LINE).ok() } else { None };
+    match first.and_then(|line| herder_in(&line)).as_deref() {
+        Some([_, run, flags @ ..]) if run == "run" => with_flags(args, flags),
+        _ => args,
+    }
 }
 
-/// What a Herder with this command line does. Arguments end with a NUL each (proc(5)); a small init may stand before them.
-pub(super) fn command_of(command_line: &[u8]) -> Option<Command> {
+/// A command line with these flags of a `run`, as far as its command takes them, where it has no setting of its own.
+fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
+    let names = |command: &str| own_flags(command).into_iter().map(|flag| flag.name);
+    let command = args.get(1).and_then(|command| command.to_str()).unwrap_or_default();
+    let (own, run): (Vec<_>, Vec<_>) = (names(command).collect(), names("run").collect());
+    let is_among =
+        |names: &[String], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    // What the command alone takes is no setting, and neither is how strict it is.
+    let is_aside = |name: &str| {
+        name == "strict" || name == "help" || (is_among(&own, name) && !is_among(&run, name))
+    };
+    let typed = || args.iter().skip(2).take_while(|arg| *arg != "--");
+    if typed().any(|arg| is_short(arg, b'c') || long(arg).is_some_and(|name| !is_aside(name))) {
+        return args;
+    }
+    let is_strict = typed().any(|arg| long(arg) == Some("strict"));
+    let is_taken = |name: &str| match name {
+        "strict" => !is_strict,
+        // Flags of Traefik are read later.
+        _ => is_among(&own, name) || !is_among(&run, name),
+    };
+    let (mut taken, mut is_on) = (Vec::new(), true);
+    for flag in flags {
+        if let Some(name) = long(flag) {
+            is_on = is_taken(name);
+        } else if is_short(flag, b'c') {
+            is_on = true;
+        }
+        // A value that stands by itself goes with its flag.
+        if is_on {
+            taken.push(flag.clone());
+        }
+    }
+    args.splice(2..2, taken);
+    args
+}
+
+/// The name of a long flag.
+fn long(arg: &OsString) -> Option<&str> {
+    let name = arg.to_str()?.strip_prefix("--")?;
+    Some(name.split_once('=').map_or(name, |(name, _)| name))
+}
+
+fn is_short(arg: &OsString, letter: u8) -> bool {
+    matches!(arg.as_bytes(), [b'-', first, ..] if *first == letter)
+}
+
+/// The command line of a Herder, with its command. Arguments end with a NUL each (proc(5)); a small init may stand before them.
+fn herder_in(command_line: &[u8]) -> Option<Vec<OsString>> {
     let line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
     let args: Vec<OsString> =
         line.split(|byte| *byte == 0).map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
     let is_herder = |arg: &OsString| Path::new(arg).file_name() == Some(OsStr::new("herder"));
     let start = args.iter().position(is_herder)?;
-    let args = complete(with_command(args.get(start..)?.to_vec())).ok()?;
+    Some(with_command(args.get(start..)?.to_vec()))
+}
+
+/// What a Herder with this command line does.
+pub(super) fn command_of(command_line: &[u8]) -> Option<Command> {
+    let args = complete(herder_in(command_line)?).ok()?;
     Cli::try_parse_from(args).ok().map(|cli| cli.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(typed: &str, first: &str, expected: &str) {
+        let typed = typed.split(' ').map(OsString::from).collect();
+        let first = herder_in(first.replace(' ', "\0").as_bytes()).expect("a Herder");
+        let args = with_flags(typed, &first[2..]);
+        let args: Vec<&str> = args.iter().map(|arg| arg.to_str().expect("text")).collect();
+        assert_eq!(args.join(" "), expected);
+    }
+
+    #[test]
+    fn a_command_without_settings_has_those_of_the_herder_beside_it() {
+        let run = "/sbin/docker-init -- /herder run --docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
+        let flags = "--docker.domain=a --refresh 5s -c x.toml --web";
+        check("herder explain web", run, &format!("herder explain {flags} web"));
+        check(
+            "herder explain -X GET --header=A:b http://a/",
+            run,
+            &format!("herder explain {flags} -X GET --header=A:b http://a/"),
+        );
+        check("herder check --format json", run, &format!("herder check {flags} --format json"));
+        // It tells of the log, too.
+        let all = "--docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
+        check("herder config --json", run, &format!("herder config {all} --json"));
+    }
+
+    #[test]
+    fn one_setting_of_its_own_is_all_it_has() {
+        let run = "herder --docker.domain=a --strict";
+        for typed in ["explain --docker.domain=b web", "check -c x.toml", "check --web.address=:1"]
+        {
+            check(&format!("herder {typed}"), run, &format!("herder {typed}"));
+        }
+        // How strict it is has nothing to do with it.
+        check("herder check --strict", run, "herder check --docker.domain=a --strict");
+        check("herder check", run, "herder check --docker.domain=a --strict");
+        check("herder explain -- --x", run, "herder explain --docker.domain=a --strict -- --x");
+    }
 }

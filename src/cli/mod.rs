@@ -38,34 +38,26 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The subcommands.
+/// The subcommands. What each does stands at its arguments, where `--help` has it from: a word here would stand before that.
 #[derive(Debug, clap::Subcommand)]
+#[allow(missing_docs)]
 pub enum Command {
-    /// Reads the labels of running containers, and sends requests to them
     Run(Box<run::Args>),
-    /// Shows what Herder does, without Docker or Rancher: a metadata service and three servers on loopback
     Demo(demo::Args),
-    /// Reads the same sources once, and prints what is wrong with the labels
     Check(Box<check::Args>),
-    /// Prints the settings in force, and where each was said
     Config(Box<config::Args>),
-    /// Says why a container is, or is not, routed, or who takes a URL
     Explain(Box<explain::Args>),
-    /// Writes other programs' configurations out of what was discovered
     Render(Box<render::Args>),
-    /// Asks a running Herder whether it is well, for HEALTHCHECK
     Healthcheck(healthcheck::Args),
-    /// A service to try routes with
     WebTest(web_test::Args),
-    /// Prints which build this is
     Version(version::Args),
-    /// Prints completions for a shell
     Completions(completions::Args),
 }
 
 /// The whole program: reads the arguments, does what was asked for. What goes wrong is one line on standard error.
 pub async fn main() -> ExitCode {
-    let args = match args::complete(with_command(std::env::args_os().collect())) {
+    let args = with_command(std::env::args_os().collect());
+    let args = match args::complete(first_process::beside(args)) {
         Ok(args) => args,
         Err(error) => {
             eprintln!("herder: {error:#}");

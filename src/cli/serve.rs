@@ -25,7 +25,7 @@ pub(super) struct Addresses {
 }
 
 /// Binds all ports first, then starts everything, tells `on_bound` where, and runs until a stop signal and until
-/// what was under way then has ended. A second signal ends it at once.
+/// what was under way then has ended. Another signal ends it at once, unless it is the [echo](ECHO) of the first.
 pub(super) async fn serve(
     settings: Settings,
     on_bound: impl FnOnce(Addresses),

@@ -81,16 +81,6 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_no_limit() {
-        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-        for (said, meant) in
-            [(Some(second), second), (Some(Duration::ZERO), minute), (None, minute)]
-        {
-            assert_eq!(limit(said, minute), meant);
-        }
-    }
-
-    #[test]
     fn reads_a_refresh() {
         assert_eq!("60s".parse(), Ok(Refresh::Every(Duration::from_secs(60))));
         assert_eq!("0 */5 * * * *".parse(), Ok(Refresh::Cron("0 */5 * * * *".to_owned())));

@@ -51,6 +51,17 @@ enum Fate {
 
 use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, Time};
 
+/// Why it is left out that something shall have no limit.
+pub const NO_LIMIT: &str = "everything has a limit here, and the default stands";
+
+/// The flags that limit something, and say nothing where they say 0.
+pub const LIMITS: [&str; 4] = [
+    "forwardingTimeouts.dialTimeout",
+    "forwardingTimeouts.responseHeaderTimeout",
+    "healthcheck.interval",
+    "respondingTimeouts.idleTimeout",
+];
+
 const NEXT: &str = "it is not acted on yet";
 const TRACES: &str = "traces are told as OTLP over HTTP, which Jaeger, Zipkin's and Datadog's collectors take: set tracing.otlp.endpoint";
 const METRICS_PLACE: &str = "metrics are at /metrics of the admin side";
@@ -439,9 +450,7 @@ impl Reader<'_> {
             Time(flag) if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) != "0" => {
                 self.give(flag, text, origin);
             }
-            Time(_) => {
-                self.note(path, place, "everything has a limit here, and the default stands")
-            }
+            Time(_) => self.note(path, place, NO_LIMIT),
             Level => {
                 let level = match text.to_ascii_lowercase().as_str() {
                     "fatal" | "panic" => "error".to_owned(),

@@ -19,7 +19,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 /// What `run`, `check` and `explain` take.
 ///
 /// A flag goes before a `HERDER_` variable, that before one of the catalog entry, that before the default.
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Typed {
     /// Where requests come in: `:8080`, `127.0.0.1:8080` [default: :8080]
     #[arg(long, env = "HERDER_HTTP", value_name = "ADDRESS", help_heading = "Ports")]
@@ -647,6 +647,22 @@ mod tests {
         let rancher = settings.rancher.expect("described until it is known who answers");
         assert!(!rancher.defaults.serve_unchecked);
         assert!(settings.docker.expect("described too").defaults.serve_unchecked);
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_the_default() {
+        let zero = Some(Duration::ZERO);
+        let said = Typed {
+            connect_timeout: zero,
+            response_timeout: zero,
+            idle_timeout: zero,
+            health_interval: zero,
+            ..Typed::default()
+        };
+        let [said, usual] = [said, Typed::default()].map(|typed| typed.meant().expect("good ones"));
+        assert_eq!((said.limits, said.health_interval), (usual.limits, usual.health_interval));
+        let said = Typed { idle_timeout: Some(Duration::from_secs(7)), ..Typed::default() };
+        assert_eq!(said.meant().expect("good ones").limits.idle_timeout, Duration::from_secs(7));
     }
 
     #[test]

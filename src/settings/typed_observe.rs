@@ -12,7 +12,7 @@ use super::time::duration;
 use super::typed::list;
 
 /// What is told about each request.
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct TypedObserve {
     /// Write a line for each request [default: false]
     #[arg(long = "accessLog", env = "HERDER_ACCESSLOG", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Logs")]

@@ -199,6 +199,21 @@ fn what_is_not_acted_on_is_said_or_refused() {
 }
 
 #[test]
+fn a_limit_of_zero_is_warned_of_and_leaves_the_default() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let flag = "--respondingTimeouts.idleTimeout=0";
+    let said = stdout(&herder(dir.path(), &["config", flag], &[]));
+    let row = said.lines().find(|line| line.starts_with("respondingTimeouts.idleTimeout"));
+    assert!(row.is_some_and(|row| row.ends_with("  180s  (default)")), "{said}");
+    assert!(said.contains("warning: --respondingTimeouts.idleTimeout is left out: "), "{said}");
+    let variable = [("HERDER_HEALTHCHECK_INTERVAL", "0s")];
+    let strict = herder(dir.path(), &["config", "--strict"], &variable);
+    assert_eq!(strict.status.code(), Some(2));
+    let said = stderr(&strict);
+    assert!(said.contains("HERDER_HEALTHCHECK_INTERVAL is left out: "), "{said}");
+}
+
+#[test]
 fn a_file_may_be_strict_about_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("traefik.toml"), "strict = true\nacme = {}\n").expect("written");

@@ -14,15 +14,15 @@ use serde_json::{Map, Value, json};
 use finding::Finding;
 
 use crate::admin::providers;
-use crate::cli::{args, first_process, sources};
+use crate::cli::{args, sources};
 use crate::control::{View, guards};
 use crate::model::Severity;
 use crate::settings::{FileSettings, Settings, Typed};
 
 /// Reads the same sources once, and prints what is wrong with labels, files, rules and settings.
 ///
-/// With files, only those are looked at: rules, settings, and the labels of Compose files. In a container it reads as the Herder
-/// that runs there does, unless it is told something else.
+/// With files, only those are looked at: rules, settings, and the labels of Compose files. In a container, where it is given no
+/// setting, it has those of the Herder that runs there.
 ///
 /// Ends with 0 when all is well (notes do not count), with 1 when something asked for does not happen or happens
 /// otherwise than meant, with 2 when a source could not be read.
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(super) settings: Typed,
+    settings: Typed,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -67,8 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let found = files::together(checked, &defaults, entrypoints);
         return print(args.format, found, &[], &[("files", files.len())]);
     }
-    let typed = first_process::settings("check", args.settings).await;
-    let settings = sources::settings(typed).await?;
+    let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
     let mut notes = args::said().notes.clone();
     notes.extend(settings.left_out());

@@ -98,14 +98,15 @@ impl Herder {
 
     /// Sends a signal by name: `TERM`, `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        self.signals(name, 1);
+        self.signals(&[name]);
     }
 
-    /// The same so many times, one right after the other.
-    pub(crate) fn signals(&self, name: &str, times: usize) {
-        let pid = self.child.id().to_string();
-        let mut kill = Command::new("kill");
-        let status = kill.args(["-s", name]).args(vec![pid; times]).status().expect("kill");
+    /// Sends several, one right after the other.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let pid = self.child.id();
+        let script: String = names.iter().map(|name| format!("kill -s {name} {pid}\n")).collect();
+        // The shell's own `kill`: no process is started in between.
+        let status = Command::new("sh").args(["-e", "-c", &script]).status().expect("a shell");
         assert!(status.success());
     }
 
