@@ -43,13 +43,15 @@ enum Fate {
     DebugMode,
     /// It is not acted on: why.
     Later(&'static str),
+    /// The same where it is on: off it says nothing.
+    OnceOn(&'static str),
     /// It is so in any case.
     Always,
     /// Nothing has to be done about it.
     Nothing,
 }
 
-use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, Time};
+use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, OnceOn, Time};
 
 /// Why it is left out that something shall have no limit.
 pub const NO_LIMIT: &str = "everything has a limit here, and the default stands";
@@ -82,7 +84,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("maxIdleConnsPerHost", Later("each worker keeps up to 256 for each server")),
     ("insecureSkipVerify", Flag("insecureSkipVerify")),
     ("rootCAs", Later(NEXT)),
-    ("keepTrailingSlash", Later(NEXT)),
+    ("keepTrailingSlash", OnceOn(NEXT)),
     ("allowMinWeightZero", Later("a weight of 0 gets nothing here")),
     ("idleTimeout", Time("respondingTimeouts.idleTimeout")),
     ("graceTimeOut", Time("lifeCycle.graceTimeOut")),
@@ -108,7 +110,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("web.keyFile", Later(TLS)),
     ("api.entryPoint", Nothing),
     ("api.dashboard", Always),
-    ("api.debug", Later(NEXT)),
+    ("api.debug", OnceOn(NEXT)),
     ("api.statistics.recentErrors", Flag("api.statistics.recentErrors")),
     ("ping.entryPoint", Later("/ping is at the admin side")),
     ("metrics.prometheus.buckets", Flag("metrics.prometheus.buckets")),
@@ -133,16 +135,16 @@ const KEYS: &[(&str, Fate)] = &[
     ("docker.tls.ca", Flag("docker.tls.ca")),
     ("docker.tls.cert", Flag("docker.tls.cert")),
     ("docker.tls.key", Flag("docker.tls.key")),
-    ("docker.tls.caOptional", Later(NEXT)),
-    ("docker.tls.insecureSkipVerify", Later("the daemon's certificate is always checked")),
+    ("docker.tls.caOptional", OnceOn(NEXT)),
+    ("docker.tls.insecureSkipVerify", OnceOn("the daemon's certificate is always checked")),
     ("docker.watch", Always),
-    ("docker.useBindPortIP", Later(NEXT)),
-    ("docker.swarmMode", Later("Swarm's tasks are read from the containers of each node")),
+    ("docker.useBindPortIP", OnceOn(NEXT)),
+    ("docker.swarmMode", OnceOn("Swarm's tasks are read from the containers of each node")),
     ("docker.swarmModeRefreshSeconds", Later(NEXT)),
     ("docker.filename", Later(TEMPLATE)),
     ("docker.templateVersion", Later(TEMPLATE)),
-    ("docker.debugLogGeneratedTemplate", Later(TEMPLATE)),
-    ("docker.trace", Later("raise log.level instead")),
+    ("docker.debugLogGeneratedTemplate", OnceOn(TEMPLATE)),
+    ("docker.trace", OnceOn("raise log.level instead")),
     ("rancher.domain", Flag("rancher.domain")),
     ("rancher.exposedByDefault", Flag("rancher.exposedByDefault")),
     ("rancher.refreshSeconds", Flag("refresh")),
@@ -159,14 +161,14 @@ const KEYS: &[(&str, Fate)] = &[
     ("rancher.secretKey", Flag("rancher.api.secretKey")),
     ("rancher.filename", Later(TEMPLATE)),
     ("rancher.templateVersion", Later(TEMPLATE)),
-    ("rancher.debugLogGeneratedTemplate", Later(TEMPLATE)),
-    ("rancher.trace", Later("raise log.level instead")),
+    ("rancher.debugLogGeneratedTemplate", OnceOn(TEMPLATE)),
+    ("rancher.trace", OnceOn("raise log.level instead")),
     ("file.filename", Flag("file.filename")),
     ("file.directory", Flag("file.directory")),
     ("file.watch", Flag("file.watch")),
     ("file.templateVersion", Later(TEMPLATE)),
-    ("file.debugLogGeneratedTemplate", Later(TEMPLATE)),
-    ("file.trace", Later("raise log.level instead")),
+    ("file.debugLogGeneratedTemplate", OnceOn(TEMPLATE)),
+    ("file.trace", OnceOn("raise log.level instead")),
     ("acme.*", Later("certificates are not asked for yet")),
     ("tls.*", Later(TLS)),
     ("tracing.backend", Later(TRACES)),
@@ -233,7 +235,7 @@ pub fn flag_of(name: &str) -> Option<&'static str> {
     match fate(name)? {
         Flag(flag) | Names(flag) | Time(flag) => Some(flag),
         Level => Some("log.level"),
-        Always | DebugMode | Later(_) | Nothing => None,
+        Always | DebugMode | Later(_) | Nothing | OnceOn(_) => None,
     }
 }
 
@@ -373,7 +375,8 @@ impl Reader<'_> {
             return;
         }
         match (fate(path), &node.value) {
-            (Some(Later(why)), _) => self.note(path, place, why),
+            (Some(OnceOn(_)), Value::Scalar(text)) if text == "false" => {}
+            (Some(Later(why) | OnceOn(why)), _) => self.note(path, place, why),
             (Some(Names(flag)), Value::Table(table)) => {
                 let names = table.entries();
                 let names =
@@ -463,7 +466,7 @@ impl Reader<'_> {
                 self.give("log.level", "debug", origin)
             }
             Always if text != "true" => self.note(path, place, "it is always true here"),
-            Always | DebugMode | Nothing | Later(_) => {}
+            Always | DebugMode | Nothing | Later(_) | OnceOn(_) => {}
         }
     }
 

@@ -196,6 +196,11 @@ fn what_is_not_acted_on_is_said_or_refused() {
     let output = herder(dir.path(), &["check", "-c", "t.toml", "--strict"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("logLevl"), "{}", stderr(&output));
+    // What is off is not missed.
+    for (flag, status) in [("--docker.swarmMode=false", 0), ("--docker.swarmMode", 2)] {
+        let output = herder(dir.path(), &["config", "--strict", flag], &[]);
+        assert_eq!(output.status.code(), Some(status), "{flag}: {}", stderr(&output));
+    }
 }
 
 #[test]
