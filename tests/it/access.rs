@@ -374,6 +374,38 @@ async fn a_flood_of_passwords_from_many_addresses_shuts_nobody_out() {
     assert_eq!(status(&get(addr, "a.local", &line_of("bcrypt:geheim")).await), "200");
 }
 
+/// Behind a proxy that is believed, clients are those that it tells of: one who guesses takes no place of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_passwords_through_a_proxy_is_one_clients() {
+    let origin = Origin::start(OK, true).await;
+    let mut trusting = settings();
+    trusting.trusted_ips = vec!["127.0.0.0/8".parse().expect("a network")];
+    let serving = serve(trusting, with_auth(basic(&[BCRYPT]), origin.addr));
+    let addr = serving.addr;
+    let ask = async move |client: u8, password: String| {
+        let lines = line_of(&format!("bcrypt:{password}"));
+        get(addr, "a.local", &format!("X-Forwarded-For: 10.0.0.{client}\r\n{lines}")).await
+    };
+    let refused = Arc::new(AtomicUsize::new(0));
+    for guesser in 0..48 {
+        let refused = Arc::clone(&refused);
+        tokio::spawn(async move {
+            for guess in 0.. {
+                let answer = ask(1, format!("guess-{guesser}-{guess}")).await;
+                if answer.is_empty() {
+                    return;
+                }
+                refused.fetch_add(usize::from(status(&answer) == "503"), Relaxed);
+            }
+        });
+    }
+    eventually("the places of that client are taken", || async { refused.load(Relaxed) > 0 }).await;
+    for guess in 0..3 {
+        assert_eq!(status(&ask(2, format!("slip-{guess}")).await), "401");
+    }
+    assert_eq!(status(&ask(2, "geheim".to_owned()).await), "200");
+}
+
 /// A server that is asked: it answers by the path, and keeps what it was asked.
 async fn decider(answer: fn(&str) -> String) -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
