@@ -25,7 +25,7 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::desk::Desk;
 use super::forwarded::Forwarder;
-use super::http1::{self, Client, LINES_MAX};
+use super::http1::{self, Client, LINES_MAX, Rooms};
 use super::socket::{Socket, accept};
 use super::spare::Spare;
 use super::store::Reserve;
@@ -71,7 +71,7 @@ pub(super) struct Worker {
     /// Tasks that wait for a connection.
     spare: Spare<(Client, Open)>,
     /// Connections that keep room for their next exchange.
-    pub(super) rooms_kept: Cell<usize>,
+    pub(super) rooms: Rooms,
     reader: RefCell<Reader>,
     is_draining: Cell<bool>,
     is_cutting: Cell<bool>,
@@ -227,7 +227,7 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         open: Cell::new(0),
         last_closed: Notify::new(),
         spare: Spare::new(),
-        rooms_kept: Cell::new(0),
+        rooms: Rooms::default(),
         reader: RefCell::new(state.published.reader()),
         is_draining: Cell::new(false),
         is_cutting: Cell::new(false),

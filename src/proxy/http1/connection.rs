@@ -1,10 +1,9 @@
 //! A client's connection: one request after another, until either side has enough.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -17,6 +16,7 @@ use super::head::{From, Scan, Span};
 use super::own::Own;
 use super::record;
 use super::request::Address;
+use super::room;
 use super::tally::Tally;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
@@ -70,10 +70,10 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
     loop {
         let after = match client.next(worker, &mut room).await {
             Next::Head(span) => {
-                let begun = enter(&mut room, move || exchange(worker, client, span));
+                let begun = room::enter(&mut room, move || exchange(worker, client, span));
                 let after;
                 (after, client) = begun.await;
-                leave(&mut room, worker);
+                room::leave(&mut room, &worker.rooms);
                 after
             }
             Next::Bad(error) => {
@@ -91,74 +91,6 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
             After::Close => return,
             After::Linger => return Box::pin(client.linger(worker)).await,
         }
-    }
-}
-
-/// Room for the exchanges of one connection. It is kept while one closely follows another: the allocator has few pieces of
-/// its size at hand, and the others cost as much as reading two lines.
-struct Room<'w, F> {
-    exchange: Pin<Box<F>>,
-    /// There while it is kept, and no exchange is in it.
-    kept: Option<Kept<'w>>,
-}
-
-/// Counts one room that is kept, until it is dropped.
-struct Kept<'w>(&'w Cell<usize>);
-
-/// Rooms that one worker keeps.
-const ROOMS_KEPT_MAX: usize = 256;
-
-/// How long a connection keeps its room for the first byte of the next request.
-const ROOM_KEPT_MS: u64 = 500;
-
-/// Pieces of memory up to this size glibc has at hand, larger ones it looks for (`tcache`, malloc.c).
-const ROOM_BYTES_MAX: usize = 1_032;
-
-/// Begins an exchange in its room.
-fn enter<'r, F>(room: &'r mut Option<Room<'_, F>>, begin: impl FnOnce() -> F) -> Pin<&'r mut F> {
-    const {
-        assert!(
-            // What is built for tests is laid out in another way.
-            cfg!(debug_assertions) || size_of::<F>() <= ROOM_BYTES_MAX,
-            "an exchange has outgrown its room: box what few of them need"
-        );
-    }
-    let room = match room {
-        Some(room) => {
-            room.kept = None;
-            room.exchange.set(begin());
-            room
-        }
-        None => {
-            // The place first: then the compiler makes it there, and need not copy a kilobyte.
-            let place = Box::<F>::new_uninit();
-            let exchange = Box::into_pin(Box::write(place, begin()));
-            room.insert(Room { exchange, kept: None })
-        }
-    };
-    room.exchange.as_mut()
-}
-
-/// An exchange has ended. Its room is kept, unless many are.
-fn leave<'w, F>(room: &mut Option<Room<'w, F>>, worker: &'w Worker) {
-    match room {
-        Some(room) if worker.rooms_kept.get() < ROOMS_KEPT_MAX => {
-            room.kept = Some(Kept::new(&worker.rooms_kept));
-        }
-        room => *room = None,
-    }
-}
-
-impl<'w> Kept<'w> {
-    fn new(count: &'w Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -189,7 +121,7 @@ impl Client {
             false => (limits.head_ms, 0),
             true if room.is_none() => (limits.idle_ms, 0),
             true => {
-                let with_room_ms = limits.idle_ms.min(ROOM_KEPT_MS);
+                let with_room_ms = limits.idle_ms.min(room::KEPT_MS);
                 (with_room_ms, limits.idle_ms - with_room_ms)
             }
         };

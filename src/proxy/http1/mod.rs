@@ -29,6 +29,7 @@ mod record;
 mod refuse;
 mod relay;
 mod request;
+mod room;
 mod tally;
 mod target;
 mod timer;
@@ -37,3 +38,4 @@ mod tunnel;
 
 pub(super) use connection::{Client, serve};
 pub(super) use parse::LINES_MAX;
+pub(super) use room::Rooms;
