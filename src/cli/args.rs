@@ -24,7 +24,7 @@ use crate::settings::{Conflict, EntryPoint, Settings, catalog};
 const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
 
 /// The flags that say where rules are.
-const RULES_FROM: &[&str] = &["file.filename", "file.directory", "file.main"];
+pub(super) const RULES_FROM: [&str; 3] = ["file.filename", "file.directory", "file.main"];
 
 /// What was said besides the flags as typed.
 #[derive(Debug, Default)]
@@ -172,7 +172,7 @@ fn wrong_variable(
 ) -> Option<anyhow::Error> {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
     // `--refresh <TIME>`
-    let long = shown.split(' ').next()?;
+    let long = shown.split([' ', '[']).next()?;
     let is_typed = |text: &str| {
         text.strip_prefix(long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     };

@@ -15,7 +15,7 @@ use crate::telemetry::LogArgs;
 
 /// Prints the settings in force, and where each was said: a flag, a variable, a line of a file, or nowhere.
 ///
-/// In a container, where it is given no setting, it tells of the Herder that runs there.
+/// In a container whose first process is a Herder it tells of that one, and what it is told itself goes before the flags there.
 ///
 /// Ends with 0 when they fit together, with 2 when they do not.
 #[derive(Clone, Debug, clap::Args)]

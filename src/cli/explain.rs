@@ -11,9 +11,10 @@ use crate::settings::Typed;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
 ///
-/// It asks the sources by itself. In a container, where it is told nothing of them, it asks as the Herder that runs there was told.
+/// It asks the sources by itself. In a container whose first process is a Herder it has the flags of that one, and what it is told
+/// itself goes before them.
 ///
-/// Ends with 0 when it is routed, with 1 when it is not, with 2 when a source could not be read.
+/// Ends with 0 when it is routed or nothing was asked for by name, with 1 when it is not, with 2 when a source could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// A container's name or id, a service's name, or a URL; none: a line for every container
@@ -53,6 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn named(view: &View, name: &str) -> (String, bool) {
+    let name = name.trim_end_matches('/');
     let found = view.explain(name, 0);
     if found.is_empty() {
         let known: Vec<String> = view.explain_all().map(|e| e.subject).collect();

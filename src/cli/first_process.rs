@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Parser as _;
 
-use super::args::{complete, own_flags};
+use super::args::{RULES_FROM, complete, own_flags};
 use super::{Cli, Command, with_command};
 
 /// The command line of the first process.
@@ -21,8 +21,8 @@ pub(super) async fn first_process() -> Option<Command> {
     command_of(&tokio::fs::read(COMMAND_LINE).await.ok()?)
 }
 
-/// The same command line, with the flags of the Herder that runs in this container where a command that tells of it was given
-/// none: it reads what that one reads.
+/// The same command line for a command that tells of the Herder it is run beside: with the flags of that one before its own, which
+/// go before them. It reads what that one reads.
 pub(super) fn beside(args: Vec<OsString>) -> Vec<OsString> {
     let is_told = args.get(1).is_some_and(|command| BESIDE.iter().any(|known| command == known));
     let first = if is_told { std::fs::read(COMMAND_LINE).ok() } else { None };
@@ -32,33 +32,27 @@ pub(super) fn beside(args: Vec<OsString>) -> Vec<OsString> {
     }
 }
 
-/// A command line with these flags of a `run`, as far as its command takes them, where it has no setting of its own.
+/// A command line with these flags of a `run`, as far as its command takes them and does not say the same itself.
 fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
     let names = |command: &str| own_flags(command).into_iter().map(|flag| flag.name);
     let command = args.get(1).and_then(|command| command.to_str()).unwrap_or_default();
     let (own, run): (Vec<_>, Vec<_>) = (names(command).collect(), names("run").collect());
     let is_among =
         |names: &[String], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    // What the command alone takes is no setting, and neither is how strict it is.
-    let is_aside = |name: &str| {
-        name == "strict" || name == "help" || (is_among(&own, name) && !is_among(&run, name))
+    let typed = args.iter().skip(2).take_while(|arg| *arg != "--");
+    let typed: Vec<String> = typed.filter_map(setting_of).collect();
+    let is_said = |name: &str| {
+        let is_of_rules = |name: &str| is_among(&RULES_FROM.map(str::to_owned), name);
+        is_among(&typed, name)
+            // Rules are read from one place.
+            || is_of_rules(name) && typed.iter().any(|typed| is_of_rules(typed))
     };
-    let typed = || args.iter().skip(2).take_while(|arg| *arg != "--");
-    if typed().any(|arg| is_short(arg, b'c') || long(arg).is_some_and(|name| !is_aside(name))) {
-        return args;
-    }
-    let is_strict = typed().any(|arg| long(arg) == Some("strict"));
-    let is_taken = |name: &str| match name {
-        "strict" => !is_strict,
-        // Flags of Traefik are read later.
-        _ => is_among(&own, name) || !is_among(&run, name),
-    };
+    // Flags of Traefik that are none of ours are read later.
+    let is_taken = |name: &str| !is_said(name) && (is_among(&own, name) || !is_among(&run, name));
     let (mut taken, mut is_on) = (Vec::new(), true);
     for flag in flags {
-        if let Some(name) = long(flag) {
-            is_on = is_taken(name);
-        } else if is_short(flag, b'c') {
-            is_on = true;
+        if let Some(name) = setting_of(flag) {
+            is_on = is_taken(&name);
         }
         // A value that stands by itself goes with its flag.
         if is_on {
@@ -69,14 +63,13 @@ fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
     args
 }
 
-/// The name of a long flag.
-fn long(arg: &OsString) -> Option<&str> {
+/// The name of the setting that a flag says.
+fn setting_of(arg: &OsString) -> Option<String> {
+    if matches!(arg.as_bytes(), [b'-', b'c', ..]) {
+        return Some("configFile".to_owned());
+    }
     let name = arg.to_str()?.strip_prefix("--")?;
-    Some(name.split_once('=').map_or(name, |(name, _)| name))
-}
-
-fn is_short(arg: &OsString, letter: u8) -> bool {
-    matches!(arg.as_bytes(), [b'-', first, ..] if *first == letter)
+    Some(name.split_once('=').map_or(name, |(name, _)| name).to_owned())
 }
 
 /// The command line of a Herder, with its command. Arguments end with a NUL each (proc(5)); a small init may stand before them.
@@ -109,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_without_settings_has_those_of_the_herder_beside_it() {
+    fn a_command_has_the_flags_of_the_herder_beside_it() {
         let run = "/sbin/docker-init -- /herder run --docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
         let flags = "--docker.domain=a --refresh 5s -c x.toml --web";
         check("herder explain web", run, &format!("herder explain {flags} web"));
@@ -125,15 +118,22 @@ mod tests {
     }
 
     #[test]
-    fn one_setting_of_its_own_is_all_it_has() {
-        let run = "herder --docker.domain=a --strict";
-        for typed in ["explain --docker.domain=b web", "check -c x.toml", "check --web.address=:1"]
-        {
-            check(&format!("herder {typed}"), run, &format!("herder {typed}"));
-        }
-        // How strict it is has nothing to do with it.
-        check("herder check --strict", run, "herder check --docker.domain=a --strict");
-        check("herder check", run, "herder check --docker.domain=a --strict");
-        check("herder explain -- --x", run, "herder explain --docker.domain=a --strict -- --x");
+    fn what_it_says_itself_goes_before_them() {
+        let run = "herder --docker.domain=a --strict --refresh 5s -c x.toml --file.filename=r.toml";
+        check(
+            "herder explain --DOCKER.domain b --refresh=9s web",
+            run,
+            "herder explain --strict -c x.toml --file.filename=r.toml --DOCKER.domain b --refresh=9s web",
+        );
+        check(
+            "herder check --strict --configFile y.toml --file.directory=rules",
+            run,
+            "herder check --docker.domain=a --refresh 5s --strict --configFile y.toml --file.directory=rules",
+        );
+        check(
+            "herder explain -- --strict",
+            "herder --strict",
+            "herder explain --strict -- --strict",
+        );
     }
 }

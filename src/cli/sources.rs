@@ -89,7 +89,8 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
     let (config, mut problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
     problems.extend(secrets::problems(&planner, &config));
     problems.sort();
-    let table = compile(1, Arc::new(config), problems.into(), &Live::default(), settings.into());
+    // Number 0: it is in force nowhere.
+    let table = compile(0, Arc::new(config), problems.into(), &Live::default(), settings.into());
     Ok(View { serial: 1, table: Arc::new(table), sources, ..View::default() })
 }
 

@@ -117,7 +117,11 @@ fn shadow_step(id: &FrontendId, frontend: &Frontend) -> Option<Step> {
 
 fn live_step(revision: u64, serving: &[&Frontend]) -> Step {
     let rules: Vec<&str> = serving.iter().map(|frontend| frontend.rule.text()).collect();
-    let why = format!("In force since table {revision} or before: {}.", rules.join(" and "));
+    let rules = rules.join(" and ");
+    let why = match revision {
+        0 => format!("By these settings it is in force: {rules}."),
+        _ => format!("In force since table {revision} or before: {rules}."),
+    };
     Step { outcome: Outcome::Pass, what: "route".to_owned(), why }
 }
 

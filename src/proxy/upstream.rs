@@ -74,12 +74,17 @@ struct Idle {
     since_ms: u64,
     /// When it may be used; later than it came where something may still come on it.
     ripe_ms: u64,
+    /// Whether the kernel is asked first what has come.
+    is_doubtful: bool,
 }
 
 /// Whether a server's connection may carry another request once an answer has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reuse {
     Now,
+    /// Now, where the kernel knows of nothing more: no body may follow, but some servers write one, and not with the head (after
+    /// 204, or 304 without a length).
+    AfterLook,
     /// When it has been silent for a while: the answer had no body, but some servers send one all the same (to HEAD, or with
     /// 304), and it would be taken for the next answer.
     Later,
@@ -137,12 +142,11 @@ impl Pool {
             if now_ms.saturating_sub(candidate.since_ms) > age_max {
                 return None;
             }
-            let Idle { mut upstream, since_ms, ripe_ms } = match next {
+            let Idle { mut upstream, is_doubtful, .. } = match next {
                 None => connections.pop()?,
                 Some(next) => connections.remove(next),
             };
-            let asks_kernel = risk == Risk::Once || ripe_ms > since_ms;
-            if upstream.is_quiet(asks_kernel) {
+            if upstream.is_quiet(is_doubtful || risk == Risk::Once) {
                 return Some(upstream);
             }
         }
@@ -152,7 +156,7 @@ impl Pool {
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
         let ripe_ms = match reuse {
-            Reuse::Now => since_ms,
+            Reuse::Now | Reuse::AfterLook => since_ms,
             // The last tick may be long ago where the worker was held up.
             Reuse::Later => clock.exact_ms() + SILENT_MS,
             Reuse::Never => return,
@@ -167,7 +171,8 @@ impl Pool {
             }
         }
         if connections.len() < self.idle_max {
-            connections.push(Idle { upstream, since_ms, ripe_ms });
+            let is_doubtful = reuse != Reuse::Now;
+            connections.push(Idle { upstream, since_ms, ripe_ms, is_doubtful });
         }
     }
 
@@ -373,6 +378,20 @@ mod tests {
         assert_eq!(take(1), None);
         let left: Vec<_> = std::iter::from_fn(|| take(1_000)).collect();
         assert_eq!(left, [ports[4], ports[3], ports[2]]);
+    }
+
+    #[tokio::test]
+    async fn what_only_the_kernel_knows_of_is_looked_for_after_an_answer_that_may_have_no_body() {
+        let (pool, place, server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        keep(&pool, &place, &[Reuse::AfterLook, Reuse::AfterLook], &clock).await;
+        let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
+        let (spoilt, _) = server.accept().await.expect("a connection");
+        let (_quiet, quiet) = server.accept().await.expect("a connection");
+        // The reactor has no turn between this and the look.
+        spoilt.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("sent");
+        assert_eq!(take(1), Some(quiet.port()));
+        assert_eq!(take(1), None);
     }
 
     #[tokio::test]

@@ -40,11 +40,12 @@ impl FromStr for Refresh {
         if text.split_whitespace().count() >= 5 {
             return cron(text).map(|()| Self::Cron(text.to_owned()));
         }
-        let time =
-            duration(text).map_err(|why| format!("{why}, or a cron expression with seconds"))?;
-        match time >= Duration::from_secs(1) {
-            true => Ok(Self::Every(time)),
-            false => Err(format!("\"{text}\" is too often; a second is the least")),
+        match duration(text) {
+            Ok(time) if time >= Duration::from_secs(1) => Ok(Self::Every(time)),
+            Ok(_) => Err(format!("\"{text}\" is too often; a second is the least")),
+            Err(_) => Err(format!(
+                "\"{text}\" is no time from a second to 7 days; write 60s, 5m or 1h, or a cron expression with seconds"
+            )),
         }
     }
 }

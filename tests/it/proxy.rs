@@ -370,3 +370,30 @@ async fn a_connection_that_has_served_idles_as_long_as_any() {
     let end = tokio::time::timeout(Duration::from_secs(20), client.read(&mut byte));
     assert_eq!(end.await.expect("it is ended in time").expect("an end"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_many_requests_at_once_lets_others_have_their_turn() {
+    const MANY: u64 = 6_000;
+    let mut settings = settings();
+    settings.workers = 1;
+    let serving = Serving::start(settings, &[]);
+    let request = b"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n";
+    let mut many = TcpStream::connect(serving.addr).await.expect("connected");
+    let mut other = TcpStream::connect(serving.addr).await.expect("connected");
+    let (mut answers, mut requests) = many.split();
+    let flood = async {
+        requests.write_all(&request.repeat(MANY as usize)).await.expect("sent");
+        requests.shutdown().await.expect("its end");
+    };
+    let drain = async { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await };
+    let totals = &serving.state.live.totals;
+    let asked = async {
+        crate::harness::eventually("it is at work", || async { totals.requests() > 0 }).await;
+        other.write_all(request).await.expect("sent");
+        assert!(head(&mut other).await.starts_with("HTTP/1.1 404 "));
+        totals.requests()
+    };
+    let ((), drained, before) = tokio::join!(flood, drain, asked);
+    drained.expect("its answers");
+    assert!(before < MANY, "all of them were answered first");
+}

@@ -179,6 +179,9 @@ async fn explain_reads_as_the_herder_of_its_container_does() {
     assert!(said.contains(".first.e2e"), "{said}");
     let said = herder.exec(&["/herder", "explain", "--docker.domain=second.e2e", &web.name]);
     assert!(said.contains(".second.e2e") && !said.contains(".first.e2e"), "{said}");
+    // What it is told besides leaves the rest as it is.
+    let said = herder.exec(&["/herder", "explain", "--docker", &web.name]);
+    assert!(said.contains(".first.e2e") && said.contains("By these settings"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -366,7 +366,7 @@ fn a_wrong_value_is_named_by_where_it_was_said() {
         stderr(&output)
     };
     let said = config(&[], &[("HERDER_REFRESH", "abc"), ("HERDER_DOCKER", "true")]);
-    assert!(said.starts_with("herder: HERDER_REFRESH: \"abc\" is not a time"), "{said}");
+    assert!(said.starts_with("herder: HERDER_REFRESH: \"abc\" is no time"), "{said}");
     let said = config(&["--refresh=abc"], &[("HERDER_REFRESH", "60s")]);
     assert!(said.contains("'--refresh <TIME>'"), "{said}");
     let said = config(&["--refresh=a b c d e f"], &[]);

@@ -21,8 +21,8 @@ use crate::settings::{FileSettings, Settings, Typed};
 
 /// Reads the same sources once, and prints what is wrong with labels, files, rules and settings.
 ///
-/// With files, only those are looked at: rules, settings, and the labels of Compose files. In a container, where it is given no
-/// setting, it has those of the Herder that runs there.
+/// With files, only those are looked at: rules, settings, and the labels of Compose files. In a container whose first process is a
+/// Herder it has the flags of that one, and what it is told itself goes before them.
 ///
 /// Ends with 0 when all is well (notes do not count), with 1 when something asked for does not happen or happens
 /// otherwise than meant, with 2 when a source could not be read.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
+use tokio::task::yield_now;
 
 use super::answer::Then;
 use super::course::After;
@@ -49,6 +50,9 @@ const LAST_REQUEST_WAIT_MS: u64 = 50;
 /// How long a head that has begun is given at a stop: who means it sends the rest of it at once.
 const LAST_HEAD_WAIT_MS: u64 = 1_000;
 
+/// So many requests of one client that were sent at once are answered before others have their turn.
+const AT_ONCE_MAX: u32 = 32;
+
 /// How long we wait for a client to close its side after ours.
 const LINGER_MS: u64 = 1_000;
 
@@ -67,6 +71,7 @@ enum Next {
 /// The size of this future is what an idle connection takes: what it does not need while it idles is boxed.
 pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut Client) {
     let mut room = None;
+    let mut served = 0_u32;
     loop {
         let after = match client.next(worker, &mut room).await {
             Next::Head(span) => {
@@ -87,7 +92,13 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
             Next::End => return,
         };
         match after {
-            After::Again => {}
+            // What Herder answers itself waits for nobody: others are to have their turn.
+            After::Again => {
+                served = served.wrapping_add(1);
+                if served.is_multiple_of(AT_ONCE_MAX) && !client.inbox.is_empty() {
+                    yield_now().await;
+                }
+            }
             After::Close => return,
             After::Linger => return Box::pin(client.linger(worker)).await,
         }
@@ -141,7 +152,7 @@ impl Client {
                 Ok(true) => {}
                 // It closed, which ends half a head too.
                 Ok(false) => return Next::End,
-                Err(TooLate) if was_empty && room.take().is_some() => {
+                Err(TooLate) if was_empty && room.take().is_some() && !worker.is_draining() => {
                     self.deadline.extend(later_ms);
                 }
                 Err(TooLate) if scan.is_blank(&self.inbox) => return Next::End,

@@ -132,7 +132,8 @@ pub(super) fn of_answer(
         let tells_none = !lines.is_chunked && lines.length.unwrap_or(0) == 0;
         let is_told_empty = !lines.is_chunked && lines.length == Some(0);
         let reuse = match (is_head && !is_told_empty, tells_none) {
-            (false, true) => Reuse::Now,
+            (false, true) if is_head => Reuse::Now,
+            (false, true) => Reuse::AfterLook,
             (false, false) if status != 304 => Reuse::Never,
             _ => Reuse::Later,
         };
@@ -236,8 +237,8 @@ mod tests {
             assert_eq!(answered.reuse, expected, "{status} {is_head}");
         };
         let length = [("Content-Length", "5")];
-        check(204, &[], false, Reuse::Now);
-        check(304, &[], false, Reuse::Now);
+        check(204, &[], false, Reuse::AfterLook);
+        check(304, &[], false, Reuse::AfterLook);
         check(304, &length, false, Reuse::Later);
         check(304, &[CHUNKED], false, Reuse::Later);
         check(200, &[], true, Reuse::Later);

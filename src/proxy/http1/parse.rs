@@ -217,8 +217,10 @@ impl<'h> Reader<'h> {
     /// RFC 9112, section 4. Some servers leave the reason out, and the blank before it.
     fn status_line(&mut self) -> Result<(Version, u16, &'h [u8]), Flaw> {
         if let Some(after) = self.rest.strip_prefix(b"HTTP/1.1 200 OK\r\n") {
+            // It stays a part of the head, which may be copied as it is.
+            let reason = self.rest.get(13..15).unwrap_or_default();
             self.rest = after;
-            return Ok((Version::Http11, 200, b"OK"));
+            return Ok((Version::Http11, 200, reason));
         }
         let version = self.version()?;
         self.expect(b' ', Flaw::Version)?;
