@@ -385,13 +385,17 @@ async fn who_sends_many_requests_at_once_lets_others_have_their_turn() {
         requests.write_all(&request.repeat(MANY as usize)).await.expect("sent");
         requests.shutdown().await.expect("its end");
     };
-    let drain = async { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await };
-    let totals = &serving.state.live.totals;
+    let (began, has_begun) = tokio::sync::oneshot::channel();
+    let drain = async {
+        answers.read_exact(&mut [0]).await.expect("an answer");
+        began.send(()).expect("somebody waits for it");
+        tokio::io::copy(&mut answers, &mut tokio::io::sink()).await
+    };
     let asked = async {
-        crate::harness::eventually("it is at work", || async { totals.requests() > 0 }).await;
+        has_begun.await.expect("it is at work");
         other.write_all(request).await.expect("sent");
         assert!(head(&mut other).await.starts_with("HTTP/1.1 404 "));
-        totals.requests()
+        serving.state.live.totals.requests()
     };
     let ((), drained, before) = tokio::join!(flood, drain, asked);
     drained.expect("its answers");
