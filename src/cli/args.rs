@@ -17,7 +17,7 @@ use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
 use super::{Cli, Command};
 use crate::document::{Language, Node, Place, Table, Value};
-use crate::settings::traefik::{self, Found, Given, LIMITS, NO_LIMIT};
+use crate::settings::traefik::{self, Found, Given, NO_LIMIT, is_limit};
 use crate::settings::{Conflict, EntryPoint, Settings, catalog};
 
 /// The subcommands that take settings.
@@ -127,8 +127,7 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
 /// That flags and variables ask for no limit where everything has one: as it is said of a settings file.
 fn zero_limits(own: &[OwnFlag], matches: &ArgMatches) -> Vec<String> {
     let is_zero = |flag: &&OwnFlag| {
-        LIMITS.contains(&&*flag.name)
-            && matches.get_one::<Duration>(&flag.id).is_some_and(Duration::is_zero)
+        is_limit(&flag.name) && matches.get_one::<Duration>(&flag.id).is_some_and(Duration::is_zero)
     };
     let note = |flag: &OwnFlag| {
         let variable = flag

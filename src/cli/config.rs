@@ -78,7 +78,7 @@ fn rows() -> anyhow::Result<Vec<Row>> {
         let raw = raw.map(|raw| if name == "entryPoints" { without_users(&raw) } else { raw });
         let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
         // A limit of zero is none: what is in force is the default.
-        let is_zero = traefik::LIMITS.contains(&name)
+        let is_zero = traefik::is_limit(name)
             && matches.get_one::<Duration>(id).is_some_and(Duration::is_zero);
         let raw = raw.filter(|_| !is_zero);
         let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());

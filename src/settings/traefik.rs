@@ -56,13 +56,10 @@ use Fate::{Always, DebugMode, Flag, Later, Level, Names, Nothing, OnceOn, Time};
 /// Why it is left out that something shall have no limit.
 pub const NO_LIMIT: &str = "everything has a limit here, and the default stands";
 
-/// The flags that limit something, and say nothing where they say 0.
-pub const LIMITS: [&str; 4] = [
-    "forwardingTimeouts.dialTimeout",
-    "forwardingTimeouts.responseHeaderTimeout",
-    "healthcheck.interval",
-    "respondingTimeouts.idleTimeout",
-];
+/// Whether a flag limits something, and says nothing where it says 0.
+pub fn is_limit(flag: &str) -> bool {
+    KEYS.iter().any(|(_, fate)| matches!(fate, Time(time) if *time == flag))
+}
 
 const NEXT: &str = "it is not acted on yet";
 const TRACES: &str = "traces are told as OTLP over HTTP, which Jaeger, Zipkin's and Datadog's collectors take: set tracing.otlp.endpoint";
