@@ -195,12 +195,7 @@ fn merge_backend(
 ) {
     let wishes = |b: &Backend| (b.method.clone(), b.sticky.clone(), b.slow_start, b.wishes.clone());
     if wishes(older) != wishes(backend) {
-        let what = format!(
-            "It asks for other settings in backend {} than the older {}, whose wish stands.",
-            id.name, older.origin
-        );
-        let problem = Problem::warning(&backend.origin, what);
-        problems.push(problem.hint("Give all containers of a backend the same labels."));
+        problems.push(overruled("backend", &id.name, &backend.origin, &older.origin));
     }
     let older = Arc::make_mut(older);
     for (name, server) in &backend.servers {
@@ -212,6 +207,15 @@ fn merge_backend(
         }
         older.servers.insert(free, server.clone());
     }
+}
+
+/// That two containers wish for different things in one frontend or backend.
+fn overruled(what: &str, name: &str, origin: &Origin, older: &Origin) -> Problem {
+    let message = format!(
+        "It asks for other settings in {what} {name} than the older {older}, whose wish stands."
+    );
+    let hint = format!("Give all containers of one {what} the same labels.");
+    Problem::warning(origin, message).hint(hint)
 }
 
 /// The name of a frontend beside an older one of its own name. None where it is the same one.
@@ -233,12 +237,7 @@ fn beside(
         (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
     };
     if wishes(older) != wishes(frontend) {
-        let what = format!(
-            "It asks for other settings in frontend {} than the older {}, whose wish stands.",
-            id.name, older.origin
-        );
-        let problem = Problem::warning(&frontend.origin, what);
-        problems.push(problem.hint("Give all containers of a service the same labels."));
+        problems.push(overruled("frontend", &id.name, &frontend.origin, &older.origin));
     }
     None
 }
