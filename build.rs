@@ -8,8 +8,8 @@ fn main() {
     // build the crate anew after each commit.
     println!("cargo::rerun-if-env-changed=HERDER_COMMIT");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-env=HERDER_TARGET={}", variable("TARGET"));
-    println!("cargo::rustc-env=HERDER_COMPILER={}", compiler());
+    println!("cargo::rustc-env=BUILD_TARGET={}", variable("TARGET"));
+    println!("cargo::rustc-env=BUILD_COMPILER={}", compiler());
 }
 
 fn compiler() -> String {

@@ -11,11 +11,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
-use super::{Cli, Command};
+use super::{Cli, Command, variables};
 use crate::document::{Language, Node, Place, Table, Value};
 use crate::settings::traefik::{self, Found, Given, NO_LIMIT, is_limit};
 use crate::settings::{Conflict, EntryPoint, Settings, catalog};
@@ -60,11 +59,11 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
         return Ok(args);
     }
     let own = own_flags(&command);
-    let (mut args, foreign) = split(args, &own);
+    let (mut args, foreign) = split(args, &own, &own_flags("run"));
     let matches = match Cli::command().try_get_matches_from(&args) {
         Ok(matches) => matches,
         // What clap refuses, it explains better than we could; `--help` ends here as well.
-        Err(error) => return wrong_variable(&error, &own, &args).map_or(Ok(args), Err),
+        Err(error) => return variables::wrong(&error, &own, &args).map_or(Ok(args), Err),
     };
     let Some((_, matches)) = matches.subcommand() else { return Ok(args) };
 
@@ -72,7 +71,7 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let mut flags = traefik::read(&foreign, &names, None);
     let typed = matches.get_many::<EntryPoint>("entrypoints").into_iter().flatten();
     flags.shut_admin_beside(typed);
-    let variables = catalog::read(|name| std::env::var(name).ok());
+    let catalog = catalog::read(|name| std::env::var(name).ok());
     let path = settings_file(matches);
     let file = match &path {
         None => Found::default(),
@@ -81,11 +80,12 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let is_said = |id: &str| {
         matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
     };
-    let zeros = zero_limits(&own, matches);
+    let mut notes = variables::unknown();
+    notes.extend(zero_limits(&own, matches));
     let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
     let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
-    let mut said = Said { file: path, notes: zeros, ..Said::default() };
-    let sources = [(flags, true), (variables, false), (file, false)];
+    let mut said = Said { file: path, notes, ..Said::default() };
+    let sources = [(flags, true), (catalog, false), (file, false)];
     let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
     let guarded: Vec<String> = guards.map(|given| given.flag.clone()).collect();
     for (found, is_flag) in sources {
@@ -145,7 +145,7 @@ pub(super) struct OwnFlag {
     pub(super) name: String,
     pub(super) id: String,
     /// The variable that says the same.
-    variable: Option<String>,
+    pub(super) variable: Option<String>,
     /// Whether it stands alone or takes its value after `=` only.
     is_switch: bool,
 }
@@ -163,28 +163,8 @@ pub(super) fn own_flags(command: &str) -> Vec<OwnFlag> {
     args.filter_map(flag).collect()
 }
 
-/// The same error with the name of the variable that is wrong, where it was one: clap blames the flag.
-fn wrong_variable(
-    error: &clap::Error,
-    own: &[OwnFlag],
-    args: &[OsString],
-) -> Option<anyhow::Error> {
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
-    // `--refresh <TIME>`
-    let long = shown.split([' ', '[']).next()?;
-    let is_typed = |text: &str| {
-        text.strip_prefix(long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    };
-    if args.iter().filter_map(|arg| arg.to_str()).any(is_typed) {
-        return None;
-    }
-    let flag = own.iter().find(|flag| Some(&*flag.name) == long.strip_prefix("--"))?;
-    let variable = flag.variable.as_deref().filter(|name| std::env::var_os(name).is_some())?;
-    Some(anyhow!("{variable}: {}", reason(error)))
-}
-
 /// What clap says is wrong with a value, without the value: an entry point's may hold secrets.
-fn reason(error: &clap::Error) -> String {
+pub(super) fn reason(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
     let why = first.split_once(">': ").map_or(first, |(_, why)| why);
@@ -192,7 +172,9 @@ fn reason(error: &clap::Error) -> String {
 }
 
 /// Our own flags in their own spelling, and those of Traefik 1.7 that are not ours as a tree.
-fn split(args: Vec<OsString>, own: &[OwnFlag]) -> (Vec<OsString>, Table) {
+///
+/// A command takes the whole command line of `run`: what says nothing to it, such as the level of the log, is left out.
+fn split(args: Vec<OsString>, own: &[OwnFlag], run: &[OwnFlag]) -> (Vec<OsString>, Table) {
     let (mut kept, mut foreign) = (Vec::new(), Table::default());
     let mut args = args.into_iter().peekable();
     kept.extend(args.by_ref().take(2));
@@ -210,16 +192,18 @@ fn split(args: Vec<OsString>, own: &[OwnFlag]) -> (Vec<OsString>, Table) {
         let (name, value) =
             long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
         let name = if name.eq_ignore_ascii_case("c") { "configFile" } else { name };
-        if let Some(flag) = own.iter().find(|flag| flag.name.eq_ignore_ascii_case(name)) {
-            match value {
-                Some(value) => kept.push(format!("--{}={value}", flag.name).into()),
-                None => {
-                    kept.push(format!("--{}", flag.name).into());
-                    if !flag.is_switch {
-                        // Its value is not ours to read.
-                        kept.extend(args.next());
-                    }
-                }
+        let is_named = |flag: &&OwnFlag| flag.name.eq_ignore_ascii_case(name);
+        let mine = own.iter().find(is_named);
+        if let Some(flag) = mine.or_else(|| run.iter().find(is_named)) {
+            let text = match value {
+                Some(value) => format!("--{}={value}", flag.name),
+                None => format!("--{}", flag.name),
+            };
+            // Its value is not ours to read.
+            let next = if value.is_none() && !flag.is_switch { args.next() } else { None };
+            if mine.is_some() {
+                kept.push(text.into());
+                kept.extend(next);
             }
             continue;
         }
@@ -323,14 +307,28 @@ pub(super) fn settings_of(args: &[String]) -> Result<(Settings, Vec<Conflict>), 
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(typed: &str, kept: &str, foreign: &[&str]) {
-        let args =
-            ["herder", "run"].into_iter().chain(typed.split_whitespace()).map(OsString::from);
-        let (is, tree) = split(args.collect(), &own_flags("run"));
+    fn split_for(command: &str, typed: &str) -> (String, Table) {
+        let args = ["herder", command].into_iter().chain(typed.split_whitespace());
+        let args = args.map(OsString::from).collect();
+        let (is, tree) = split(args, &own_flags(command), &own_flags("run"));
         let is: Vec<String> =
             is.iter().skip(2).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        assert_eq!(is.join(" "), kept);
+        (is.join(" "), tree)
+    }
+
+    #[test]
+    fn a_command_takes_the_command_line_of_run() {
+        let (is, _) =
+            split_for("explain", "--log.level debug --docker.domain a --LOG.format=json web");
+        assert_eq!(is, "--docker.domain a web");
+        let (is, _) = split_for("config", "--log.level debug");
+        assert_eq!(is, "--log.level debug");
+    }
+
+    #[track_caller]
+    fn check(typed: &str, kept: &str, foreign: &[&str]) {
+        let (is, tree) = split_for("run", typed);
+        assert_eq!(is, kept);
         let names: Vec<String> = own_flags("run").into_iter().map(|flag| flag.name).collect();
         let found = traefik::read(&tree, &names, None);
         let given = found

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Parser as _;
 
-use super::args::{RULES_FROM, complete, own_flags};
+use super::args::{RULES_FROM, complete};
 use super::{Cli, Command, with_command};
 
 /// The command line of the first process.
@@ -32,11 +32,8 @@ pub(super) fn beside(args: Vec<OsString>) -> Vec<OsString> {
     }
 }
 
-/// A command line with these flags of a `run`, as far as its command takes them and does not say the same itself.
+/// A command line with these flags of a `run`, as far as it does not say the same itself.
 fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
-    let names = |command: &str| own_flags(command).into_iter().map(|flag| flag.name);
-    let command = args.get(1).and_then(|command| command.to_str()).unwrap_or_default();
-    let (own, run): (Vec<_>, Vec<_>) = (names(command).collect(), names("run").collect());
     let is_among =
         |names: &[String], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
     let typed = args.iter().skip(2).take_while(|arg| *arg != "--");
@@ -47,12 +44,10 @@ fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
             // Rules are read from one place.
             || is_of_rules(name) && typed.iter().any(|typed| is_of_rules(typed))
     };
-    // Flags of Traefik that are none of ours are read later.
-    let is_taken = |name: &str| !is_said(name) && (is_among(&own, name) || !is_among(&run, name));
     let (mut taken, mut is_on) = (Vec::new(), true);
     for flag in flags {
         if let Some(name) = setting_of(flag) {
-            is_on = is_taken(&name);
+            is_on = !is_said(&name);
         }
         // A value that stands by itself goes with its flag.
         if is_on {
@@ -104,7 +99,7 @@ mod tests {
     #[test]
     fn a_command_has_the_flags_of_the_herder_beside_it() {
         let run = "/sbin/docker-init -- /herder run --docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
-        let flags = "--docker.domain=a --refresh 5s -c x.toml --web";
+        let flags = "--docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
         check("herder explain web", run, &format!("herder explain {flags} web"));
         check(
             "herder explain -X GET --header=A:b http://a/",
@@ -112,9 +107,6 @@ mod tests {
             &format!("herder explain {flags} -X GET --header=A:b http://a/"),
         );
         check("herder check --format json", run, &format!("herder check {flags} --format json"));
-        // It tells of the log, too.
-        let all = "--docker.domain=a --refresh 5s -c x.toml --log.level debug --web";
-        check("herder config --json", run, &format!("herder config {all} --json"));
     }
 
     #[test]

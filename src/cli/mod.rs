@@ -14,6 +14,7 @@ pub mod render;
 pub mod run;
 mod serve;
 mod sources;
+mod variables;
 pub mod version;
 pub mod web_test;
 

@@ -56,8 +56,8 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     }
     if settings.docker.is_none() && settings.rancher.is_none() {
         bail!(
-            "there is nobody to read containers from:\n{}\nName one with --docker or --rancher to wait \
-             for it, serve rules from a file with --file.filename, or try `herder demo`, which needs none of them",
+            "there is nobody to read containers from:\n{}\nName one with --docker or --rancher, name rules with \
+             --file.filename, or try `herder demo`, which needs none of them",
             tried.join("\n")
         );
     }

@@ -47,8 +47,8 @@ pub const BUILD: Build = Build {
         Some(commit) => commit,
         None => "unknown (built without HERDER_COMMIT)",
     },
-    compiler: env!("HERDER_COMPILER"),
-    target: env!("HERDER_TARGET"),
+    compiler: env!("BUILD_COMPILER"),
+    target: env!("BUILD_TARGET"),
     features: if cfg!(target_feature = "crt-static") {
         &["docker", "rancher", "static"]
     } else {

@@ -219,6 +219,19 @@ fn a_limit_of_zero_is_warned_of_and_leaves_the_default() {
 }
 
 #[test]
+fn a_variable_that_nobody_knows_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let slip = [("HERDER_DOCKER_DOMIAN", "local"), ("HERDER_PORT_80_TCP_ADDR", "172.17.0.2")];
+    let said = stdout(&herder(dir.path(), &["config"], &slip));
+    let notes: Vec<&str> = said.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let note = "warning: HERDER_DOCKER_DOMIAN is not a variable we know, and is left out. Did you mean HERDER_DOCKER_DOMAIN?";
+    assert_eq!(notes, [note]);
+    let strict = herder(dir.path(), &["config", "--strict"], &slip);
+    assert_eq!(strict.status.code(), Some(2));
+    assert!(stderr(&strict).contains("HERDER_DOCKER_DOMIAN"), "{}", stderr(&strict));
+}
+
+#[test]
 fn a_file_may_be_strict_about_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("traefik.toml"), "strict = true\nacme = {}\n").expect("written");
