@@ -9,7 +9,7 @@ use super::own;
 use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
 use super::request::{Facts, protocols};
-use crate::model::{Encoding, Follower, Head, LineName, Response};
+use crate::model::{Encoding, Follower, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Reuse;
@@ -20,7 +20,7 @@ pub(super) struct Answer<'h, 's> {
     head: &'h [u8],
     pub(super) status: u16,
     reason: &'h [u8],
-    lines: &'s [Line<'h>],
+    pub(super) lines: &'s [Line<'h>],
     is_tidy: bool,
     passing: Passing,
     body: Answered,
@@ -261,22 +261,6 @@ impl<'h, 's> Answer<'h, 's> {
             put(b"\r\n");
         }
         copy(self.head, self.lines, self.is_tidy, passing, out);
-    }
-}
-
-impl Head for Answer<'_, '_> {
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.is(name));
-        line.map(|line| line.value)
-    }
-
-    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut lines = self.lines.iter().filter(|line| line.is(name));
-        lines.any(|line| test(line.value))
-    }
-
-    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.name_text(), line.value));
     }
 }
 

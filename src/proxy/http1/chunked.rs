@@ -1,8 +1,8 @@
 //! Chunks, read strictly (RFC 9112, section 7.1): a size that two readers could read in two ways ends the connection.
 
+use super::bytes::is_token_byte;
 use super::fields::{Field, classify};
 use super::framing::BODY_BYTES_MAX;
-use super::parse::is_token_byte;
 
 /// Extension bytes of one chunk. They are thrown away, and nobody sends more.
 const EXTENSION_BYTES_MAX: usize = 1_024;

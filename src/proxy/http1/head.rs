@@ -1,6 +1,6 @@
 //! Where a head ends. Looks at each byte once, however slowly they come.
 
-use super::parse::is_token_byte;
+use super::bytes::is_token_byte;
 use crate::proxy::error::Error;
 
 /// No registered method is half as long.

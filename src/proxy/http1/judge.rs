@@ -81,7 +81,7 @@ impl Side for FromClient {
             request.method,
             target.authority,
             &target.path_and_query,
-            &request,
+            &request.lines,
         );
         if self.is_changed {
             let changes = exchange.change();

@@ -1,6 +1,22 @@
-//! The lines of a head that pass as they are, copied in runs: most heads are one or two of them.
+//! The lines of a head: looked through for a name, and those that pass as they are copied in runs. Most heads are one or two of
+//! these.
 
 use super::parse::{LINES_MAX, Line};
+use crate::model::Head;
+
+impl Head for &[Line<'_>] {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|line| line.is(name)).map(|line| line.value)
+    }
+
+    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.iter().filter(|line| line.is(name)).any(|line| test(line.value))
+    }
+
+    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
+        self.iter().for_each(|line| see(line.name_text(), line.value));
+    }
+}
 
 /// Which lines of a head pass as they are, a bit for each. Most do.
 #[derive(Clone, Copy, Debug)]

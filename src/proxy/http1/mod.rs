@@ -7,6 +7,7 @@
 
 mod answer;
 mod attempt;
+mod bytes;
 mod chunked;
 mod collect;
 mod connection;

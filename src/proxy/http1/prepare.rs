@@ -79,7 +79,7 @@ impl Course<'_> {
         let query = target.query().strip_prefix('?').unwrap_or_default();
         let path = (target.path(), query);
         let mut exchange =
-            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &*request);
+            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &request.lines);
         exchange.authority = target.authority;
         exchange.trusted = way_in.forwarder.trusted();
         exchange.sender = Sender {

@@ -109,7 +109,7 @@ pub(super) fn end(
             Version::Http11 => "HTTP/1.1",
         },
         authority: request.target.authority,
-        head: request,
+        head: &request.lines,
     });
     let end = End { asked: asked.as_ref(), peer: client.peer(), status, user };
     observers.end(record, &end);

@@ -7,10 +7,11 @@ use std::num::NonZeroU32;
 
 use arrayvec::ArrayString;
 
+use super::bytes::is_token_byte;
 use super::fields::{Field, Identity, Options, classify};
 use super::framing::{self, Length};
 use super::lines::{Passing, copy, place, put_number};
-use super::parse::{Line, RequestHead, Version, is_token_byte};
+use super::parse::{Line, RequestHead, Version};
 use super::target::Target;
 use crate::model::{Changes, Exchange, Head, LineName};
 use crate::proxy::error::Error;
@@ -21,7 +22,7 @@ use crate::proxy::forwarded::{Forwarder, port_of};
 pub(super) struct Request<'h, 's> {
     head: &'h [u8],
     pub(super) method: &'h str,
-    lines: &'s [Line<'h>],
+    pub(super) lines: &'s [Line<'h>],
     passing: Passing,
     pub(super) target: Target<'h>,
     wants_trailers: bool,
@@ -256,7 +257,7 @@ impl<'h, 's> Request<'h, 's> {
         // Most are shorter: then no name is compared.
         let is_long = |line: &Line<'_>| line.value.len() >= EVENTS.len() && line.is("accept");
         self.lines.iter().any(is_long)
-            && self.header("accept").is_some_and(|value| names(value, EVENTS))
+            && self.lines.header("accept").is_some_and(|value| names(value, EVENTS))
     }
 
     /// How long its head is.
@@ -405,22 +406,6 @@ impl Request<'_, '_> {
     }
 }
 
-impl Head for Request<'_, '_> {
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.is(name));
-        line.map(|line| line.value)
-    }
-
-    fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut lines = self.lines.iter().filter(|line| line.is(name));
-        lines.any(|line| test(line.value))
-    }
-
-    fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
-        self.lines.iter().for_each(|line| see(line.name_text(), line.value));
-    }
-}
-
 /// Takes out of our own lines, which begin at `start` of `out` and have no line end after the last one, those that a step
 /// removed.
 fn without(changes: &Changes, start: usize, out: &mut Vec<u8>) {
@@ -514,7 +499,7 @@ mod tests {
                 "GET",
                 request.target.authority,
                 request.target.path(),
-                &request,
+                &request.lines,
             );
             exchange.change().added.push(("X-Forwarded-Prefix".into(), "/api".to_owned()));
             exchange.replace_path("/x".to_owned());
@@ -533,7 +518,7 @@ mod tests {
         let forwarder = Forwarder::new(Vec::new(), "herder-1");
         read(head, |request| {
             let request = request.expect("a good head");
-            let mut exchange = Exchange::new("http", "GET", "a.test", "/x?q", &request);
+            let mut exchange = Exchange::new("http", "GET", "a.test", "/x?q", &request.lines);
             exchange.change().remove_line("Authorization");
             exchange.change().set_line("X-Forwarded-Proto", "https");
             exchange.change().set_line("cookie", "b\r\nEvil: 1");
@@ -587,7 +572,7 @@ mod tests {
             read(&head, |request| {
                 let request = request.expect("a good head");
                 assert_eq!(request.facts.expects, is_there);
-                let exchange = Exchange::new("http", "GET", "a", "/", &request);
+                let exchange = Exchange::new("http", "GET", "a", "/", &request.lines);
                 let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
                 let hop = Hop { forwarder: &forwarder, client: &client, host: "a" };
                 let mut out = Vec::new();

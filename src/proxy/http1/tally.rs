@@ -205,7 +205,8 @@ impl Fault<'_> {
 /// As Traefik 1.7 tells them apart (middlewares/metrics.go, `getRequestProtocol`).
 fn protocol(request: &Request<'_, '_>) -> Protocol {
     let is_upgrade = request.facts.upgrade.is_some();
-    if is_upgrade && request.header("upgrade").is_some_and(|value| names(value, b"websocket")) {
+    if is_upgrade && request.lines.header("upgrade").is_some_and(|value| names(value, b"websocket"))
+    {
         Protocol::WebSocket
     } else if request.accepts_events() {
         Protocol::Sse

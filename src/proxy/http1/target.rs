@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use wide::u8x16;
 
-use super::parse::letters_digits_and;
+use super::bytes::letters_digits_and;
 use crate::model::{comparable_host, has_doubtful_dots};
 use crate::proxy::error::Error;
 

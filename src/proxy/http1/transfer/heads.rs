@@ -90,7 +90,7 @@ impl Transfer<'_> {
             let offered = self.offered();
             answer.write_interim(self.facts, offered, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
-                record::answered(&mut self.record, 101, true, &answer, None);
+                record::answered(&mut self.record, 101, true, &answer.lines, None);
                 if let Some(record) = &mut self.record {
                     record.tunnelled(0, after.len() as u64);
                 }
@@ -139,9 +139,9 @@ impl Transfer<'_> {
             timer.answered(answer.status);
         }
         let edits = (!self.followers.is_empty())
-            .then(|| Edits::of(Response::new(answer.status, true, answer), self.followers));
+            .then(|| Edits::of(Response::new(answer.status, true, &answer.lines), self.followers));
         let edits = edits.as_ref();
-        record::answered(&mut self.record, answer.status, true, answer, edits);
+        record::answered(&mut self.record, answer.status, true, &answer.lines, edits);
         let is_stopping = self.worker.is_draining() || !self.is_up_done();
         let then = if is_stopping { Then::Close } else { answer.then(self.facts, edits) };
         let clock = &self.worker.clock;
