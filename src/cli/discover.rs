@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::serve::on_own_thread;
 use crate::control::schedule::Schedule;
 use crate::control::{Control, State, secrets, supervise};
 use crate::model::ProviderName;
@@ -10,29 +11,35 @@ use crate::providers::file::{self, Files};
 use crate::providers::rancher::{self, Rancher};
 use crate::settings::{Defaults, FileSettings, Settings};
 
-/// Starts everything; it runs until the process ends.
+/// Starts everything, on a thread of its own: what there is to do is done where it was heard of, and whoever keeps the admin side
+/// busy must not hold up a change of the routes. It runs until the process ends.
 ///
 /// # Errors
-/// When a provider's settings cannot be used.
+/// When a provider's settings cannot be used; where the system has no thread or no epoll left.
 pub(super) fn start(state: &Arc<State>, schedule: &Schedule) -> anyhow::Result<()> {
     let settings = &state.settings;
     let (events, queue) = Control::queue();
     let control = Control::new(Arc::clone(state), providers(settings));
-    tokio::spawn(control.run(queue));
     // Those of entry points and of the admin side are known already: nobody shall stand before a closed door.
     let mut watch = secrets::Watch::default();
     watch.look(&state.live);
-    tokio::spawn(secrets::watch(Arc::clone(state), watch, events.clone()));
-    if let Some(files) = &settings.file {
-        tokio::spawn(supervise(Files::new(files), events.clone(), schedule.refreshes()));
-    }
-    if let Some(docker) = &settings.docker {
-        tokio::spawn(supervise(Docker::new(docker)?, events.clone(), schedule.refreshes()));
-    }
-    if let Some(rancher) = &settings.rancher {
-        tokio::spawn(supervise(Rancher::new(rancher)?, events, schedule.refreshes()));
-    }
-    Ok(())
+    let files = settings.file.as_ref().map(Files::new);
+    let docker = settings.docker.as_ref().map(Docker::new).transpose()?;
+    let rancher = settings.rancher.as_ref().map(Rancher::new).transpose()?;
+    let (state, refreshes) = (Arc::clone(state), schedule.refreshes());
+    on_own_thread("control", move || async move {
+        tokio::spawn(secrets::watch(state, watch, events.clone()));
+        if let Some(files) = files {
+            tokio::spawn(supervise(files, events.clone(), refreshes.clone()));
+        }
+        if let Some(docker) = docker {
+            tokio::spawn(supervise(docker, events.clone(), refreshes.clone()));
+        }
+        if let Some(rancher) = rancher {
+            tokio::spawn(supervise(rancher, events, refreshes));
+        }
+        control.run(queue).await;
+    })
 }
 
 fn providers(settings: &Settings) -> impl Iterator<Item = (ProviderName, String, Defaults)> {

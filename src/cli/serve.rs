@@ -110,17 +110,29 @@ pub(super) async fn serve(
 fn start_checks(state: &Arc<State>) -> anyhow::Result<oneshot::Sender<()>> {
     let (stop, stopped) = oneshot::channel::<()>();
     let state = Arc::clone(state);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("health".to_owned()).spawn(move || {
+    on_own_thread("health", move || async move {
         let tls = client_tls(state.settings.insecure_skip_verify);
-        runtime.block_on(async {
-            tokio::select! {
-                () = probe::run(state, tls) => {}
-                _ = stopped => {}
-            }
-        });
+        tokio::select! {
+            () = probe::run(state, tls) => {}
+            _ = stopped => {}
+        }
     })?;
     Ok(stop)
+}
+
+/// Does this on a thread of its own, with a reactor of its own.
+///
+/// # Errors
+/// Where the system has no thread or no epoll left.
+pub(super) fn on_own_thread<F: Future<Output = ()>>(
+    name: &str,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || runtime.block_on(async { work().await }))?;
+    Ok(())
 }
 
 /// The admin side has nothing to finish that is worth a longer wait.
