@@ -14,7 +14,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from machine import Program, connections_max, free_port, which
+from machine import Program, connections_max, forget, free_port, which
 
 
 def host(number: int) -> str:
@@ -50,6 +50,7 @@ class Running:
     def __init__(self, peer: Peer, argv: list[str], port: int, folder: tempfile.TemporaryDirectory[str],
                  prefix: list[str] | None, env: dict[str, str] | None = None) -> None:
         self.peer, self.port, self.folder = peer, port, folder
+        forget(peer.path)
         self.began = time.monotonic()
         self.program = Program([*(prefix or []), *argv], env)
 

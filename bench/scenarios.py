@@ -186,6 +186,11 @@ def connect(port: int, count: int) -> list[socket.socket]:
     return done
 
 
+# Seconds of load in a round of changes, of which those of the first and the last second see none, and those between two changes.
+CHANGES_LOAD = 6
+CHANGES_PAUSE = 0.5
+
+
 def change(peers: list[Peer], settings: Settings) -> Result:
     """One of 1,000 hosts moves to another origin under load: until it is served, what is lost, who is cut off."""
     result: Result = {}
@@ -193,27 +198,22 @@ def change(peers: list[Peer], settings: Settings) -> Result:
         with peer.start(1_000, settings.origin.ports[0]) as proxy:
             proxy.ready(1_000)
             figures: Figures = {"served after ms": [], "asked after ms": [], "since the change ms": [], "errors": [], "connections cut": []}
-            for turn in range(settings.rounds):
+            for _ in range(settings.rounds):
                 idlers = connect(proxy.port, 50)
                 load: list[Load] = []
-                thread = threading.Thread(target=lambda: load.append(wrk(proxy.port, 3, hosts=900)))
+                thread = threading.Thread(target=lambda: load.append(wrk(proxy.port, CHANGES_LOAD, hosts=900)))
+                began = time.monotonic()
                 thread.start()
-                time.sleep(1)
-                number = 900 + turn
-                start = time.monotonic()
                 try:
-                    told = proxy.change(number, settings.origin.ports[1]) or start
+                    time.sleep(1)
+                    while time.monotonic() - began < CHANGES_LOAD - 1:
+                        # The other hosts are under load. After a hundred changes these move back.
+                        way, number = divmod(len(figures["served after ms"]), 100)
+                        move(proxy, 900 + number, settings.origin, 1 - way % 2, figures)
+                        time.sleep(CHANGES_PAUSE)
                 except NotImplementedError:
                     thread.join()
                     break
-                asked = time.monotonic()
-                while asked - start < 20 and not (get(proxy.port, host(number)) or b"").startswith(b"b"):
-                    time.sleep(0.0005)
-                    asked = time.monotonic()
-                served = time.monotonic()
-                figures["served after ms"].append((served - told) * 1e3)
-                figures["asked after ms"].append((asked - told) * 1e3)
-                figures["since the change ms"].append((served - start) * 1e3)
                 thread.join()
                 figures["errors"].append(load[0].errors)
                 figures["connections cut"].append(sum(map(is_cut, idlers)))
@@ -223,6 +223,21 @@ def change(peers: list[Peer], settings: Settings) -> Result:
                 result[peer.name] = figures
                 say(f"{peer.name:8} {figures}")
     return result
+
+
+def move(proxy: Running, number: int, origin: Origin, to: int, figures: Figures) -> None:
+    """Moves one host to one of the two origins, and notes how long it took."""
+    expected = b"ab"[to : to + 1]
+    start = time.monotonic()
+    told = proxy.change(number, origin.ports[to]) or start
+    asked = time.monotonic()
+    while asked - start < 20 and not (get(proxy.port, host(number)) or b"").startswith(expected):
+        time.sleep(0.0005)
+        asked = time.monotonic()
+    served = time.monotonic()
+    figures["served after ms"].append((served - told) * 1e3)
+    figures["asked after ms"].append((asked - told) * 1e3)
+    figures["since the change ms"].append((served - start) * 1e3)
 
 
 def is_cut(sock: socket.socket) -> bool:
