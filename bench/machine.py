@@ -44,7 +44,7 @@ def install(peers: list[str], scenarios: list[str]) -> None:
     """Installs what is missing. Peers from the Python index may fail: they are left out then."""
     needed = {"nginx", "wrk"} | ({"haproxy"} if {"haproxy", "splice"} & set(peers) else set())
     needed |= {"strace"} if "syscalls" in scenarios else set()
-    needed |= {"valgrind"} if "instructions" in scenarios else set()
+    needed |= {"valgrind"} if {"instructions", "middlewares"} & set(scenarios) else set()
     missing = [PACKAGES[name] for name in sorted(needed) if not which(name)]
     if missing:
         print("installing " + " ".join(missing), file=sys.stderr)

@@ -234,6 +234,8 @@ def move(proxy: Running, number: int, origin: Origin, to: int, figures: Figures)
     while asked - start < 20 and not (get(proxy.port, host(number)) or b"").startswith(expected):
         time.sleep(0.0005)
         asked = time.monotonic()
+    if asked - start >= 20:
+        raise RuntimeError(f"the change of {host(number)} is not served after 20 s")
     served = time.monotonic()
     figures["served after ms"].append((served - told) * 1e3)
     figures["asked after ms"].append((asked - told) * 1e3)
