@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
 use super::serve::on_own_thread;
 use crate::control::schedule::Schedule;
 use crate::control::{Control, State, secrets, supervise};
@@ -12,11 +15,15 @@ use crate::providers::rancher::{self, Rancher};
 use crate::settings::{Defaults, FileSettings, Settings};
 
 /// Starts everything, on a thread of its own: what there is to do is done where it was heard of, and whoever keeps the admin side
-/// busy must not hold up a change of the routes. It runs until the process ends.
+/// busy must not hold up a change of the routes. It runs until the process ends: what is returned ends where a part of it does
+/// not, which must not go unseen.
 ///
 /// # Errors
 /// When a provider's settings cannot be used; where the system has no thread or no epoll left.
-pub(super) fn start(state: &Arc<State>, schedule: &Schedule) -> anyhow::Result<()> {
+pub(super) fn start(
+    state: &Arc<State>,
+    schedule: &Schedule,
+) -> anyhow::Result<oneshot::Receiver<()>> {
     let settings = &state.settings;
     let (events, queue) = Control::queue();
     let control = Control::new(Arc::clone(state), providers(settings));
@@ -27,19 +34,25 @@ pub(super) fn start(state: &Arc<State>, schedule: &Schedule) -> anyhow::Result<(
     let docker = settings.docker.as_ref().map(Docker::new).transpose()?;
     let rancher = settings.rancher.as_ref().map(Rancher::new).transpose()?;
     let (state, refreshes) = (Arc::clone(state), schedule.refreshes());
+    let (runs, ended) = oneshot::channel();
     on_own_thread("control", move || async move {
-        tokio::spawn(secrets::watch(state, watch, events.clone()));
+        // Dropped at the end, whatever that is.
+        let _runs: oneshot::Sender<()> = runs;
+        let mut parts = JoinSet::new();
+        parts.spawn(control.run(queue));
+        parts.spawn(secrets::watch(state, watch, events.clone()));
         if let Some(files) = files {
-            tokio::spawn(supervise(files, events.clone(), refreshes.clone()));
+            parts.spawn(supervise(files, events.clone(), refreshes.clone()));
         }
         if let Some(docker) = docker {
-            tokio::spawn(supervise(docker, events.clone(), refreshes.clone()));
+            parts.spawn(supervise(docker, events.clone(), refreshes.clone()));
         }
         if let Some(rancher) = rancher {
-            tokio::spawn(supervise(rancher, events, refreshes));
+            parts.spawn(supervise(rancher, events, refreshes));
         }
-        control.run(queue).await;
-    })
+        parts.join_next().await;
+    })?;
+    Ok(ended)
 }
 
 fn providers(settings: &Settings) -> impl Iterator<Item = (ProviderName, String, Defaults)> {

@@ -8,6 +8,7 @@ use clap::Parser as _;
 
 use super::args::{RULES_FROM, complete};
 use super::{Cli, Command, with_command};
+use crate::settings::traefik;
 
 /// The command line of the first process.
 const COMMAND_LINE: &str = "/proc/1/cmdline";
@@ -58,13 +59,14 @@ fn with_flags(mut args: Vec<OsString>, flags: &[OsString]) -> Vec<OsString> {
     args
 }
 
-/// The name of the setting that a flag says.
+/// The name of the setting that a flag says, ours or one of Traefik's.
 fn setting_of(arg: &OsString) -> Option<String> {
     if matches!(arg.as_bytes(), [b'-', b'c', ..]) {
         return Some("configFile".to_owned());
     }
     let name = arg.to_str()?.strip_prefix("--")?;
-    Some(name.split_once('=').map_or(name, |(name, _)| name).to_owned())
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    Some(traefik::flag_of(name).unwrap_or(name).to_owned())
 }
 
 /// The command line of a Herder, with its command. Arguments end with a NUL each (proc(5)); a small init may stand before them.
@@ -122,6 +124,13 @@ mod tests {
             run,
             "herder check --docker.domain=a --refresh 5s --strict --configFile y.toml --file.directory=rules",
         );
+        // By another name, too.
+        check(
+            "herder config --web.address=:9",
+            "herder --admin :8",
+            "herder config --web.address=:9",
+        );
+        check("herder config --admin=:9", "herder --web.address :8", "herder config --admin=:9");
         check(
             "herder explain -- --strict",
             "herder --strict",

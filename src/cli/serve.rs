@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{discover, files};
 use crate::admin;
@@ -63,7 +63,7 @@ pub(super) async fn serve(
         .map(|entrypoint| entry_chain(entrypoint, &state.settings.entrypoints, &state.live))
         .collect();
     let admin_guard = settings.admin_auth.as_ref().map(|auth| auth_step(auth, &state.live));
-    discover::start(&state, &schedule)?;
+    let mut discovery_ended = discover::start(&state, &schedule)?;
     let checks = start_checks(&state)?;
 
     let running = proxy.start(&state);
@@ -77,10 +77,22 @@ pub(super) async fn serve(
     });
     on_bound(addresses);
 
-    while signals.next().await == Action::ReopenLogs {
-        info!("opening log files anew");
-        running.reopen_logs();
-    }
+    let is_broken = loop {
+        tokio::select! {
+            action = signals.next() => match action {
+                Action::ReopenLogs => {
+                    info!("opening log files anew");
+                    running.reopen_logs();
+                }
+                Action::Stop => break false,
+            },
+            // Routes that never change again would look well: whoever watches over Herder is to start it anew.
+            _ = &mut discovery_ended => {
+                error!("discovery has broken down, see the lines before: that is a bug, please tell of it");
+                break true;
+            }
+        }
+    };
     drop(guards);
     state.enter(Phase::Draining);
     info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
@@ -99,7 +111,11 @@ pub(super) async fn serve(
         let _ = tokio::time::timeout(ADMIN_GRACE, admin).await;
     }
     schedule.stop().await;
-    Ok(if cut.is_some() { ExitCode::SUCCESS } else { ExitCode::from(130) })
+    Ok(match cut {
+        _ if is_broken => ExitCode::FAILURE,
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(130),
+    })
 }
 
 /// Asks the servers whether they are well, on a thread of its own: whoever keeps the admin side busy must not make a server

@@ -32,18 +32,23 @@ pub async fn supervise(
         let since = Instant::now();
         let result = match timeout(FETCH_TIMEOUT, provider.fetch(depth)).await {
             Ok(Ok(snapshot)) => {
-                pause = PAUSE_MIN;
                 let event = Event::Snapshot { provider: name, snapshot, since };
                 if events.send(event).await.is_err() {
                     return;
                 }
-                tokio::select! {
+                let waits = Instant::now();
+                let next = tokio::select! {
                     changed = provider.changed() => changed.map(|()| Depth::News),
                     refresh = refreshes.changed() => match refresh {
                         Ok(()) => Ok(Depth::Everything),
                         Err(_) => return,
                     },
+                };
+                // One that answers, but refuses to tell of news, is not to be asked for everything again and again.
+                if next.is_ok() || waits.elapsed() > pause {
+                    pause = PAUSE_MIN;
                 }
+                next
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Limit {

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
-
 use super::labels::{Kind, Label};
 use crate::config::{
     AllowList, Auth, BackendWishes, Buffering, CertInfos, CircuitBreaker, ClientCertWish,
@@ -15,6 +13,7 @@ use crate::middleware::{
     Cors, Extractor, InFlight, Rate as MeantRate, check_header_name, check_host, check_method,
     check_replacement, check_request_line, check_response_line, check_value, origin,
 };
+use crate::model::network;
 use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
 
@@ -268,14 +267,11 @@ fn read(kind: Kind, raw: Raw) -> Result<Value, Misfit> {
         Raw::Table(_) => return misfit("is a table".to_owned(), "Write one value."),
         Raw::Text(text) => return read_text(kind, text),
     };
-    if kind == Kind::Networks {
-        let is_network = |word: &&String| {
-            word.parse::<IpNet>().is_ok() || word.parse::<std::net::IpAddr>().is_ok()
-        };
-        if let Some(bad) = list.iter().find(|word| !is_network(word)) {
-            let why = format!("\"{bad}\" is neither an address nor a network");
-            return misfit(why, "Write 10.0.0.1 or 10.0.0.0/8.");
-        }
+    if kind == Kind::Networks
+        && let Some(bad) = list.iter().find(|word| network(word).is_none())
+    {
+        let why = format!("\"{bad}\" is neither an address nor a network");
+        return misfit(why, "Write 10.0.0.1 or 10.0.0.0/8.");
     }
     if kind == Kind::Statuses
         && let Some(bad) = list.iter().find(|word| !is_status_range(word))

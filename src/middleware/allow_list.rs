@@ -6,7 +6,7 @@
 use ipnet::IpNet;
 
 use crate::middleware::{Answer, Flow, Handler};
-use crate::model::Exchange;
+use crate::model::{Exchange, network};
 
 /// Who may pass.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,15 +21,13 @@ impl AllowList {
     /// # Errors
     /// Which of them is neither, or that there are none: the end of a sentence.
     pub fn new(sources: &[String], uses_forwarded: bool) -> Result<Self, String> {
-        let network = |text: &String| {
+        let read = |text: &String| {
             let text = text.trim();
-            let address =
-                || text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip.to_canonical()));
-            let network = text.parse::<IpNet>().or_else(|_| address());
-            network
-                .map_err(|_| format!("names \"{text}\", which is neither an address nor a network"))
+            network(text).ok_or_else(|| {
+                format!("names \"{text}\", which is neither an address nor a network")
+            })
         };
-        let networks = sources.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+        let networks = sources.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         match networks.is_empty() {
             true => Err("names nobody".to_owned()),
             false => Ok(Self { networks, uses_forwarded }),

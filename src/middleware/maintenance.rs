@@ -2,8 +2,6 @@
 //!
 //! Everybody gets 503, and is told when to come again; those who do the work may pass.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use crate::middleware::{Answer, Flow, Handler};
@@ -21,12 +19,6 @@ pub struct Maintenance {
 impl Maintenance {
     /// When it is worth to come again where nobody says, in seconds.
     pub const RETRY_AFTER_S: u64 = 60;
-
-    /// An address, or a network.
-    pub fn network(text: &str) -> Option<IpNet> {
-        let address = || Some(text.parse::<IpAddr>().ok()?.into());
-        text.parse().ok().or_else(address)
-    }
 }
 
 /// What people see.
@@ -66,11 +58,11 @@ impl Handler for Maintenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::network;
 
     #[track_caller]
     fn check(except: &[&str], ip: &str, passes: bool) {
-        let except =
-            except.iter().map(|text| Maintenance::network(text).expect("a network")).collect();
+        let except = except.iter().map(|text| network(text).expect("a network")).collect();
         let step = Maintenance { retry_after_s: 600, except };
         let mut exchange = Exchange::new("http", "GET", "web.local", "/", &());
         exchange.sender.ip = ip.parse().expect("an address");

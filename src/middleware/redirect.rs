@@ -93,7 +93,10 @@ pub fn check_replacement(replacement: &str) -> Result<(), String> {
 impl Target {
     /// The client's URL at this entry point.
     fn location(&self, exchange: &Exchange<'_>) -> Result<Option<String>, u16> {
-        let is_here = exchange.is_https() == self.is_tls && port(exchange) == Some(self.port);
+        // A client's own word for where it came in counts for nothing; that of the proxy before us does.
+        let is_believed = exchange.sender.is_tls || exchange.sender.is_trusted;
+        let is_here =
+            is_believed && exchange.is_https() == self.is_tls && port(exchange) == Some(self.port);
         if exchange.entrypoint == self.name || is_here {
             return Ok(None);
         }
@@ -247,6 +250,17 @@ mod tests {
     }
 
     #[test]
+    fn a_client_s_own_word_for_its_port_goes_around_nothing() {
+        let other = to("other", false, 81, false);
+        check(&other, "GET", "a.test:81/", false, "302 http://a.test:81/");
+        check(&to("other", false, 80, false), "GET", "a.test/", false, "302 http://a.test/");
+        let https = to("https", true, 443, false);
+        check(&https, "GET", "a.test:443/", false, "302 https://a.test/");
+        // The proxy before us, which took the client's TLS off, is believed.
+        check(&https, "GET", "a.test/", true, "goes on");
+    }
+
+    #[test]
     fn a_method_stays_what_it_is() {
         for method in ["POST", "HEAD", "PUT"] {
             check(&to("https", true, 443, false), method, "a.test/", false, "307 https://a.test/");
@@ -257,7 +271,6 @@ mod tests {
     #[test]
     fn nobody_is_sent_in_a_circle() {
         check(&to("http", false, 80, false), "GET", "a.test/", false, "goes on");
-        check(&to("other", false, 80, false), "GET", "a.test/", false, "goes on");
         // A proxy before us speaks https with the client.
         check(&to("https", true, 443, false), "GET", "a.test/", true, "goes on");
         check(&to("https", true, 8443, false), "GET", "a.test:8443/", true, "goes on");

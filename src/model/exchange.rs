@@ -248,6 +248,23 @@ pub fn subscriber(client: IpAddr) -> IpAddr {
     }
 }
 
+/// An address, or a network: `10.0.0.1`, `10.0.0.0/8`. What is written as mapped IPv4 (`::ffff:10.0.0.0/104`) is IPv4, as the
+/// addresses of clients are.
+pub fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    let network = match text.parse() {
+        Ok(network) => network,
+        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
+    };
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(MAPPED_BITS)) {
+        (ip @ IpAddr::V4(_), Some(bits)) if network.addr().is_ipv6() => IpNet::new(ip, bits).ok(),
+        _ => Some(network),
+    }
+}
+
+/// What stands before an IPv4 address that is mapped (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 /// A host as the table knows it: lower case, without port and without the trailing dot.
 ///
 /// `WEB.local.:8080` is `web.local`; an address in brackets keeps them: `[::1]:80` is `[::1]`.
@@ -296,6 +313,21 @@ mod tests {
         check("[2001:DB8::1]", "[2001:db8::1]");
         check("", "");
         check(":80", "");
+    }
+
+    #[test]
+    fn a_mapped_network_is_one_of_ipv4() {
+        for (text, expected) in [
+            (" 10.0.0.1 ", "10.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).map(|is| is.to_string()).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(network("10.0.0.0/33"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod service;
 mod step;
 
 pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
-pub use exchange::{Exchange, Head, Sender, comparable_host, subscriber};
+pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber};
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, plain, with_single_slashes};

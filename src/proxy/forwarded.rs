@@ -35,14 +35,6 @@ impl Forwarder {
     }
 }
 
-/// An IPv4 client of an IPv6 socket, as IPv4.
-pub(super) fn plain_ip(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
-        IpAddr::V4(_) => ip,
-    }
-}
-
 /// The port a client means by its host, as Traefik 1.7 tells it: what is written, else that of http.
 pub(super) fn port_of(host: &str) -> &str {
     let digits = host.bytes().rev().take_while(u8::is_ascii_digit).count();
@@ -58,7 +50,7 @@ mod tests {
     fn a_mapped_address_is_the_same_client() {
         let forwarder = Forwarder::new(vec!["10.0.0.0/8".parse().expect("a network")], "me");
         assert_eq!(forwarder.server_name(), "me");
-        let mapped = plain_ip("::ffff:10.1.2.3".parse().expect("an address"));
+        let mapped = "::ffff:10.1.2.3".parse::<IpAddr>().expect("an address").to_canonical();
         assert_eq!(mapped.to_string(), "10.1.2.3");
         assert!(forwarder.trusts(mapped));
         assert!(!forwarder.trusts("192.168.0.1".parse().expect("an address")));

@@ -627,9 +627,8 @@ fn cores() -> usize {
 
 /// `10.0.0.0/8`, or an address alone.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address()).map_err(|_| {
+    crate::model::network(text).ok_or_else(|| {
+        let text = text.trim();
         format!("\"{text}\" is neither an address nor a network; write 10.0.0.1 or 10.0.0.0/8")
     })
 }

@@ -14,7 +14,7 @@ use crate::middleware::{
     CircuitBreaker, Compress, Extractor, Handler, InFlight, Maintenance, Middleware, Rate,
     RateLimit,
 };
-use crate::model::FrontendId;
+use crate::model::{FrontendId, network};
 use crate::rules::BreakerExpression;
 use crate::settings::{EntryAuth, EntryPoint, duration};
 
@@ -69,7 +69,7 @@ fn maintenance(parts: &Parts<'_>) -> Step {
     let retry_after_s = duration(&wish.retry_after).map(|time| time.as_secs().max(1));
     Some(Arc::new(Maintenance {
         retry_after_s: retry_after_s.unwrap_or(Maintenance::RETRY_AFTER_S),
-        except: wish.except.iter().filter_map(|text| Maintenance::network(text)).collect(),
+        except: wish.except.iter().filter_map(|text| network(text)).collect(),
     }))
 }
 

@@ -12,13 +12,13 @@ use herder::config::{
 use herder::control::secrets;
 use herder::settings::{EntryPoint, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::docker::Certificates;
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
-use crate::harness::proxy::{Serving, config, settings};
+use crate::harness::proxy::{Serving, Watched, config, settings};
 use crate::harness::raw::{Origin, exchange, head};
 
 /// All of one password: geheim.
@@ -563,6 +563,47 @@ async fn another_server_decides() {
         !asked.contains("content-length") && !asked.contains("9.9.9.9") && !asked.contains("/open"),
         "{asked}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_asked_about_meanwhile_goes_to_a_server_of_the_table_in_force() {
+    let (gone, new) = (Origin::start(OK, true).await, Origin::start(OK, true).await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let auth = Auth { forward: Some(forward(addr)), ..Auth::default() };
+    let serving = serve(settings(), with_auth(auth.clone(), gone.addr));
+    let proxy = serving.addr;
+    let asking = tokio::spawn(async move { get(proxy, "a.local", "Cookie: in\r\n").await });
+    let (mut decider, _) = listener.accept().await.expect("asked");
+    let question = crate::harness::raw::head(&mut decider).await;
+    serving.publish(with_auth(auth, new.addr));
+    decider.write_all(decided(&question).as_bytes()).await.expect("answered");
+    assert_eq!(status(&asking.await.expect("an answer")), "200");
+    assert_eq!(gone.text(), "");
+    assert!(new.text().contains("X-Auth-User: ann\r\n"), "{}", new.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_another_server_decides_is_not_under_way_for_ever() {
+    let origin = Origin::start(OK, true).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let auth = Auth { forward: Some(forward(addr)), ..Auth::default() };
+    let watched = Watched::start(settings(), &[]);
+    watched.serving.publish(with_auth(auth, origin.addr));
+    let mut client = TcpStream::connect(watched.serving.addr).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.local\r\n\r\n").await.expect("sent");
+    let (mut decider, _) = listener.accept().await.expect("asked");
+    crate::harness::raw::head(&mut decider).await;
+    let open =
+        "traefik_backend_open_connections{method=\"GET\",protocol=\"http\",backend=\"backend-0\"}";
+    let is_open = async |value: &str| {
+        watched.page("/metrics").await.lines().any(|line| line == format!("{open} {value}"))
+    };
+    assert!(is_open("1").await);
+    drop(client);
+    eventually("it has ended there, too", || is_open("0")).await;
+    assert_eq!(origin.text(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,8 @@ enum Mood {
     Held,
     /// It closes the connection without a word.
     Closing,
+    /// It takes every offer to speak another protocol.
+    Switching,
 }
 
 /// A server that answers with its name, as its mood is.
@@ -61,6 +63,12 @@ impl Named {
                             Mood::Slow(time) => tokio::time::sleep(time).await,
                             Mood::Closing => return,
                             _ => {}
+                        }
+                        if mood == Mood::Switching {
+                            let taken = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                            let _ = stream.write_all(taken).await;
+                            let _ = stream.read_to_end(&mut Vec::new()).await;
+                            return;
                         }
                         let status = if mood == Mood::Failing { "500 Bad" } else { "200 OK" };
                         let answer =
@@ -216,6 +224,26 @@ async fn least_time_prefers_the_fast_and_looks_at_the_new() {
     c.is(Mood::Failing);
     let failing = shares(serving.addr, 20).await;
     assert!(failing[&'a'] >= 12, "{failing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_websocket_lives_is_no_waiting_for_its_server() {
+    let [a, ..] = three().await;
+    a.is(Mood::Switching);
+    let ewma = |backend: &mut Backend| backend.method = Method::Ewma;
+    let serving = serving(web(&[(&a, 1)], ewma));
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask =
+        "GET / HTTP/1.1\r\nHost: web.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let answer = crate::harness::raw::head(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    drop(client);
+    let live = live_of(&serving, &a);
+    eventually("it has ended", || async { live.active() == 0 }).await;
+    let mean_us = live.mean_us().expect("it was measured");
+    assert!(mean_us < 900_000.0, "{mean_us}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

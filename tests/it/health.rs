@@ -35,6 +35,8 @@ enum Mood {
     Nonsense,
     /// Requests are closed, too.
     CloseAll,
+    /// Their answers break off in the middle.
+    BreakOff,
 }
 
 /// A server whose health is ours to choose.
@@ -122,6 +124,11 @@ impl Inner {
             let mood = *self.mood.lock().expect("not poisoned");
             let status = match mood {
                 Mood::CloseAll => return,
+                Mood::BreakOff => {
+                    let half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+                    let _ = stream.write_all(half).await;
+                    return;
+                }
                 _ if !is_check => 200,
                 Mood::Status(status) => status,
                 Mood::Hang => return std::future::pending().await,
@@ -415,6 +422,22 @@ async fn failures_in_a_row_eject_and_an_answer_brings_back() {
         checked.events(bad.addr).last().is_some_and(|event| event.to == Condition::Unchecked)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_no_good_sign() {
+    let (bad, one) = (Site::start(Mood::BreakOff).await, Site::start(Mood::Status(200)).await);
+    let checked = Checked::start(settings());
+    checked.publish(&[bad.addr, one.addr], None);
+    eventually("it is ejected", || async {
+        checked.status().await;
+        !checked.events(bad.addr).is_empty()
+    })
+    .await;
+    let event = &checked.events(bad.addr)[0];
+    assert_eq!(event.to, Condition::Ejected);
+    assert!(event.reason.contains("its body ended early"), "{}", event.reason);
+    assert_eq!(bad.requests(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

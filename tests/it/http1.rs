@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::docker::Certificates;
-use crate::harness::eventually;
 use crate::harness::herder::Herder;
-use crate::harness::proxy::{Serving, config, https, settings};
+use crate::harness::proxy::{Serving, config, edited, https, settings};
 use crate::harness::raw::{Origin, exchange, head, read};
+use crate::harness::{PATIENCE, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -79,6 +79,68 @@ async fn a_client_of_http_1_0_gets_an_answer_it_can_read() {
     let serving = self::serving(saying(OK).await);
     let answer = exchange(serving.addr, kept).await;
     assert!(answer.contains("Connection: keep-alive\r\n"), "{answer}");
+    // Our own answers end the connection, and say so.
+    let unknown = b"GET / HTTP/1.0\r\nHost: unknown.test\r\nConnection: keep-alive\r\n\r\n";
+    let answer = exchange(serving.addr, unknown).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+}
+
+/// A client that reads nothing of interim answers, and two servers: no answer stands in the middle of another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_gets_no_answer_in_the_middle_of_another() {
+    let hints = || {
+        let links = (0..50).map(|number| format!("Link: </{number}{}>\r\n", "x".repeat(1_000)));
+        format!("HTTP/1.1 103 Early Hints\r\n{}\r\n", links.collect::<String>())
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let server = origin(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            head(&mut stream).await;
+            // It fills all that stands between here and the client.
+            let large = "HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n";
+            stream.write_all(large.as_bytes()).await.expect("sent");
+            stream.write_all(&vec![b'y'; 30_000_000]).await.expect("sent");
+            head(&mut stream).await;
+            count.fetch_add(1, Relaxed);
+            for _ in 0..30 {
+                if stream.write_all(hints().as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending().await
+        }
+    })
+    .await;
+    let other = saying(OK).await;
+    let mut settings = settings();
+    settings.limits.response_timeout = Duration::from_millis(700);
+    let serving = Serving::start(settings, &[]);
+    serving.publish(edited(config(&[("Host:a.test", &[server, other])]), |_, backend| {
+        // The other one's turn comes late.
+        for (_, of_backend) in backend.servers.iter_mut() {
+            of_backend.weight = if of_backend.addr == server { 1_000 } else { 1 };
+        }
+    }));
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("set");
+    let mut client = socket.connect(serving.addr).await.expect("connected");
+    let ask = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(2);
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let (mut text, mut piece) = (Vec::new(), vec![0; 16_384]);
+    while asked.load(Relaxed) == 0 {
+        let read = timeout(PATIENCE, client.read(&mut piece)).await.expect("it comes");
+        text.extend_from_slice(&piece[..read.expect("it lives")]);
+    }
+    sleep(Duration::from_millis(2_500)).await;
+    let _ = timeout(PATIENCE, client.read_to_end(&mut text)).await.expect("it ends");
+    let text = String::from_utf8_lossy(&text);
+    let of = |status: &str| text.matches(&format!("HTTP/1.1 {status}")).count();
+    assert!(of("103") > 0);
+    assert_eq!((of("200"), of("")), (1, 1 + of("103")), "no other answer");
+    assert!(!text.ends_with("\r\n\r\n"), "one was cut in its middle");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,11 @@ use herder::demo::web_test::WebTest;
 use herder::live::StatusClass;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::harness::PATIENCE;
 use crate::harness::proxy::{Serving, config, settings, sticky};
 use crate::harness::raw::{Origin, exchange, head};
 
@@ -213,6 +215,48 @@ async fn a_websocket_passes() {
         let echo = socket.next().await.expect("an echo").expect("whole");
         assert_eq!(echo, Message::text(text));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(400);
+    let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask =
+        "GET / HTTP/1.1\r\nHost: ws.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let (mut server, _) = listener.accept().await.expect("asked");
+    head(&mut server).await;
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    server.write_all(switched.as_bytes()).await.expect("sent");
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    // Both are there: silence is no end.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    server.write_all(b"one").await.expect("sent");
+    let mut three = [0; 3];
+    client.read_exact(&mut three).await.expect("it lives");
+    // The client has ended: the server may take its time.
+    client.shutdown().await.expect("ended");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    server.write_all(b"two").await.expect("sent");
+    client.read_exact(&mut three).await.expect("it lives");
+    drop((client, server));
+    // The other way round nobody is served any more.
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let (mut server, _) = listener.accept().await.expect("asked");
+    head(&mut server).await;
+    server.write_all(switched.as_bytes()).await.expect("sent");
+    server.shutdown().await.expect("ended");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.expect("it is told");
+    let mut seen = Vec::new();
+    let end = timeout(PATIENCE, server.read_to_end(&mut seen)).await;
+    assert!(end.is_ok(), "the server's connection ends without the client's word");
 }
 
 #[tokio::test(flavor = "multi_thread")]

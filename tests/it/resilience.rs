@@ -10,8 +10,10 @@ use herder::config::{
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::harness::eventually;
+use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, config, edited, settings};
 use crate::harness::raw::{Act, Scripted, answer, exchange, head, read};
 
@@ -101,6 +103,74 @@ async fn a_body_that_is_too_long_never_reaches_a_server() {
     assert_eq!(server.requests().len(), 0);
     let text = exchange(serving.addr, post("1234567890").as_bytes()).await;
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+}
+
+/// The head and the whole body come in one piece, and the body cannot be kept: the page still knows what was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_kept_takes_its_head_along_nowhere() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let pages = Scripted::start(|_, _, _| answer(200, "", "sorry")).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rules, log) = (dir.path().join("rules.toml"), dir.path().join("access.log"));
+    let text = format!(
+        "[backends.b.buffering]\nmemRequestBodyBytes = 1\nmaxRequestBodyBytes = 100\n\
+         [backends.b.servers.s]\nurl = \"http://{}\"\n[backends.pages.servers.s]\nurl = \"http://{}\"\n\
+         [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:web.local\"\n\
+         [frontends.f.errors.any]\nstatus = [\"500\"]\nbackend = \"pages\"\nquery = \"/page\"\n",
+        server.addr, pages.addr
+    );
+    std::fs::write(&rules, text).expect("written");
+    let args = [
+        format!("--file.filename={}", rules.display()),
+        format!("--accessLog.filePath={}", log.display()),
+    ];
+    // Where bodies are kept that are too large for the memory there is no place.
+    let herder =
+        Herder::start_with("TMPDIR", dir.path().join("gone"), &["run", &args[0], &args[1]]);
+    eventually("it serves", || async { herder.get("web.local", "/").await.status == 200 }).await;
+    let chunked = |body: &str| {
+        let head = "POST /asked HTTP/1.1\r\nHost: web.local\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    let text = exchange(herder.http, chunked("hello").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 500 ") && text.ends_with("sorry"), "{text}");
+    let text = exchange(herder.http, chunked(&"x".repeat(101)).as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
+    for status in ["500", "413"] {
+        let line = format!("\"POST /asked HTTP/1.1\" {status} ");
+        eventually(&format!("{line} is logged"), || async { lines().contains(&line) }).await;
+    }
+    assert!(!herder.log().contains("panicked"), "{}", herder.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_body_goes_to_a_server_that_is_there_by_then() {
+    let gone = Scripted::start(|_, _, _| answer(200, "", "gone")).await;
+    let new = Scripted::start(|_, _, body| answer(200, "", &String::from_utf8_lossy(body))).await;
+    let serving = serve(&[gone.addr], &buffering(Buffering::default()));
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let whole = post("hello");
+    let (half, rest) = whole.split_at(whole.len() - 2);
+    stream.write_all(half.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    serving.publish(config(&[("Host:web.local", &[new.addr])]));
+    stream.write_all(rest.as_bytes()).await.expect("sent");
+    let text = read(&mut stream).await;
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("hello"), "{text}");
+    assert_eq!(gone.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_in_a_kept_body_is_as_long_as_its_backend_says() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let timeouts = TimeoutsWish { body: "200ms".to_owned(), ..TimeoutsWish::default() };
+    let wishes = BackendWishes { timeouts: Some(timeouts), ..buffering(Buffering::default()) };
+    let serving = serve(&[server.addr], &wishes);
+    let half = "POST / HTTP/1.1\r\nHost: web.local\r\nContent-Length: 9\r\n\r\nhalf";
+    let text = timeout(Duration::from_secs(20), exchange(serving.addr, half.as_bytes())).await;
+    let text = text.expect("it is told before the usual minute is over");
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

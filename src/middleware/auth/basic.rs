@@ -37,8 +37,8 @@ impl BasicAuth {
         Self { users: UserBook::new(lines, file), told, verified, key }
     }
 
-    fn seal(&self, user: &str, password: &[u8], (first, second): (&[u8], &[u8])) -> Seal {
-        self.key.seal("password", &[user.as_bytes(), password, first, second])
+    fn seal(&self, user: &str, password: &[u8], [whose, first, second]: [&[u8]; 3]) -> Seal {
+        self.key.seal("password", &[user.as_bytes(), password, whose, first, second])
     }
 }
 
@@ -170,6 +170,22 @@ mod tests {
         check(&auth, &basic(&format!("bcrypt:{}", "x".repeat(600))), (401, false));
         check(&auth, &basic("sha\r\nX: y:password"), (401, false));
         check(&auth, &basic(":password"), (401, false));
+    }
+
+    /// Two lists with the same hash under other names, which remember together.
+    #[test]
+    fn who_is_known_elsewhere_by_the_same_hash_is_not_known_here() {
+        let hash = USERS[2].strip_prefix("bcrypt").expect("a name");
+        let verified = Arc::<Verified>::default();
+        let list = |name: &str| {
+            let (lines, key) = (vec![format!("{name}{hash}")], Key::new([7; 32]));
+            BasicAuth::new(lines, None, Told::default(), (key, Arc::clone(&verified)))
+        };
+        let (of_ann, of_bob) = (list("ann"), list("bob"));
+        check(&of_bob, &basic("ann:U*U"), (401, true));
+        check(&of_ann, &basic("ann:U*U"), (200, true));
+        check(&of_bob, &basic("ann:U*U"), (401, false));
+        check(&of_ann, &basic("ann:U*U"), (200, false));
     }
 
     #[test]

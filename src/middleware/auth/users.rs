@@ -68,11 +68,16 @@ impl Tests {
         self.own.as_ref().is_some_and(|hash| hash.is_of(password))
     }
 
-    /// What tells them from those of every other hash. Of all unknown users of one list it is the same, and of another list
-    /// another: what was found out there must not be known here at once, or the time would tell who is on which list.
-    pub(super) fn identity(&self) -> (&[u8], &[u8]) {
-        let shown = self.own.as_ref().or(self.of_each_cost.last());
-        shown.map(Hash::identity).unwrap_or_default()
+    /// What tells them from those of every other hash: whether somebody has it, and the hash. Of all unknown users of one list it is
+    /// the same, and of another list another: what was found out there must not be known here at once, or the time would tell who
+    /// is on which list. Nor is it that of a user who has the same hash on another list: what lets that one in lets nobody in here.
+    pub(super) fn identity(&self) -> [&[u8]; 3] {
+        let (whose, hash): (&[u8], _) = match &self.own {
+            Some(own) => (b"own", Some(own)),
+            None => (b"nobody's", self.of_each_cost.last()),
+        };
+        let (first, second) = hash.map(Hash::identity).unwrap_or_default();
+        [whose, first, second]
     }
 }
 

@@ -14,7 +14,7 @@ use super::request::Facts;
 use super::tally::{By, CLIENT_LEFT, Fault};
 use super::timer::Timer;
 use super::transfer::{Again, End, Failure, Special, Transfer, Whole};
-use super::tunnel;
+use super::tunnel::{self, Patience};
 use crate::balance::sticky;
 use crate::config::Scheme;
 use crate::live::ServerLive;
@@ -44,8 +44,8 @@ pub(super) struct Ran {
     pub(super) after: After,
     /// The status that the client was told; none where it left before.
     pub(super) status: Option<u16>,
-    /// Whether the server broke off.
-    pub(super) is_network_error: bool,
+    /// Why the answer broke off in its middle.
+    pub(super) broke: Option<Box<Error>>,
     /// Whether the time it took is the server's: the client did not hold it up.
     pub(super) is_timed: bool,
 }
@@ -145,7 +145,7 @@ impl Course<'_> {
                     if error.is_servers() {
                         guard.fail();
                     }
-                    return Ok(self.cut(attempt, status, &error));
+                    return Ok(self.cut(attempt, status, error));
                 }
                 Err(Failure::Gone) => {
                     let status = transfer.status();
@@ -241,39 +241,38 @@ impl Course<'_> {
             (Then::Close, true) if !has_next => After::Close,
             _ => After::Linger,
         };
-        let (status, is_timed) = (Some(status), attempt.has_come);
-        Ran { after, status, is_network_error: false, is_timed }
+        Ran { after, status: Some(status), broke: None, is_timed: attempt.has_come }
     }
 
     /// Both sides speak another protocol now, until they have ended.
     async fn tunnel(&mut self, attempt: &Attempt<'_>, mut upstream: Upstream) -> Ran {
         self.answered(attempt.by(), 101);
         let early = self.client.inbox.split_off(attempt.used);
-        self.client.deadline.lift();
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
         self.client.socket.probe();
         if let Ok(stream) = self.client.socket.watched() {
-            let buffers = &self.worker.buffers;
+            let Worker { buffers, clock, limits, .. } = self.worker;
+            let (deadline, silence_ms) = (&self.client.deadline, limits.body_ms);
+            let patience = Patience { clock, deadline, silence_ms };
             // However it ends, it has ended: both sides are closed here.
-            let _ = tunnel::join(stream, &mut upstream, early, buffers, &mut note).await;
+            let _ = tunnel::join(stream, &mut upstream, early, buffers, patience, &mut note).await;
         }
-        let (after, status) = (After::Close, Some(101));
-        Ran { after, status, is_network_error: false, is_timed: false }
+        Ran { after: After::Close, status: Some(101), broke: None, is_timed: false }
     }
 
     /// The answer broke off after its head had gone out.
     #[cold]
-    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: &Error) -> Ran {
+    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: Error) -> Ran {
         self.answered(attempt.by(), status);
-        self.failed(Some(attempt.route), &attempt.fault(status, Some(error)));
-        record::failed(&mut self.record, error);
+        self.failed(Some(attempt.route), &attempt.fault(status, Some(&error)));
+        record::failed(&mut self.record, &error);
         let (route, server) = (attempt.route, attempt.server);
         tracing::debug!(frontend = %route.id, server = %server.name, %error, "answer cut");
         if attempt.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
-        let (after, is_network_error) = (After::Close, error.is_servers());
-        Ran { after, status: Some(status), is_network_error, is_timed: false }
+        let (after, broke) = (After::Close, Some(Box::new(error)));
+        Ran { after, status: Some(status), broke, is_timed: false }
     }
 
     /// The client left, with this status or before it had any.
@@ -284,7 +283,7 @@ impl Course<'_> {
             self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
         }
         record::failed(&mut self.record, &"the client left");
-        Ran { after: After::Close, status: None, is_network_error: false, is_timed: false }
+        Ran { after: After::Close, status: None, broke: None, is_timed: false }
     }
 
     /// Connects to a server.

@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     /// The client waits for a word before it sends (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
     pub(super) kept: Kept,
+    /// How long a pause in it may be.
+    pub(super) body_ms: u64,
 }
 
 /// A body that has come whole.
@@ -46,7 +48,7 @@ pub(super) async fn collect(
     client: &mut Client,
     wanted: Wanted,
 ) -> Result<Collected, NotRead> {
-    let Wanted { start, length, expects, kept } = wanted;
+    let Wanted { start, length, expects, kept, body_ms } = wanted;
     if matches!(length, Length::Known(length) if length > kept.bytes_max) {
         return Err(NotRead::Refused(Error::BodyTooLarge));
     }
@@ -56,21 +58,20 @@ pub(super) async fn collect(
         bytes_max: kept.bytes_max,
         plain: Vec::new(),
     };
-    let there = client.inbox.split_off(start);
-    let used = body.take(&there).map_err(NotRead::Refused)?;
-    client.inbox.extend_from_slice(&there);
+    // What is there stays: whoever answers in the server's place reads the head anew.
+    let used = body.take(&client.inbox[start..]).map_err(NotRead::Refused)?;
     if body.relay.is_done() {
         return Ok(Collected { store: body.store, used: start + used });
     }
     let end = client.inbox.len();
-    client.deadline.set(&worker.clock, worker.limits.body_ms);
-    if expects && there.is_empty() {
+    client.deadline.set(&worker.clock, body_ms);
+    if expects && end == start {
         send(worker, client, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         client.is_answered = false;
     }
     while !body.relay.is_done() {
         poll_fn(|cx| body.poll(worker, client, cx)).await?;
-        client.deadline.set(&worker.clock, worker.limits.body_ms);
+        client.deadline.set(&worker.clock, body_ms);
     }
     Ok(Collected { store: body.store, used: end })
 }

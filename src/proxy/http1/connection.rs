@@ -21,7 +21,6 @@ use super::room;
 use super::tally::Tally;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
-use crate::proxy::forwarded::plain_ip;
 use crate::proxy::socket::Socket;
 use crate::proxy::worker::{WayIn, Worker};
 
@@ -112,7 +111,7 @@ impl Client {
         way_in: Rc<WayIn>,
         deadline: Deadline,
     ) -> Self {
-        let peer = SocketAddr::new(plain_ip(peer.ip()), peer.port());
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             socket,
             deadline,

@@ -8,6 +8,7 @@ use super::collect::{Collected, Wanted};
 use super::connection::Client;
 use super::head::Span;
 use super::own::{self, Own};
+use super::parse::Version;
 use super::record;
 use super::request::Facts;
 use super::tally::{By, CLIENT_LEFT, Fault, Tally};
@@ -70,6 +71,8 @@ pub(super) enum Stop {
     Refused(Refusal),
     /// The step of this number wants to know something first.
     Wait(usize, Need),
+    /// It is past its chain, and another table is in force than the one that it began with.
+    Outdated,
     /// Its body is to be read whole first.
     Collect(Wanted, Arc<Route>, Facts),
 }
@@ -144,9 +147,11 @@ impl<'c> Course<'c> {
         self.tally.failed(self.worker, self.client, route, fault);
     }
 
-    /// The client left before it was answered.
+    /// The client left while it waited, before it was answered.
     #[cold]
-    pub(super) fn left(&mut self, route: Option<&Route>) -> Done {
+    pub(super) fn left(&mut self) -> Done {
+        let route = self.tally.began_at();
+        let route = route.as_deref();
         self.answered(By::Us(route), CLIENT_LEFT);
         self.failed(route, &Fault { status: CLIENT_LEFT, error: None, server: None });
         record::failed(&mut self.record, &"the client left");
@@ -160,8 +165,9 @@ impl<'c> Course<'c> {
         let error = &Error::Stopping;
         let status = own::status(error);
         if !self.client.is_answered && !self.tally.is_answered() {
-            self.answered(By::Us(None), status);
-            self.failed(None, &Fault { status, error: Some(error), server: None });
+            let route = self.tally.began_at();
+            self.answered(By::Us(route.as_deref()), status);
+            self.failed(route.as_deref(), &Fault { status, error: Some(error), server: None });
             let is_head = self.client.inbox[self.tally.span().start..].starts_with(b"HEAD ");
             let own = Own { error, then: Then::Close, is_head, edits: None };
             record::refused(&mut self.record, &own);
@@ -183,8 +189,9 @@ impl After {
         match (own::ends_connection(error) || !is_complete, facts.is_kept_alive) {
             // What follows may still be this request.
             (true, _) => Self::Linger,
-            (false, true) => Self::Again,
-            (false, false) => Self::Close,
+            // One of HTTP/1.0 would have to be told that it is kept.
+            (false, true) if facts.version == Version::Http11 => Self::Again,
+            (false, _) => Self::Close,
         }
     }
 }

@@ -93,13 +93,14 @@ impl Course<'_> {
 
     /// Asks one server after another until one answers.
     ///
-    /// Each is picked from the table in force then: a server that has left meanwhile is not asked.
+    /// Each is picked from the table in force then: a server that has left meanwhile is not asked. The steps of the chain are those
+    /// of the table that it began with.
     pub(super) async fn forward(&mut self) -> Result<Done, Box<Refusal>> {
         let worker = self.worker;
         let mut trials = Trials { has_waited: self.page.is_some(), ..Trials::default() };
         let mut table = worker.table();
         loop {
-            if trials.failed.is_some() {
+            if let Stage::Through(Some(_)) = self.stage {
                 table = worker.table();
             }
             let mut attempt = None;
@@ -124,6 +125,7 @@ impl Course<'_> {
             match run {
                 Ok(ran) => return Ok(trials.won(attempt, &ran)),
                 Err(failed) => {
+                    self.tally.stays_with(attempt.route);
                     let refusal = trials.lost(worker, attempt, failed)?;
                     self.stage = Stage::Through(Some(attempt.route.id.clone()));
                     trials.failed = Some(refusal);
@@ -134,10 +136,10 @@ impl Course<'_> {
 
     /// Tells those who want to know how a try ended.
     fn note(&mut self, attempt: &Attempt<'_>, run: &Result<Ran, Failed>) {
-        let ended = run.as_ref().map(|ran| ran.status).map_err(|failed| &failed.error);
-        record::tried(&mut self.record, &attempt.body, ended.err());
+        let error = run.as_ref().map_err(|failed| &failed.error).err();
+        record::tried(&mut self.record, &attempt.body, error);
         if self.page.is_none() {
-            luck::note(self.worker, attempt.route, attempt.server, ended);
+            luck::note(self.worker, attempt.route, attempt.server, run);
         }
     }
 
@@ -149,7 +151,6 @@ impl Course<'_> {
     ) -> Result<Option<Done>, Box<Refusal>> {
         let last = trials.failed.take();
         let refusal = match stop {
-            // The table stays the same: the step belongs to it.
             Stop::Wait(step, need) => {
                 trials.has_waited = true;
                 return Ok(self.learn(step, need).await);
@@ -158,6 +159,7 @@ impl Course<'_> {
                 trials.has_waited = true;
                 return self.collect(wanted, route, &facts).await;
             }
+            Stop::Outdated => return Ok(None),
             Stop::Refused(refusal) => refusal,
         };
         let Some(last) = last else { return Err(Box::new(refusal)) };
@@ -183,7 +185,7 @@ impl Course<'_> {
                 self.stage = Stage::Told(Box::new((step, reply)));
                 None
             }
-            None => Some(self.left(None)),
+            None => Some(self.left()),
         }
     }
 
@@ -204,7 +206,7 @@ impl Course<'_> {
                 let (is_head, used) = (facts.is_head, self.client.inbox.len());
                 Err(Box::new(Refusal { error, route, server, is_head, after, used }))
             }
-            Err(NotRead::Gone) => Ok(Some(self.left(Some(&route)))),
+            Err(NotRead::Gone) => Ok(Some(self.left())),
         }
     }
 
@@ -237,7 +239,8 @@ impl Course<'_> {
 impl Trials {
     /// A try reached the client.
     fn won(&self, attempt: &Attempt<'_>, ran: &Ran) -> Done {
-        let Ran { after, status, is_network_error, is_timed } = *ran;
+        let Ran { after, status, is_timed, .. } = *ran;
+        let is_network_error = ran.broke.as_ref().is_some_and(|error| error.is_servers());
         if self.retries > 0 && status.is_some() {
             attempt.route.backend.retried_well(self.retries.into());
         }

@@ -2,45 +2,46 @@
 
 use std::sync::Arc;
 
+use super::attempt::{Failed, Ran};
 use crate::live::{Condition, Ejected};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::{Route, RunningServer};
 
-/// Notes how a try ended: with this status (none where the client left), or with this error.
+/// Notes how a try ended.
 ///
-/// What counts against a server is that it could not be reached, broke the connection or did not answer in time. What it
-/// answered does not: an answer of 500 may be meant.
+/// What counts against a server is that it could not be reached, broke the connection, in the middle of an answer too, or did not
+/// answer in time. What it answered whole does not: an answer of 500 may be meant. A tunnel says nothing: it may have begun days
+/// before it ended.
 pub(super) fn note(
     worker: &Worker,
     route: &Route,
     server: &RunningServer,
-    ended: Result<Option<u16>, &Error>,
+    run: &Result<Ran, Failed>,
 ) {
-    match ended {
-        // 502 may be ours: the answer was cut.
-        Ok(None | Some(502)) => {}
-        Ok(Some(_)) => {
+    let error = match run {
+        Ok(Ran { broke: Some(error), .. }) if error.is_servers() => &**error,
+        Ok(Ran { broke: Some(_), .. } | Ran { status: None | Some(101), .. }) => return,
+        Ok(Ran { status: Some(_), broke: None, .. })
+        | Err(Failed { error: Error::Again(_) | Error::Replaced(_), .. }) => {
             if server.live.ejection.answered() {
                 let change = (Condition::Ejected, server.live.health.condition());
                 tell(worker, route, server, change, "it answers requests again".into());
             }
+            return;
         }
-        Err(error @ (Error::Unreachable(_) | Error::SlowServer(_))) => {
-            let now_ms = worker.clock.now_ms();
-            let may_spare = || route.backend.may_spare(server, now_ms);
-            let from = server.live.condition(now_ms);
-            if let Some(Ejected { failures, for_ms }) =
-                server.live.ejection.failed(now_ms, may_spare)
-            {
-                let seconds = for_ms / 1_000;
-                let why = format!(
-                    "{failures} requests in a row failed, the last one: {error}; it is left alone for {seconds} s"
-                );
-                tell(worker, route, server, (from, Condition::Ejected), why.into());
-            }
-        }
-        Err(_) => {}
+        Err(Failed { error: error @ (Error::Unreachable(_) | Error::SlowServer(_)), .. }) => error,
+        Err(_) => return,
+    };
+    let now_ms = worker.clock.now_ms();
+    let may_spare = || route.backend.may_spare(server, now_ms);
+    let from = server.live.condition(now_ms);
+    if let Some(Ejected { failures, for_ms }) = server.live.ejection.failed(now_ms, may_spare) {
+        let seconds = for_ms / 1_000;
+        let why = format!(
+            "{failures} requests in a row failed, the last one: {error}; it is left alone for {seconds} s"
+        );
+        tell(worker, route, server, (from, Condition::Ejected), why.into());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::balance::{Moment, sticky};
 use crate::middleware::{Flow, Handler, Reply};
 use crate::model::{Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
-use crate::proxy::worker::WayIn;
+use crate::proxy::worker::{WayIn, as_ms};
 use crate::table::{Page, Route, RunningServer, Table, Tried};
 
 /// Where the chain let a request go.
@@ -105,13 +105,22 @@ impl Course<'_> {
             Stage::Fresh => Some((0, None)),
             Stage::Told(told) => Some((told.0, Some(told.1))),
         };
+        let has_waited = matches!(next_step, Some((_, Some(_))));
         let led = match next_step {
             None => Led::Through,
             Some((at, reply)) => lead(&mut exchange, way_in, route, at, reply),
         };
         if let Led::Waiting(step, need) = led {
             self.changes = exchange.take_changes();
+            route.into_iter().for_each(|route| self.tally.stays_with(route));
             return Err(Box::new(Stop::Wait(step, need)));
+        }
+        if let (Led::Through, Some(route), true) = (&led, route, has_waited)
+            && worker.table().revision != table.revision
+        {
+            self.changes = exchange.take_changes();
+            self.stage = Stage::Through(Some(route.id.clone()));
+            return Err(Box::new(Stop::Outdated));
         }
         let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
         if let (Some(buffering), Some(route), Led::Through, None) =
@@ -119,8 +128,12 @@ impl Course<'_> {
             && facts.length != Length::None
         {
             self.changes = exchange.take_changes();
+            self.tally.stays_with(route);
+            self.stage = Stage::Through(Some(route.id.clone()));
             let (kept, expects) = (buffering.requests, facts.expects);
-            let wanted = Wanted { start: end, length: facts.length, expects, kept };
+            let timeout = route.backend.handling().and_then(|handling| handling.timeouts.body);
+            let body_ms = timeout.map_or(worker.limits.body_ms, as_ms);
+            let wanted = Wanted { start: end, length: facts.length, expects, kept, body_ms };
             return Err(Box::new(Stop::Collect(wanted, Arc::clone(route), facts)));
         }
         let page = self.page.and_then(|asked| page_of(route?, asked));

@@ -87,7 +87,7 @@ impl Relay {
     /// The same body, encoded on its way. One that has no bytes stays as it is.
     pub(super) fn encoded(mut self, encoding: Option<Encoding>) -> Self {
         if let (Some(encoding), false) = (encoding, self.is_done()) {
-            // Without memory for it the body ends before it begins, which the other side can see.
+            // Without memory for it the body is broken, which the other side can see.
             self.encoder = Encoder::new(encoding).ok().map(Box::new);
             self.is_encoded = true;
         }
@@ -107,7 +107,7 @@ impl Relay {
     /// How many of the next `there` bytes go to the other side as they are, and counts them as taken. None: they have
     /// to go through [`feed`](Self::feed).
     pub(super) fn pass(&mut self, there: usize) -> Option<usize> {
-        if self.encoder.is_some() {
+        if self.is_encoded {
             return None;
         }
         match (&mut self.source, self.sink) {
@@ -134,7 +134,7 @@ impl Relay {
     /// # Errors
     /// Where the framing is broken. What was written to `out` before may be sent.
     pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadChunk> {
-        if self.encoder.is_some() {
+        if self.is_encoded && !self.is_done() {
             return self.feed_encoded(input, out);
         }
         let mut rest = input;
@@ -178,11 +178,14 @@ impl Relay {
 
     /// The same for a body that is encoded on its way: its bytes are taken out of their framing, encoded, and framed anew.
     fn feed_encoded(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadChunk> {
-        let Some(mut encoder) = self.encoder.take() else { return Ok(0) };
+        let Some(mut encoder) = self.encoder.take() else {
+            return Err(BadChunk("there is no memory for its encoding"));
+        };
         let sink = std::mem::replace(&mut self.sink, Sink::Plain);
+        self.is_encoded = false;
         let mut plain = Vec::new();
         let used = self.feed(input, &mut plain);
-        self.sink = sink;
+        (self.sink, self.is_encoded) = (sink, true);
         let broken = |_| BadChunk("it cannot be encoded");
         encoder.write(&plain).map_err(broken)?;
         if self.is_done() {
@@ -209,7 +212,8 @@ impl Relay {
         match self.source {
             Source::Done => Ok(()),
             Source::ToClose => {
-                if let Some(encoder) = self.encoder.take() {
+                if self.is_encoded {
+                    let encoder = self.encoder.take().ok_or(Truncated)?;
                     self.write_encoded(&encoder.finish().map_err(|_| Truncated)?, out);
                 }
                 self.sink.end(&[], out);
@@ -248,6 +252,19 @@ impl Sink {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn without_an_encoder_nothing_goes_out_that_is_called_encoded() {
+        for length in [Length::Known(5), Length::ToClose, Length::Chunked] {
+            let mut relay = Relay::new(length, Sink::Chunked).encoded(Some(Encoding::Gzip));
+            relay.encoder = None;
+            let mut out = Vec::new();
+            assert_eq!(relay.pass(5), None);
+            assert!(relay.feed(b"5\r\nhello\r\n", &mut out).is_err());
+            assert!(relay.end_of_input(&mut out).is_err());
+            assert!(out.is_empty());
+        }
+    }
 
     #[track_caller]
     fn check(length: Length, sink: Sink, input: &str, used: usize, expected: &str) {

@@ -1,5 +1,7 @@
 //! What is counted of a request, at its beginning and at its end: once for everybody whom it concerns.
 
+use std::sync::Arc;
+
 use super::connection::Client;
 use super::head::Span;
 use super::own;
@@ -15,7 +17,7 @@ use crate::table::{Route, RunningServer};
 pub(super) const CLIENT_LEFT: u16 = 499;
 
 /// What is noted of a request until it ends.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tally {
     /// When its head was there.
     began_us: u64,
@@ -27,6 +29,8 @@ pub(super) struct Tally {
     /// Whether its entry point, and its backend, know of it.
     is_at_entry: bool,
     is_at_backend: bool,
+    /// The route whose backend knows of it, once it had to wait: another one may be in force by its end.
+    began_at: Option<Arc<Route>>,
     /// Whether its answer was counted.
     is_answered: bool,
 }
@@ -77,6 +81,17 @@ impl Tally {
         self.count_begun(way_in, route);
     }
 
+    /// It waits for something, or is sent again, on its way to this frontend.
+    #[cold]
+    pub(super) fn stays_with(&mut self, route: &Arc<Route>) {
+        self.began_at.get_or_insert_with(|| Arc::clone(route));
+    }
+
+    /// The frontend that it had to wait on its way to.
+    pub(super) fn began_at(&self) -> Option<Arc<Route>> {
+        self.began_at.clone()
+    }
+
     /// A server is asked, after the request has waited for something else.
     pub(super) fn asks(&mut self, worker: &Worker) {
         self.asked_us = worker.clock.now_us();
@@ -100,6 +115,9 @@ impl Tally {
         way_in.live.answered(status, self.kind, took);
         if let Some(route) = route {
             route.live.answered(status, took);
+        }
+        // Whoever knows that it began learns that it ended.
+        if let Some(route) = self.began_at.as_deref().or(route) {
             route.backend.live().answered(status, self.kind, took);
         }
         if let By::Server(_, server) = by {

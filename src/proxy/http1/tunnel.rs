@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::buffers::Buffers;
+use crate::proxy::clock::{Clock, Deadline};
 
 /// One direction.
 struct Pipe {
@@ -17,24 +18,50 @@ struct Pipe {
     has_ended: bool,
 }
 
+/// How long a client may be silent whose server has ended: nobody answers it any more. A client that has ended may still be
+/// listening, for as long as its server speaks.
+pub(super) struct Patience<'p> {
+    pub(super) clock: &'p Clock,
+    pub(super) deadline: &'p Deadline,
+    pub(super) silence_ms: u64,
+}
+
 /// Joins both sides until both have ended. `early` is what the client said before the change was confirmed. `note` is told
 /// how many bytes more went to the server, and to the client.
 ///
 /// # Errors
-/// Where a connection breaks: both have ended then.
+/// Where a connection breaks, or is waited for too long: both have ended then.
 pub(super) async fn join(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
     early: Vec<u8>,
     buffers: &Buffers,
+    Patience { clock, deadline, silence_ms }: Patience<'_>,
     note: &mut impl FnMut(u64, u64),
 ) -> io::Result<()> {
+    deadline.lift();
     let mut up = Pipe { left: early, taken: 0, has_ended: false };
     let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
     poll_fn(|cx| {
-        let up = up.poll(cx, client, server, buffers, &mut |bytes| note(bytes, 0))?;
+        let (mut has_moved, had_ended) = (false, down.has_ended);
+        let mut sent = |bytes| {
+            has_moved |= bytes > 0;
+            note(bytes, 0);
+        };
+        let up = up.poll(cx, client, server, buffers, &mut sent)?;
         let down = down.poll(cx, server, client, buffers, &mut |bytes| note(0, bytes))?;
-        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        match (up, down) {
+            (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
+            (Poll::Pending, Poll::Ready(())) if has_moved || !had_ended => {
+                deadline.set(clock, silence_ms);
+            }
+            _ if deadline.is_over(clock) => {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            _ => {}
+        }
+        deadline.watch(cx);
+        Poll::Pending
     })
     .await
 }

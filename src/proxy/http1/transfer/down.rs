@@ -123,9 +123,10 @@ impl Transfer<'_> {
         sent.map_err(Failure::Refused)
     }
 
-    /// The answer broke off in its body. Where nothing of it has gone out, another one can stand in its place.
+    /// The exchange broke off. Where nothing of the answer has gone out, another one can stand in its place.
     pub(super) fn broke(&self, error: Error) -> Failure {
-        match self.hold.as_ref().is_some_and(|hold| !hold.is_whole) {
+        let is_kept = self.hold.as_ref().is_some_and(|hold| !hold.is_whole);
+        match self.down.is_none() || is_kept {
             true => Failure::Refused(error),
             false => Failure::Cut(error),
         }

@@ -90,6 +90,9 @@ impl Transfer<'_> {
             let offered = self.offered();
             answer.write_interim(self.facts, offered, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
+                if let Some(timer) = self.timer {
+                    timer.answered(101);
+                }
                 record::answered(&mut self.record, 101, true, &answer.lines, None);
                 if let Some(record) = &mut self.record {
                     record.tunnelled(0, after.len() as u64);

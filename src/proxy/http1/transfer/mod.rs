@@ -271,18 +271,25 @@ impl<'x> Transfer<'x> {
 
     /// Moves what can be moved.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
+        self.poll_both(cx).map_err(|failure| match failure {
+            // An interim answer is half on its way: no other one may stand in its middle.
+            Failure::Refused(error) | Failure::NoAnswer { error, .. }
+                if !self.to_client.is_empty() =>
+            {
+                Failure::Cut(error)
+            }
+            failure => failure,
+        })
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
         if (!self.is_up_done() || self.watches)
             && let Poll::Ready(failure) = self.poll_up(cx)
         {
             return Poll::Ready(Err(failure));
         }
-        match self.poll_down(cx) {
-            // An interim answer is half on its way: no other one may stand in its middle.
-            Poll::Ready(Err(Failure::Refused(error))) if !self.to_client.is_empty() => {
-                return Poll::Ready(Err(Failure::Cut(error)));
-            }
-            Poll::Ready(end) => return Poll::Ready(end),
-            Poll::Pending => {}
+        if let Poll::Ready(end) = self.poll_down(cx) {
+            return Poll::Ready(end);
         }
         if self.client.deadline.is_over(&self.worker.clock) {
             let limit_ms = self.whole_limit_ms();
@@ -338,11 +345,12 @@ impl<'x> Transfer<'x> {
     }
 
     fn too_late(&self) -> Failure {
+        if self.taken < self.to_client.len() {
+            // What the server says meanwhile is not looked at.
+            return Failure::Cut(Error::SlowClient);
+        }
         if self.down.is_some() {
-            return match self.taken < self.to_client.len() {
-                true => Failure::Cut(Error::SlowClient),
-                false => self.broke(Error::SlowServer("its answer came to a halt")),
-            };
+            return self.broke(Error::SlowServer("its answer came to a halt"));
         }
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {

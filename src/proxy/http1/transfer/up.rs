@@ -69,7 +69,7 @@ impl Transfer<'_> {
                     self.to_server.extend_from_slice(&scratch[..read]);
                     Ok(())
                 }
-                Err(error) => Err(Failure::Refused(Error::NotKept(error.to_string()))),
+                Err(error) => Err(self.broke(Error::NotKept(error.to_string()))),
             });
         }
         let mut buffer = ReadBuf::new(&mut scratch);
@@ -98,13 +98,7 @@ impl Transfer<'_> {
             }
             None => match self.up.feed(bytes, self.to_server) {
                 Ok(used) => used,
-                Err(bad) => {
-                    let error = Error::BadRequest(bad.0);
-                    return Poll::Ready(Err(match self.down {
-                        None => Failure::Refused(error),
-                        Some(_) => Failure::Cut(error),
-                    }));
-                }
+                Err(bad) => return Poll::Ready(Err(self.broke(Error::BadRequest(bad.0)))),
             },
         };
         self.client.inbox.extend_from_slice(&bytes[used..]);
