@@ -27,11 +27,11 @@ pub(super) struct Addresses {
 /// Binds all ports first, then starts everything, tells `on_bound` where, and runs until a stop signal and until
 /// what was under way then has ended. Another signal ends it at once, unless it is the [echo](ECHO) of the first.
 pub(super) async fn serve(
-    settings: Settings,
+    mut settings: Settings,
     on_bound: impl FnOnce(Addresses),
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    files::raise_limit(settings.limits.connections_max);
+    settings.limits.connections_max = files::connections_max(settings.limits.connections_max);
     let proxy = Proxy::bind(&settings)?;
     let admin = settings.admin.map(admin::bind).transpose()?;
     let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;

@@ -12,6 +12,10 @@ pub struct AddPrefix {
 
 impl Handler for AddPrefix {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
+        // `OPTIONS *` asks about the whole server (RFC 9112, section 3.2.4).
+        if exchange.path == "*" {
+            return Flow::Continue;
+        }
         let path = format!("{}{}", sendable(&self.prefix), exchange.path);
         exchange.replace_path(path);
         Flow::Continue
@@ -35,5 +39,8 @@ mod tests {
             AddPrefix { prefix: prefix.to_owned() }.on_request(&mut exchange);
             assert_eq!(exchange.path, expected);
         }
+        let mut exchange = Exchange::new("http", "OPTIONS", "web.local", "*", &());
+        AddPrefix { prefix: "/shop".to_owned() }.on_request(&mut exchange);
+        assert_eq!(exchange.path, "*");
     }
 }

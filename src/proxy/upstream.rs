@@ -1,6 +1,6 @@
 //! Connections to servers: dialled, kept by each worker for itself, and looked at before they are trusted again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
 use std::hash::{Hash, Hasher};
@@ -67,7 +67,19 @@ pub(super) struct Pool {
 /// The kept-alive connections to one server, the youngest last. Who asks a server holds them until it has answered, to bring its
 /// connection back: they are looked up once.
 #[derive(Default)]
-pub(super) struct IdleOnes(RefCell<Vec<Idle>>);
+pub(super) struct IdleOnes {
+    connections: RefCell<Vec<Idle>>,
+    manners: Cell<Manners>,
+}
+
+/// What is known of a server's answers that may have no body.
+#[derive(Clone, Copy, Default)]
+struct Manners {
+    /// How often it was seen to be silent after one.
+    silences: u8,
+    /// Until when it is not believed: it was not.
+    noisy_until_ms: u64,
+}
 
 struct Idle {
     upstream: Upstream,
@@ -83,7 +95,7 @@ struct Idle {
 pub(super) enum Reuse {
     Now,
     /// Now, where the kernel knows of nothing more: no body may follow, but some servers write one, and not with the head (after
-    /// 204, or 304 without a length).
+    /// 204, or 304 without a length). Of a server that has not been seen to be silent then, [later](Self::Later).
     AfterLook,
     /// When it has been silent for a while: the answer had no body, but some servers send one all the same (to HEAD, or with
     /// 304), and it would be taken for the next answer.
@@ -97,6 +109,25 @@ const SILENT_MS: u64 = 50;
 /// So many connections to a server may be waiting for that; the oldest of more is closed. A flood of HEAD takes no more of the
 /// server's places than any other.
 const SILENT_MAX: usize = 4;
+
+/// A server that was silent so often after answers that may have no body is believed.
+const SILENCES_MIN: u8 = 3;
+
+/// A shorter silence tells nothing.
+const SILENCE_MS: u64 = 2;
+
+/// A server that was not silent is not believed for so long: its connections end with such answers.
+const NOISY_MS: u64 = 10 * 60 * 1_000;
+
+/// What there is on a connection that waits for its next request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sound {
+    Silence,
+    /// Something that nobody asked for.
+    Noise,
+    /// The connection has ended.
+    End,
+}
 
 /// What a request can bear.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +158,7 @@ impl Pool {
 
     /// A kept-alive connection that is still good, the youngest first.
     pub(super) fn take(&self, idle: &IdleOnes, risk: Risk, now_ms: u64) -> Option<Upstream> {
-        let mut connections = idle.0.borrow_mut();
+        let mut connections = idle.connections.borrow_mut();
         let age_max = match risk {
             Risk::Repeatable => self.idle_timeout_ms,
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
@@ -136,18 +167,27 @@ impl Pool {
             let youngest = connections.last()?;
             let next = match youngest.ripe_ms <= now_ms {
                 true => None,
-                false => Some(connections.iter().rposition(|idle| idle.ripe_ms <= now_ms)?),
+                false => match connections.iter().rposition(|idle| idle.ripe_ms <= now_ms) {
+                    Some(next) => Some(next),
+                    None => {
+                        // A server may have few places: the connection that is made now gets one of theirs.
+                        idle.part_with(connections.remove(0), now_ms);
+                        return None;
+                    }
+                },
             };
             let candidate = next.map_or(youngest, |next| &connections[next]);
             if now_ms.saturating_sub(candidate.since_ms) > age_max {
                 return None;
             }
-            let Idle { mut upstream, is_doubtful, .. } = match next {
+            let mut next = match next {
                 None => connections.pop()?,
                 Some(next) => connections.remove(next),
             };
-            if upstream.is_quiet(is_doubtful || risk == Risk::Once) {
-                return Some(upstream);
+            let sound = next.upstream.listen(next.is_doubtful || risk == Risk::Once);
+            idle.note(&next, sound, now_ms);
+            if sound == Sound::Silence {
+                return Some(next.upstream);
             }
         }
     }
@@ -155,13 +195,19 @@ impl Pool {
     /// Keeps a connection whose last answer has ended, where it may be used again.
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
+        let manners = idle.manners.get();
+        let reuse = match reuse {
+            Reuse::Later | Reuse::AfterLook if manners.noisy_until_ms > since_ms => Reuse::Never,
+            Reuse::AfterLook if manners.silences < SILENCES_MIN => Reuse::Later,
+            reuse => reuse,
+        };
         let ripe_ms = match reuse {
             Reuse::Now | Reuse::AfterLook => since_ms,
             // The last tick may be long ago where the worker was held up.
             Reuse::Later => clock.exact_ms() + SILENT_MS,
             Reuse::Never => return,
         };
-        let mut connections = idle.0.borrow_mut();
+        let mut connections = idle.connections.borrow_mut();
         if reuse == Reuse::Later || connections.len() >= self.idle_max {
             let is_unripe = |idle: &Idle| idle.ripe_ms > since_ms;
             let unripe = connections.iter().filter(|idle| is_unripe(idle)).count();
@@ -179,13 +225,16 @@ impl Pool {
     /// Closes what has idled for too long or died. Called now and then by the worker.
     pub(super) fn sweep(&self, now_ms: u64) {
         self.servers.borrow_mut().retain(|_, idle| {
-            let mut connections = idle.0.borrow_mut();
-            connections.retain_mut(|idle| {
-                let is_young = now_ms.saturating_sub(idle.since_ms) <= self.idle_timeout_ms;
-                is_young && idle.upstream.is_quiet(false)
+            let mut connections = idle.connections.borrow_mut();
+            connections.retain_mut(|one| {
+                let sound = one.upstream.listen(false);
+                idle.note(one, sound, now_ms);
+                let is_young = now_ms.saturating_sub(one.since_ms) <= self.idle_timeout_ms;
+                is_young && sound == Sound::Silence
             });
+            let is_noisy = idle.manners.get().noisy_until_ms > now_ms;
             // Who holds them may bring a connection back.
-            !connections.is_empty() || Rc::strong_count(idle) > 1
+            !connections.is_empty() || is_noisy || Rc::strong_count(idle) > 1
         });
     }
 
@@ -214,6 +263,30 @@ impl Pool {
     }
 }
 
+impl IdleOnes {
+    /// Learns from what there is on a connection that waited.
+    fn note(&self, one: &Idle, sound: Sound, now_ms: u64) {
+        let mut manners = self.manners.get();
+        match sound {
+            Sound::Noise if one.is_doubtful => {
+                manners = Manners { silences: 0, noisy_until_ms: now_ms + NOISY_MS };
+            }
+            Sound::Silence if one.is_doubtful && now_ms >= one.since_ms + SILENCE_MS => {
+                manners.silences = manners.silences.saturating_add(1);
+            }
+            _ => return,
+        }
+        self.manners.set(manners);
+    }
+
+    /// Closes one that was to be silent first.
+    fn part_with(&self, mut one: Idle, now_ms: u64) {
+        let sound = one.upstream.listen(true);
+        self.note(&one, sound, now_ms);
+        one.upstream.reset_at_end();
+    }
+}
+
 impl Upstream {
     /// See [`reset_at_end`].
     fn reset_at_end(&self) {
@@ -223,14 +296,15 @@ impl Upstream {
         });
     }
 
-    /// Whether nothing has come that nobody asked for, the end of the connection included. `asks_kernel`: what it knows and has
-    /// not told us yet counts too, which takes a system call.
-    fn is_quiet(&mut self, asks_kernel: bool) -> bool {
+    /// Whether something has come that nobody asked for. `asks_kernel`: what it knows and has not told us yet counts too, which
+    /// takes a system call.
+    fn listen(&mut self, asks_kernel: bool) -> Sound {
         let mut byte = [0];
         let stream = match self {
             Self::Plain(stream) => match stream.try_read(&mut byte) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => &*stream,
-                _ => return false,
+                Ok(1..) => return Sound::Noise,
+                _ => return Sound::End,
             },
             Self::Tls(stream) => {
                 // Whatever this task has done before: it is looked at.
@@ -238,14 +312,18 @@ impl Upstream {
                 let look = poll_fn(|cx| Pin::new(&mut **stream).poll_read(cx, &mut buffer));
                 let mut cx = Context::from_waker(Waker::noop());
                 if pin!(unconstrained(look)).poll(&mut cx).is_ready() {
-                    return false;
+                    return if buffer.filled().is_empty() { Sound::End } else { Sound::Noise };
                 }
                 stream.get_ref().0
             }
         };
-        !asks_kernel || {
-            let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-            peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        if !asks_kernel {
+            return Sound::Silence;
+        }
+        match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sound::Silence,
+            Ok(1..) => Sound::Noise,
+            _ => Sound::End,
         }
     }
 
@@ -355,9 +433,11 @@ mod tests {
         let ports = keep(&pool, &place, &[Reuse::Later, Reuse::Now, Reuse::Never], &clock).await;
         let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
         assert_eq!(take(clock.exact_ms()), Some(ports[1]));
-        assert_eq!(take(100), None);
         assert_eq!(take(clock.exact_ms() + SILENT_MS), Some(ports[0]));
         assert_eq!(take(1_000), None, "one that ended is not kept");
+        keep(&pool, &place, &[Reuse::Later], &clock).await;
+        assert_eq!(take(100), None);
+        assert_eq!(take(1_000), None, "another one was dialled, and got its place");
     }
 
     #[tokio::test]
@@ -375,23 +455,40 @@ mod tests {
         accepted.last().expect("one").try_write(b"poison").expect("sent");
         sleep(Duration::from_millis(20)).await;
         let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
+        // Another one is dialled, in the place of the oldest.
         assert_eq!(take(1), None);
         let left: Vec<_> = std::iter::from_fn(|| take(1_000)).collect();
-        assert_eq!(left, [ports[4], ports[3], ports[2]]);
+        assert_eq!(left, [ports[4], ports[3]]);
     }
 
     #[tokio::test]
-    async fn what_only_the_kernel_knows_of_is_looked_for_after_an_answer_that_may_have_no_body() {
+    async fn who_is_silent_where_no_body_may_be_is_believed_and_who_is_not_is_not() {
         let (pool, place, server) = pool(9).await;
         let clock = Clock::start(Instant::now());
+        let take = |now_ms| pool.take(&pool.to(&place), Risk::Repeatable, now_ms);
+        keep(&pool, &place, &[Reuse::AfterLook], &clock).await;
+        assert!(take(clock.now_ms()).is_none(), "nothing is known of it");
+        for _ in 0..SILENCES_MIN {
+            keep(&pool, &place, &[Reuse::AfterLook], &clock).await;
+            assert!(take(clock.exact_ms() + SILENT_MS).is_some());
+        }
         keep(&pool, &place, &[Reuse::AfterLook, Reuse::AfterLook], &clock).await;
-        let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
-        let (spoilt, _) = server.accept().await.expect("a connection");
-        let (_quiet, quiet) = server.accept().await.expect("a connection");
-        // The reactor has no turn between this and the look.
-        spoilt.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("sent");
-        assert_eq!(take(1), Some(quiet.port()));
-        assert_eq!(take(1), None);
+        // What only the kernel knows of counts: the reactor has no turn between this and the look.
+        let mut accepted = Vec::new();
+        while let Ok(next) = tokio::time::timeout(Duration::from_millis(50), server.accept()).await
+        {
+            accepted.push(next.expect("a connection"));
+        }
+        let (last, addr) = accepted.last().expect("one");
+        last.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("sent");
+        let quiet = take(clock.now_ms()).expect("the other one");
+        assert_ne!(port(&quiet), addr.port());
+        for reuse in [Reuse::AfterLook, Reuse::Later] {
+            keep(&pool, &place, &[reuse], &clock).await;
+            assert!(take(clock.exact_ms() + SILENT_MS).is_none(), "it ended with that answer");
+        }
+        keep(&pool, &place, &[Reuse::Now], &clock).await;
+        assert!(take(clock.now_ms()).is_some());
     }
 
     #[tokio::test]
@@ -401,7 +498,6 @@ mod tests {
         let all = [Reuse::Later, Reuse::Later, Reuse::Now, Reuse::Later];
         let ports = keep(&pool, &place, &all, &clock).await;
         let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
-        assert_eq!([take(1), take(1)], [Some(ports[2]), None]);
-        assert_eq!([take(1_000), take(1_000)], [Some(ports[3]), None]);
+        assert_eq!([take(1), take(1_000), take(1_000)], [Some(ports[2]), Some(ports[3]), None]);
     }
 }

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) state: Arc<State>,
     /// A permit for each client connection.
     pub(super) connections: Arc<Semaphore>,
+    /// Whether somebody waits for a place.
+    pub(super) is_full: Arc<AtomicBool>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) desk: Arc<Desk>,
     pub(super) reserve: Arc<Reserve>,
@@ -73,6 +76,11 @@ pub(super) struct Worker {
     /// Connections that keep room for their next exchange.
     pub(super) rooms: Rooms,
     reader: RefCell<Reader>,
+    /// Whether somebody waits for a place, with this worker or another one.
+    is_full: Arc<AtomicBool>,
+    /// When idle connections last made room, and until when they have idled that do.
+    made_room_ms: Cell<u64>,
+    idle_until_ms: Cell<u64>,
     is_draining: Cell<bool>,
     is_cutting: Cell<bool>,
 }
@@ -161,6 +169,28 @@ impl Worker {
         }
     }
 
+    /// Somebody waits for a place.
+    fn ask_for_room(&self) {
+        self.is_full.store(true, Relaxed);
+    }
+
+    /// Has those connections end that have idled for a while, where somebody waits for a place: whoever connects and says nothing
+    /// must not keep everybody else out.
+    fn make_room(&self) {
+        let now_ms = self.clock.now_ms();
+        if !self.is_full.load(Relaxed) || now_ms < self.made_room_ms.get() + ROOM_PAUSE_MS {
+            return;
+        }
+        self.made_room_ms.set(now_ms);
+        self.idle_until_ms.set(now_ms.saturating_sub(IDLE_MS_MIN));
+        self.clock.wake_all();
+    }
+
+    /// Whether a connection that has idled since then is to make room.
+    pub(super) fn is_in_the_way(&self, idle_since_ms: u64) -> bool {
+        idle_since_ms < self.idle_until_ms.get()
+    }
+
     /// Whether connections end with the request they are in.
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.get()
@@ -184,6 +214,10 @@ impl Worker {
 
 /// How long requests that are cut off have for their last words in the access log: they never wait for anybody.
 const CUT_WAIT: Duration = Duration::from_millis(200);
+
+/// How long a connection may idle in any case, and how often those are ended that have idled for longer where all places are taken.
+const IDLE_MS_MIN: u64 = 2_000;
+const ROOM_PAUSE_MS: u64 = 1_000;
 
 /// How long to leave the listener alone when the system has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -213,7 +247,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 }
 
 async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, tls, desk, reserve, observers, mut stop } = shared;
+    let Shared { state, connections, is_full, tls, desk, reserve, observers, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
@@ -229,6 +263,9 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         spare: Spare::new(),
         rooms: Rooms::default(),
         reader: RefCell::new(state.published.reader()),
+        is_full,
+        made_room_ms: Cell::new(0),
+        idle_until_ms: Cell::new(0),
         is_draining: Cell::new(false),
         is_cutting: Cell::new(false),
         state,
@@ -263,7 +300,11 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
 
 /// Keeps the worker's time. A table with shorter waits is noticed at the next tick.
 async fn keep_time(worker: Rc<Worker>) {
-    worker.clock.run(|| worker.limits.tick_ms(worker.table().shortest_wait)).await;
+    let tick_ms = || {
+        worker.make_room();
+        worker.limits.tick_ms(worker.table().shortest_wait)
+    };
+    worker.clock.run(tick_ms).await;
 }
 
 async fn sweep(worker: Rc<Worker>) {
@@ -285,11 +326,19 @@ async fn accept_all(
         match listener.async_io(Interest::READABLE, accept).await {
             Ok((socket, addr)) => {
                 // Asked for after accepting: a permit that waits for a connection here would be missed elsewhere.
-                let permit = Arc::clone(connections).acquire_owned().await;
-                let permit = permit.expect("nobody closes the semaphore");
+                let permit = match Arc::clone(connections).try_acquire_owned() {
+                    Ok(permit) => permit,
+                    Err(_) => {
+                        worker.ask_for_room();
+                        let permit = Arc::clone(connections).acquire_owned().await;
+                        worker.is_full.store(false, Relaxed);
+                        permit.expect("nobody closes the semaphore")
+                    }
+                };
                 take(worker, way_in, socket, addr, permit);
             }
             Err(error) => {
+                worker.ask_for_room();
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
                 warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;

@@ -24,13 +24,15 @@ pub(super) struct Answer<'h, 's> {
     is_tidy: bool,
     passing: Passing,
     body: Answered,
-    /// The protocol it changes to.
+    /// The protocol it changes to, or those that it wants to be asked by (426).
     upgrade: Option<&'h [u8]>,
     has_date: bool,
     /// Whether its length passes in the server's own words.
     has_length: bool,
     /// Whether the server keeps the connection open after it.
     is_kept_alive: bool,
+    /// Whether `Connection` takes lines away, which may stand behind the body, too.
+    takes_away: bool,
 }
 
 /// How an answer goes to its client.
@@ -94,7 +96,7 @@ impl<'h, 's> Answer<'h, 's> {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
         };
-        let upgrade = upgrade.filter(|_| status == 101);
+        let upgrade = upgrade.filter(|_| matches!(status, 101 | 426));
         let head = bytes;
         Ok(Self {
             head,
@@ -108,6 +110,7 @@ impl<'h, 's> Answer<'h, 's> {
             has_date,
             has_length,
             is_kept_alive,
+            takes_away: options.takes_away(),
         })
     }
 
@@ -210,12 +213,19 @@ impl<'h, 's> Answer<'h, 's> {
             }
             Length::Chunked | Length::ToClose => Sink::Plain,
         };
+        if let Some(protocols) = self.upgrade {
+            // RFC 9110, section 15.5.22.
+            for part in [b"Upgrade: ", protocols, b"\r\nConnection: upgrade\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
         out.extend_from_slice(match then {
             Then::Close => b"Connection: close\r\n\r\n",
             Then::KeepAlive if is_new => b"\r\n",
             Then::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         });
-        Relay::new(self.body.length, sink).of_server().encoded(encoding)
+        let relay = Relay::new(self.body.length, sink).of_server().encoded(encoding);
+        if self.takes_away { relay.without_trailers() } else { relay }
     }
 
     /// Writes an interim answer, or the one that changes the protocol to one of those that were offered.

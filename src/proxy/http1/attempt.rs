@@ -229,7 +229,7 @@ impl Course<'_> {
 
     /// The answer went out whole.
     fn ended(&mut self, attempt: &Attempt<'_>, whole: &Whole, guard: &mut Guard<'_>) -> Ran {
-        let Whole { status, then, is_complete, has_next, .. } = *whole;
+        let Whole { status, then, is_complete, may_be_reset, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
@@ -238,7 +238,7 @@ impl Course<'_> {
         let is_complete = is_complete && self.page.is_none_or(|page| page.is_complete);
         let after = match (then, is_complete) {
             (Then::KeepAlive, true) => After::Again,
-            (Then::Close, true) if !has_next => After::Close,
+            (Then::Close, true) if !may_be_reset => After::Close,
             _ => After::Linger,
         };
         Ran { after, status: Some(status), broke: None, is_timed: attempt.has_come }

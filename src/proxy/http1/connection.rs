@@ -38,6 +38,8 @@ pub(in crate::proxy) struct Client {
     /// The entry point it came in by.
     pub(super) way_in: Rc<WayIn>,
     peer: SocketAddr,
+    /// Since when it waits for its next request.
+    idle_since_ms: u64,
 }
 
 /// One read of a head takes this much at most: what follows it is copied.
@@ -52,8 +54,12 @@ const LAST_HEAD_WAIT_MS: u64 = 1_000;
 /// So many requests of one client that were sent at once are answered before others have their turn.
 const AT_ONCE_MAX: u32 = 32;
 
-/// How long we wait for a client to close its side after ours.
-const LINGER_MS: u64 = 1_000;
+/// How long we wait for a client to close its side after ours: so long at most, and so long where it sends nothing more.
+const LINGER_MS: u64 = 30_000;
+const LINGER_SILENT_MS: u64 = 5_000;
+
+/// The same at a stop, which waits for it.
+const LAST_LINGER_MS: u64 = 1_000;
 
 /// What comes next on a connection.
 enum Next {
@@ -120,6 +126,7 @@ impl Client {
             is_answered: false,
             way_in,
             peer,
+            idle_since_ms: 0,
         }
     }
 
@@ -136,6 +143,7 @@ impl Client {
             }
         };
         self.deadline.set(&worker.clock, limit_ms);
+        self.idle_since_ms = worker.clock.now_ms();
         loop {
             if !self.inbox.is_empty() {
                 match scan.advance(&self.inbox, From::Client) {
@@ -185,7 +193,9 @@ impl Client {
                     let wait_ms = if has_begun { LAST_HEAD_WAIT_MS } else { LAST_REQUEST_WAIT_MS };
                     self.deadline.set_at_most(&worker.clock, wait_ms);
                 }
-                if self.deadline.is_over(&worker.clock) {
+                let makes_room =
+                    scan.is_blank(&self.inbox) && worker.is_in_the_way(self.idle_since_ms);
+                if self.deadline.is_over(&worker.clock) || makes_room {
                     return Poll::Ready(Err(TooLate));
                 }
                 self.deadline.watch(cx);
@@ -247,14 +257,21 @@ impl Client {
         if self.socket.shut_down().is_err() {
             return;
         }
-        self.deadline.set(&worker.clock, LINGER_MS);
+        let end_ms = worker.clock.now_ms() + LINGER_MS;
+        self.deadline.set(&worker.clock, LINGER_SILENT_MS);
         poll_fn(|cx| {
+            if worker.is_draining() {
+                self.deadline.set_at_most(&worker.clock, LAST_LINGER_MS);
+            }
             loop {
                 let mut scratch = worker.buffers.read.borrow_mut();
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match self.poll_read(cx, &mut buffer) {
                     _ if self.deadline.is_over(&worker.clock) => return Poll::Ready(()),
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        let left_ms = end_ms.saturating_sub(worker.clock.now_ms());
+                        self.deadline.set(&worker.clock, left_ms.min(LINGER_SILENT_MS));
+                    }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => {
                         self.deadline.watch(cx);

@@ -44,7 +44,8 @@ pub(super) enum Identity {
     Proto,
     Server,
     RealIp,
-    /// `X-Forwarded-Prefix`, `Forwarded`: nothing is added where they are missing.
+    /// `Forwarded`, and of `X-Forwarded-…` what tells of its path, its method, its protocol by other names, and of its certificate:
+    /// nothing is added where they are missing.
     Other,
 }
 
@@ -62,7 +63,7 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (5, b'p') if is(name, b"proxy") => Field::Hop,
         (6, b'e') if is(name, b"expect") => Field::Expect,
         (7, b'u') if is(name, b"upgrade") => Field::Upgrade,
-        (9, b'f') if is(name, b"forwarded") => Field::Identity(Identity::Other),
+        (9, b'f') if is(name, b"forwarded") => OTHER,
         (9, b'x') if is_folded(name, b"x-real-ip") => Field::Identity(Identity::RealIp),
         (10, b'c') if is(name, b"connection") => Field::Connection,
         (10, b'k') if is(name, b"keep-alive") => Field::Hop,
@@ -71,6 +72,7 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (14, b'c') if is_folded(name, b"content-length") => Field::Disguise,
         (14, b'h') if is(name, b"http2-settings") => Field::Hop,
         (15, b'x') if is_folded(name, b"x-forwarded-for") => Field::ForwardedFor,
+        (15, b'x') if is_any(name, [b"x-forwarded-uri", b"x-forwarded-ssl"]) => OTHER,
         (16, b'p') if is(name, b"proxy-connection") => Field::Hop,
         (16, b'x') if is_folded(name, b"x-forwarded-host") => Field::Identity(Identity::Host),
         (16, b'x') if is_folded(name, b"x-forwarded-port") => Field::Identity(Identity::Port),
@@ -79,10 +81,22 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (17, b'x') if is_folded(name, b"x-forwarded-proto") => Field::Identity(Identity::Proto),
         (18, b'p') if is(name, b"proxy-authenticate") => Field::Hop,
         (18, b'x') if is_folded(name, b"x-forwarded-server") => Field::Identity(Identity::Server),
-        (18, b'x') if is_folded(name, b"x-forwarded-prefix") => Field::Identity(Identity::Other),
+        (18, b'x') if is_any(name, [b"x-forwarded-prefix", b"x-forwarded-method"]) => OTHER,
+        (18, b'x') if is_folded(name, b"x-forwarded-scheme") => OTHER,
+        (20, b'x') if is_folded(name, b"x-forwarded-protocol") => OTHER,
+        (27, b'x') if is_folded(name, b"x-forwarded-tls-client-cert") => OTHER,
+        (33, b'x') if is_folded(name, b"x-forwarded-tls-client-cert-infos") => OTHER,
         (19, b'p') if is(name, b"proxy-authorization") => Field::Hop,
         _ => Field::Plain,
     }
+}
+
+/// What is told about a client, and nothing is added where it is missing.
+const OTHER: Field = Field::Identity(Identity::Other);
+
+/// Whether a name is one of these, as [`is_folded`] compares.
+fn is_any<const N: usize>(name: &[u8], plain: [&[u8; N]; 2]) -> bool {
+    plain.into_iter().any(|plain| is_folded(name, plain))
 }
 
 /// Whether a name is this one (in lower case), all its bytes compared at once. Setting the bit that tells lower case
@@ -139,6 +153,11 @@ impl<'h> Options<'h> {
             }
         }
         self.named.len() <= NAMED_MAX
+    }
+
+    /// Whether it takes lines away. Which stand behind a body it may name as well (RFC 9110, section 7.6.1).
+    pub(super) fn takes_away(&self) -> bool {
+        !self.named.is_empty()
     }
 
     /// Has the lines that it names pass no further.

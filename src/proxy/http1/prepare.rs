@@ -180,7 +180,8 @@ impl Course<'_> {
         }
         let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
         let mut body = Relay::new(facts.length, sink);
-        if self.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty()) {
+        let removes = self.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty());
+        if removes || request.takes_away {
             // What may not stand in the head may not come behind the body either.
             body = body.without_trailers();
         }

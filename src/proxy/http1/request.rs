@@ -26,6 +26,8 @@ pub(super) struct Request<'h, 's> {
     passing: Passing,
     pub(super) target: Target<'h>,
     wants_trailers: bool,
+    /// Whether `Connection` takes lines away, which may stand behind the body, too.
+    pub(super) takes_away: bool,
     /// The protocol it asks to change to.
     upgrade: Option<&'h [u8]>,
     /// How many more may forward it.
@@ -170,8 +172,8 @@ impl<'h, 's> Request<'h, 's> {
         let is_upgradable = version == Version::Http11
             && options.upgrade
             && upgrades == 1
-            // A body would have to end before the new protocol begins: nobody sends one.
-            && length == Length::None;
+            // A body would have to end before the new protocol begins: hardly anybody sends one.
+            && matches!(length, Length::None | Length::Known(0));
         let upgrade =
             upgrade.filter(|value| is_upgradable && names_protocols(value) && !is_http(value));
         let is_kept_alive = match version {
@@ -200,6 +202,7 @@ impl<'h, 's> Request<'h, 's> {
             passing,
             target,
             wants_trailers,
+            takes_away: options.takes_away(),
             upgrade,
             forwards_left,
             facts,
@@ -451,7 +454,7 @@ fn is_idempotent(method: &str) -> bool {
 }
 
 fn names_trailers(te: &[u8]) -> bool {
-    te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+    names(te, b"trailers")
 }
 
 /// Whether a list names this word, in whatever case.
@@ -602,6 +605,7 @@ mod tests {
         };
         assert!(is_upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"));
         assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: websocket, ,b/1"));
+        assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0"));
         assert!(!is_upgrade("Upgrade: websocket"));
         for http in ["h2c", "h2", "HTTP/2.0", "websocket, H2C"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");

@@ -13,6 +13,9 @@ use crate::proxy::upstream::Reuse;
 /// One read for a client that has not taken the last piece at once.
 const SLOW_READ_BYTES: usize = 32 * 1024;
 
+/// A larger body may still be on its way when it has been written: networks take some ten segments at once (RFC 6928).
+const AT_ONCE_BYTES: u64 = 14_000;
+
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
@@ -55,7 +58,7 @@ impl Transfer<'_> {
                     then: down.then,
                     is_complete,
                     reuse: if is_complete && !self.is_spoilt { down.reuse } else { Reuse::Never },
-                    has_next: self.has_next,
+                    may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
                 })));
             }
             match self.poll_server(cx) {

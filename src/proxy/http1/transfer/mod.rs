@@ -149,8 +149,8 @@ pub(super) struct Whole {
     pub(super) is_complete: bool,
     /// Whether the server's connection may carry another request.
     pub(super) reuse: Reuse,
-    /// More has come from the client.
-    pub(super) has_next: bool,
+    /// Whether more has come from the client, or the answer is so large that the client may still be reading when more comes.
+    pub(super) may_be_reset: bool,
 }
 
 /// Why an exchange did not end well.
