@@ -1,7 +1,7 @@
 //! How many files may be open: a connection is one, and the system's usual limit is made for other programs.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{debug, warn};
+use tracing::{debug, info};
 
 /// Kept for the admin side, providers, logs, and the least of what goes to servers.
 const OTHERS_MIN: usize = 64;
@@ -24,7 +24,7 @@ pub(super) fn connections_max(wanted: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     let connections = for_clients(usize::try_from(files).unwrap_or(usize::MAX));
     if connections < wanted {
-        warn!(
+        info!(
             files,
             wanted,
             "the system grants few open files: there may be {connections} client connections; more with \

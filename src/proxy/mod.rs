@@ -20,7 +20,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -91,7 +91,7 @@ impl Bound {
     pub fn start(self, state: &Arc<State>) -> Running {
         let (stop, stopped) = watch::channel(Stop::No);
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
-        let is_full = Arc::new(AtomicBool::new(false));
+        let waiting = Arc::new(AtomicUsize::new(0));
         let tls = tls::client_config(state.settings.insecure_skip_verify);
         let workers = self.listeners.first().map_or(0, Vec::len);
         let desk = Desk::new(Places { turns: workers, ..CHECKS });
@@ -104,7 +104,7 @@ impl Bound {
             let shared = worker::Shared {
                 state: Arc::clone(state),
                 connections: Arc::clone(&connections),
-                is_full: Arc::clone(&is_full),
+                waiting: Arc::clone(&waiting),
                 tls: Arc::clone(&tls),
                 desk: Arc::clone(&desk),
                 reserve: Arc::clone(&reserve),

@@ -185,7 +185,9 @@ impl Pool {
                 Some(next) => connections.remove(next),
             };
             let sound = next.upstream.listen(next.is_doubtful || risk == Risk::Once);
-            idle.note(&next, sound, now_ms);
+            if next.is_doubtful {
+                idle.note(&next, sound, now_ms);
+            }
             if sound == Sound::Silence {
                 return Some(next.upstream);
             }
@@ -195,11 +197,9 @@ impl Pool {
     /// Keeps a connection whose last answer has ended, where it may be used again.
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
-        let manners = idle.manners.get();
         let reuse = match reuse {
-            Reuse::Later | Reuse::AfterLook if manners.noisy_until_ms > since_ms => Reuse::Never,
-            Reuse::AfterLook if manners.silences < SILENCES_MIN => Reuse::Later,
-            reuse => reuse,
+            Reuse::Now | Reuse::Never => reuse,
+            Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
         };
         let ripe_ms = match reuse {
             Reuse::Now | Reuse::AfterLook => since_ms,
@@ -264,6 +264,16 @@ impl Pool {
 }
 
 impl IdleOnes {
+    /// What comes of a connection on which something may still come, by what is known of the server.
+    fn believed(&self, reuse: Reuse, now_ms: u64) -> Reuse {
+        let Manners { silences, noisy_until_ms } = self.manners.get();
+        match reuse {
+            _ if noisy_until_ms > now_ms => Reuse::Never,
+            Reuse::AfterLook if silences < SILENCES_MIN => Reuse::Later,
+            reuse => reuse,
+        }
+    }
+
     /// Learns from what there is on a connection that waited.
     fn note(&self, one: &Idle, sound: Sound, now_ms: u64) {
         let mut manners = self.manners.get();

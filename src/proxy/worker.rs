@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -46,8 +46,8 @@ pub(super) struct Shared {
     pub(super) state: Arc<State>,
     /// A permit for each client connection.
     pub(super) connections: Arc<Semaphore>,
-    /// Whether somebody waits for a place.
-    pub(super) is_full: Arc<AtomicBool>,
+    /// How many wait for a place.
+    pub(super) waiting: Arc<AtomicUsize>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) desk: Arc<Desk>,
     pub(super) reserve: Arc<Reserve>,
@@ -76,8 +76,8 @@ pub(super) struct Worker {
     /// Connections that keep room for their next exchange.
     pub(super) rooms: Rooms,
     reader: RefCell<Reader>,
-    /// Whether somebody waits for a place, with this worker or another one.
-    is_full: Arc<AtomicBool>,
+    /// How many wait for a place, with this worker or another one.
+    waiting: Arc<AtomicUsize>,
     /// When idle connections last made room, and until when they have idled that do.
     made_room_ms: Cell<u64>,
     idle_until_ms: Cell<u64>,
@@ -169,16 +169,19 @@ impl Worker {
         }
     }
 
-    /// Somebody waits for a place.
-    fn ask_for_room(&self) {
-        self.is_full.store(true, Relaxed);
+    /// Waits for a place, as long as idle connections make room for it.
+    async fn wait_for_room<T>(&self, place: impl Future<Output = T>) -> T {
+        self.waiting.fetch_add(1, Relaxed);
+        let place = place.await;
+        self.waiting.fetch_sub(1, Relaxed);
+        place
     }
 
     /// Has those connections end that have idled for a while, where somebody waits for a place: whoever connects and says nothing
     /// must not keep everybody else out.
     fn make_room(&self) {
         let now_ms = self.clock.now_ms();
-        if !self.is_full.load(Relaxed) || now_ms < self.made_room_ms.get() + ROOM_PAUSE_MS {
+        if self.waiting.load(Relaxed) == 0 || now_ms < self.made_room_ms.get() + ROOM_PAUSE_MS {
             return;
         }
         self.made_room_ms.set(now_ms);
@@ -247,7 +250,7 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 }
 
 async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, is_full, tls, desk, reserve, observers, mut stop } = shared;
+    let Shared { state, connections, waiting, tls, desk, reserve, observers, mut stop } = shared;
     let limits = &state.settings.limits;
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
@@ -263,7 +266,7 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         spare: Spare::new(),
         rooms: Rooms::default(),
         reader: RefCell::new(state.published.reader()),
-        is_full,
+        waiting,
         made_room_ms: Cell::new(0),
         idle_until_ms: Cell::new(0),
         is_draining: Cell::new(false),
@@ -329,19 +332,16 @@ async fn accept_all(
                 let permit = match Arc::clone(connections).try_acquire_owned() {
                     Ok(permit) => permit,
                     Err(_) => {
-                        worker.ask_for_room();
-                        let permit = Arc::clone(connections).acquire_owned().await;
-                        worker.is_full.store(false, Relaxed);
-                        permit.expect("nobody closes the semaphore")
+                        let permit = worker.wait_for_room(Arc::clone(connections).acquire_owned());
+                        permit.await.expect("nobody closes the semaphore")
                     }
                 };
                 take(worker, way_in, socket, addr, permit);
             }
             Err(error) => {
-                worker.ask_for_room();
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
                 warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
+                worker.wait_for_room(sleep(ACCEPT_PAUSE)).await;
             }
         }
     }

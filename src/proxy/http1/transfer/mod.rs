@@ -282,6 +282,7 @@ impl<'x> Transfer<'x> {
         })
     }
 
+    #[inline(always)]
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
         if (!self.is_up_done() || self.watches)
             && let Poll::Ready(failure) = self.poll_up(cx)
