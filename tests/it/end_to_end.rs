@@ -1,8 +1,9 @@
 //! The whole of Herder beside a real Docker engine: label a container and it is on the air.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::harness::docker::{Container, Network, Socket, herder_image, unique};
+use crate::harness::docker::{Container, DeafPort, Network, Socket, herder_image, unique};
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
 
@@ -103,6 +104,23 @@ async fn two_networks_and_the_label_that_names_one() {
         herder.admin("/api").await.body.contains(&format!("http://{}:8080", ip.trim()))
     })
     .await;
+}
+
+/// What a proxy before the socket refuses is asked for less and less often, and what it grants is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_refuses_its_events_is_not_asked_again_and_again() {
+    let port = DeafPort::open().await;
+    let endpoint = format!("--docker.endpoint=tcp://127.0.0.1:{}", port.number);
+    let mut args = DOCKER.to_vec();
+    args.push(&endpoint);
+    let container = web_test("deaf", &["traefik.port=8080"]);
+    let host = format!("{}.e2e", container.name.replace('_', "-").to_lowercase());
+    let herder = Herder::start(&args);
+    eventually("it is routed", || async { herder.get(&host, "/").await.status == 200 }).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    // After 0.1 s, 0.2 s, 0.4 s, …: one each tenth of a second would be more than thirty.
+    let lists = port.lists.load(Relaxed);
+    assert!((3..=10).contains(&lists), "{lists}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

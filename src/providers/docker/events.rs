@@ -1,7 +1,7 @@
 //! What the daemon tells of by itself.
 //!
-//! A task reads the stream at all times, so that the daemon never has to wait for us: it drops events for
-//! listeners that are slow, without a word.
+//! A task reads the stream whatever else is waited for, so that the daemon waits for us no longer than a plan takes: it
+//! drops events for listeners that are slow, without a word.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -330,6 +330,47 @@ impl Port {
         });
         Self { number, _tasks: tasks }
     }
+}
+
+/// The engine on a TCP port of this host, as a proxy before the socket leaves it that lets nobody hear events.
+pub(crate) struct DeafPort {
+    /// The port.
+    pub(crate) number: u16,
+    /// How often all containers were asked for.
+    pub(crate) lists: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl DeafPort {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let number = listener.local_addr().expect("an address").port();
+        let lists = Arc::<AtomicUsize>::default();
+        let (mut tasks, count) = (JoinSet::new(), Arc::clone(&lists));
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (near, _) = listener.accept().await.expect("a connection");
+                connections.spawn(serve_but_events(near, Arc::clone(&count)));
+            }
+        });
+        Self { number, lists, _tasks: tasks }
+    }
+}
+
+/// One request: the engine answers it, unless it asks for events.
+async fn serve_but_events(mut near: TcpStream, lists: Arc<AtomicUsize>) {
+    let head = super::raw::head(&mut near).await;
+    if head.contains("/events") {
+        let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = near.write_all(refused).await;
+        return;
+    }
+    lists.fetch_add(usize::from(head.contains("/containers/json")), Ordering::Relaxed);
+    let mut far = UnixStream::connect(SOCKET).await.expect("the engine's socket");
+    let last = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    far.write_all(last.as_bytes()).await.expect("asked");
+    let _ = copy(&mut far, &mut near).await;
 }
 
 async fn serve(mut near: TcpStream, tls: Option<TlsAcceptor>) {
