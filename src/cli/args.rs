@@ -211,8 +211,9 @@ fn split(args: Vec<OsString>, own: &[OwnFlag], run: &[OwnFlag]) -> (Vec<OsString
             kept.push(arg);
             continue;
         }
-        let wants_value = traefik::flag_of(name)
-            .is_some_and(|flag| own.iter().any(|own| own.name == flag && !own.is_switch));
+        let wants_value = traefik::flag_of(name).is_some_and(|flag| {
+            run.iter().chain(own).any(|own| own.name == flag && !own.is_switch)
+        });
         let value = match value {
             Some(value) => value.to_owned(),
             None if wants_value => {
@@ -321,6 +322,8 @@ mod tests {
         let (is, _) =
             split_for("explain", "--log.level debug --docker.domain a --LOG.format=json web");
         assert_eq!(is, "--docker.domain a web");
+        let (is, _) = split_for("explain", "--logLevel DEBUG web");
+        assert_eq!(is, "web");
         let (is, _) = split_for("config", "--log.level debug");
         assert_eq!(is, "--log.level debug");
     }

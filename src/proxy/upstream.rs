@@ -201,10 +201,10 @@ impl Pool {
             Reuse::Now | Reuse::Never => reuse,
             Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
         };
-        let ripe_ms = match reuse {
-            Reuse::Now | Reuse::AfterLook => since_ms,
+        let (since_ms, ripe_ms) = match reuse {
+            Reuse::Now | Reuse::AfterLook => (since_ms, since_ms),
             // The last tick may be long ago where the worker was held up.
-            Reuse::Later => clock.exact_ms() + SILENT_MS,
+            Reuse::Later => (clock.exact_ms(), clock.exact_ms() + SILENT_MS),
             Reuse::Never => return,
         };
         let mut connections = idle.connections.borrow_mut();

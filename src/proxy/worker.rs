@@ -172,9 +172,8 @@ impl Worker {
     /// Waits for a place, as long as idle connections make room for it.
     async fn wait_for_room<T>(&self, place: impl Future<Output = T>) -> T {
         self.waiting.fetch_add(1, Relaxed);
-        let place = place.await;
-        self.waiting.fetch_sub(1, Relaxed);
-        place
+        let _waits = Waits(&self.waiting);
+        place.await
     }
 
     /// Has those connections end that have idled for a while, where somebody waits for a place: whoever connects and says nothing
@@ -217,6 +216,15 @@ impl Worker {
 
 /// How long requests that are cut off have for their last words in the access log: they never wait for anybody.
 const CUT_WAIT: Duration = Duration::from_millis(200);
+
+/// One that waits for a place, until it is dropped.
+struct Waits<'w>(&'w AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
 
 /// How long a connection may idle in any case, and how often those are ended that have idled for longer where all places are taken.
 const IDLE_MS_MIN: u64 = 2_000;

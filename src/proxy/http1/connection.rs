@@ -257,10 +257,11 @@ impl Client {
         if self.socket.shut_down().is_err() {
             return;
         }
-        let end_ms = worker.clock.now_ms() + LINGER_MS;
+        let mut end_ms = worker.clock.now_ms() + LINGER_MS;
         self.deadline.set(&worker.clock, LINGER_SILENT_MS);
         poll_fn(|cx| {
             if worker.is_draining() {
+                end_ms = end_ms.min(worker.clock.now_ms() + LAST_LINGER_MS);
                 self.deadline.set_at_most(&worker.clock, LAST_LINGER_MS);
             }
             loop {

@@ -138,7 +138,9 @@ impl Course<'_> {
     fn note(&mut self, attempt: &Attempt<'_>, run: &Result<Ran, Failed>) {
         let error = run.as_ref().map_err(|failed| &failed.error).err();
         record::tried(&mut self.record, &attempt.body, error);
-        if self.page.is_none() {
+        let is_old_stream = matches!(run, Ok(ran) if ran.broke.is_some())
+            && self.tally.asked_ms_ago(self.worker) > luck::STREAM_MS;
+        if self.page.is_none() && !is_old_stream {
             luck::note(self.worker, attempt.route, attempt.server, run);
         }
     }

@@ -8,6 +8,9 @@ use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::{Route, RunningServer};
 
+/// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
+pub(super) const STREAM_MS: u64 = 60_000;
+
 /// Notes how a try ended.
 ///
 /// What counts against a server is that it could not be reached, broke the connection, in the middle of an answer too, or did not

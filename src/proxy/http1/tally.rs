@@ -97,6 +97,11 @@ impl Tally {
         self.asked_us = worker.clock.now_us();
     }
 
+    /// How long ago the server was asked.
+    pub(super) fn asked_ms_ago(&self, worker: &Worker) -> u64 {
+        worker.clock.now_us().saturating_sub(self.asked_us) / 1_000
+    }
+
     /// Another server is asked, for one that did not answer.
     pub(super) fn asks_again(&self, route: &Route) {
         route.backend.live().retried();
