@@ -157,6 +157,8 @@ impl Follower for OnResponse {
         let Some(encoding) = self.encoding else { return };
         if is_unchanged {
             weaken(response);
+            // How long it would be then is not known.
+            response.remove_line("Content-Length");
             return;
         }
         self.place = Place::take(&self.under_way);

@@ -164,13 +164,6 @@ impl Socket {
         }
     }
 
-    /// Whether anything has come; 0 bytes are the end of the connection. Asked where the client may be gone.
-    pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.probe();
-        let mut byte = [0];
-        self.watched()?.poll_peek(cx, &mut ReadBuf::new(&mut byte))
-    }
-
     /// Tells the client that nothing more comes.
     pub(super) fn shut_down(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(self.fd()?, Shutdown::Write)?)

@@ -3,6 +3,7 @@
 //! Other tests run containers on the same engine at the same time: each looks at its own only.
 
 use std::net::IpAddr;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use herder::model::{Health, Instance, Service, Snapshot, State};
 use herder::providers::docker::{Docker, answers};
 use herder::providers::{Depth, Provider};
 use herder::settings::{Defaults, DockerSettings, DockerTls, HostTemplate};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::harness::docker::{
     Certificates, Container, Network, Port, SOCKET, Socket, docker, herder_image, shell_image,
     unique,
 };
+use crate::harness::proxy::{self, Serving};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -372,6 +375,26 @@ async fn the_engine_over_tcp_on_this_host() {
     assert_eq!(addresses[0].ip, ip_in(&container, "bridge"), "bridges are at hand on the host");
     container.tell("pause", &[]);
     watch.until_state(&container, &down("paused")).await;
+}
+
+/// The engine as a server behind Herder. What the command line asks for is an upgrade of a request that has a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_a_container_passes_through_herder() {
+    let port = Port::open(None).await;
+    let engine = ([127, 0, 0, 1], port.number).into();
+    let serving = Serving::start(proxy::settings(), &[("PathPrefix:/", &[engine])]);
+    let container = Container::stubborn("exec", &[]);
+    let endpoint = format!("tcp://{}", serving.addr);
+    let mut command = tokio::process::Command::new("docker");
+    command.args(["--host", &endpoint, "exec", "--interactive", &container.id, "cat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut command = command.spawn().expect("docker");
+    let mut stdin = command.stdin.take().expect("its input");
+    stdin.write_all(b"there and back").await.expect("taken");
+    drop(stdin);
+    let output =
+        timeout(PATIENCE, command.wait_with_output()).await.expect("it ends").expect("it ran");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "there and back");
 }
 
 #[tokio::test]

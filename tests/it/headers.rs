@@ -455,12 +455,21 @@ async fn what_would_not_gain_passes_as_it_is() {
         assert_eq!((answer.line("etag"), answer.line("vary")), (Some("\"x\""), None), "{lines}");
     }
     for (first, has_vary) in [("304 Not Modified", true), ("204 No Content", false)] {
-        let bytes = format!("HTTP/1.1 {first}\r\nContent-Type: text/html\r\n\r\n");
+        let bytes =
+            format!("HTTP/1.1 {first}\r\nContent-Type: text/html\r\nContent-Length: 5000\r\n\r\n");
         let origin = Origin::start(leaked(bytes), false).await;
         let serving = serve(settings(), Some(origin.addr), &[("compress", "true")]);
-        let answer = ask(serving.addr, "GET", "/", "Accept-Encoding: gzip\r\n").await;
+        let ask = async |lines: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: web.test\r\n{lines}\r\n");
+            answer(serving.addr, &head, false).await
+        };
+        let answer = ask("Accept-Encoding: gzip\r\n").await;
         assert_eq!(answer.line("content-encoding"), None, "{first}");
         assert_eq!(answer.line("vary").is_some(), has_vary, "{first}");
+        // How long the whole would be when it is encoded, nobody knows.
+        assert_eq!(answer.line("content-length"), None, "{first}");
+        let plain = ask("").await;
+        assert_eq!(plain.line("content-length"), has_vary.then_some("5000"), "{first}");
     }
 }
 

@@ -342,10 +342,14 @@ async fn a_client_that_leaves_ends_the_request_at_the_server() {
     })
     .await;
     let serving = serving(addr);
-    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
-    drop(client);
-    eventually("the server's connection ends", || async { ended.load(Relaxed) == 1 }).await;
+    for (before, more) in [(0, &b""[..]), (1, b"GET /next HTT")] {
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.write_all(more).await.expect("sent");
+        drop(client);
+        eventually("the server's connection ends", || async { ended.load(Relaxed) > before }).await;
+    }
     eventually("nothing is open", || async { serving.state.live.totals.open_connections() == 0 })
         .await;
 }
@@ -405,6 +409,55 @@ async fn a_repeatable_request_goes_on_to_another_server_when_one_dies() {
         let answer = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protocol_is_changed_behind_the_body_of_the_request() {
+    const SWITCHING: &[u8] =
+        b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    let addr = origin(|_, mut stream| async move {
+        let asked = head(&mut stream).await;
+        if asked.contains("/hasty ") {
+            return stream.write_all(SWITCHING).await.expect("sent");
+        }
+        assert!(asked.contains("\r\nConnection: upgrade\r\nUpgrade: tcp\r\n"), "{asked}");
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).await.expect("a body");
+        assert_eq!(&body, b"body");
+        stream.write_all(SWITCHING).await.expect("sent");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.expect("the rest");
+        stream.write_all(&rest).await.expect("sent");
+    })
+    .await;
+    let serving = serving(addr);
+    let ask = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n\
+             Upgrade: h2c, tcp\r\nContent-Length: 4\r\n\r\n"
+        )
+    };
+    // In one piece, and in pieces that end where they like.
+    for cuts in [&[][..], &[0], &[2], &[4], &[6], &[1, 2, 3, 4, 5, 6, 7, 8]] {
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        client.write_all(ask("/").as_bytes()).await.expect("sent");
+        let (all, mut at) = (&b"bodyearly"[..], 0);
+        for &cut in cuts.iter().chain([&all.len()]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            client.write_all(&all[at..cut]).await.expect("sent");
+            at = cut;
+        }
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+        client.write_all(b" and late").await.expect("sent");
+        client.shutdown().await.expect("ended");
+        let mut echo = String::new();
+        client.read_to_string(&mut echo).await.expect("an echo");
+        assert_eq!(echo, "early and late", "{cuts:?}");
+    }
+    let mut hasty = TcpStream::connect(serving.addr).await.expect("connected");
+    hasty.write_all((ask("/hasty") + "bo").as_bytes()).await.expect("sent");
+    let answer = head(&mut hasty).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

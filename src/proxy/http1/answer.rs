@@ -161,15 +161,18 @@ impl<'h, 's> Answer<'h, 's> {
     ) -> Relay {
         let mut passing = self.passing;
         let encoding = edits.and_then(|edits| edits.encoding);
-        let mut has_length = self.has_length;
+        let (mut has_length, mut hides_length) = (self.has_length, false);
         if let Some(edits) = edits {
+            // What frames a body is not a step's to take away.
+            let is_framing = matches!(self.body.length, Length::Known(_));
+            hides_length = encoding.is_some() || (!is_framing && edits.removes("content-length"));
             for (index, line) in self.lines.iter().enumerate() {
                 let is_length = line.field == Field::ContentLength;
-                if if is_length { encoding.is_some() } else { edits.removes(line.name_text()) } {
+                if if is_length { hides_length } else { edits.removes(line.name_text()) } {
                     passing.remove(index);
                 }
             }
-            has_length &= encoding.is_none();
+            has_length &= !hides_length;
         }
         self.write_lines(&passing, out);
         for (name, value) in edits.iter().flat_map(|edits| &edits.added) {
@@ -202,7 +205,7 @@ impl<'h, 's> Answer<'h, 's> {
             }
             Length::None => {
                 // How long an encoded body would be is not known before it is encoded.
-                if let Some(told) = self.body.told.filter(|_| !has_length && encoding.is_none()) {
+                if let Some(told) = self.body.told.filter(|_| !has_length && !hides_length) {
                     put_length(told, out);
                 }
                 Sink::Plain

@@ -45,6 +45,10 @@ pub(in crate::proxy) struct Client {
 /// One read of a head takes this much at most: what follows it is copied.
 const HEAD_READ_BYTES: usize = 16 * 1024;
 
+/// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
+/// sooner, and never pay for the look.
+pub(super) const WATCH_AFTER_MS: u64 = 500;
+
 /// How long an idle connection is given at a stop, for a request that is already on its way.
 const LAST_REQUEST_WAIT_MS: u64 = 50;
 
@@ -202,6 +206,24 @@ impl Client {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether the client has left. What it sends while it waits, its next request, is kept, up to the size of a head; who has
+    /// sent more than that is not looked after.
+    pub(super) fn poll_gone(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.probe();
+        while self.inbox.len() < worker.limits.head_bytes + HEAD_READ_BYTES {
+            let mut scratch = worker.buffers.read.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch[..HEAD_READ_BYTES]);
+            match self.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.inbox.extend_from_slice(buffer.filled());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
     }
 
     /// Where it connected from.

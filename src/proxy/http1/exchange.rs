@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::attempt::{Attempt, Failed, Ran};
 use super::collect::{NotRead, Wanted, collect};
-use super::connection::Client;
+use super::connection::{Client, WATCH_AFTER_MS};
 use super::course::{After, Course, Done, Need, Refusal, Stage, Stop};
 use super::head::Span;
 use super::luck;
@@ -312,18 +312,23 @@ async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Re
         }
     };
     let mut reply = pin!(reply);
-    let mut has_next = false;
+    let mut watches = false;
+    client.deadline.set(&worker.clock, WATCH_AFTER_MS);
     poll_fn(|cx| {
         if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
             return Poll::Ready(Some(reply));
         }
-        // The next request, or the body, is all that it can send meanwhile.
-        match client.socket.poll_peek(cx) {
-            Poll::Ready(Ok(1..)) => has_next = true,
-            Poll::Ready(_) if !has_next => return Poll::Ready(None),
-            _ => {}
+        if !watches && client.deadline.is_over(&worker.clock) {
+            watches = true;
+            client.deadline.lift();
         }
-        Poll::Pending
+        match watches {
+            true => client.poll_gone(worker, cx).map(|()| None),
+            false => {
+                client.deadline.watch(cx);
+                Poll::Pending
+            }
+        }
     })
     .await
 }

@@ -98,7 +98,7 @@ impl From {
 /// What is no HTTP/1 is told so after its first line, not after a time-out.
 pub(super) fn check_version(line: &[u8]) -> Result<(), Error> {
     match line.split_last_chunk::<9>() {
-        Some((_, b" HTTP/1.1" | b" HTTP/1.0")) => Ok(()),
+        Some((_, [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'])) => Ok(()),
         Some((_, [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])) => {
             Err(Error::VersionNotServed)
         }

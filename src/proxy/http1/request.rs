@@ -169,13 +169,8 @@ impl<'h, 's> Request<'h, 's> {
         let host = host.map_err(|_| Error::BadRequest("the Host line is not plain text"))?;
         let target = Target::read(method, target, host)?;
         let length = framing::of_request(&framing, version)?;
-        let is_upgradable = version == Version::Http11
-            && options.upgrade
-            && upgrades == 1
-            // A body would have to end before the new protocol begins: hardly anybody sends one.
-            && matches!(length, Length::None | Length::Known(0));
-        let upgrade =
-            upgrade.filter(|value| is_upgradable && names_protocols(value) && !is_http(value));
+        let is_upgradable = version == Version::Http11 && options.upgrade && upgrades == 1;
+        let upgrade = upgrade.filter(|value| is_upgradable && names_protocols(value));
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
@@ -335,9 +330,12 @@ impl<'h, 's> Request<'h, 's> {
         }
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self.upgrade {
-            Some(protocol) => {
+            Some(offered) => {
                 put(b"\r\nConnection: upgrade\r\nUpgrade: ");
-                put(protocol);
+                for (index, protocol) in protocols(offered).enumerate() {
+                    put(if index == 0 { b"" } else { b", " });
+                    put(protocol);
+                }
             }
             None if self.wants_trailers => put(b"\r\nConnection: te\r\nTE: trailers"),
             None => {}
@@ -459,18 +457,23 @@ fn names_trailers(te: &[u8]) -> bool {
 
 /// Whether a list names this word, in whatever case.
 pub(super) fn names(list: &[u8], word: &[u8]) -> bool {
-    list.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
+    parts(list).any(|part| part.eq_ignore_ascii_case(word))
 }
 
-/// The protocols of a list (RFC 9110, sections 5.6.1 and 7.8).
+/// The protocols of a list that may be changed to (RFC 9110, sections 5.6.1 and 7.8).
 pub(super) fn protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+    parts(value).filter(|name| !name.is_empty() && !is_http(name))
 }
 
-/// Whether it is a list of protocols.
+/// Whether it is a list of protocols, with one that may be changed to.
 fn names_protocols(value: &[u8]) -> bool {
     let is_name = |name: &[u8]| name.iter().all(|&byte| byte == b'/' || is_token_byte(byte));
-    protocols(value).next().is_some() && protocols(value).all(is_name)
+    parts(value).all(is_name) && protocols(value).next().is_some()
+}
+
+/// The members of a list, those between two commas included that are none.
+fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// A server that changes to another HTTP (`h2c`, `HTTP/2.0`) would take requests that no route was looked up for.
@@ -607,14 +610,16 @@ mod tests {
         assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: websocket, ,b/1"));
         assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0"));
         assert!(!is_upgrade("Upgrade: websocket"));
-        for http in ["h2c", "h2", "HTTP/2.0", "websocket, H2C"] {
+        assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 1"));
+        for http in ["h2c", "h2", "HTTP/2.0", "H2C, h3"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");
         }
         for none in ["", ",", "web socket", "a;b"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {none}")), "{none}");
         }
         assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b"));
-        assert!(!is_upgrade("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1"));
+        let sent = sent("Connection: upgrade\r\nUpgrade: h2c,websocket,, b\r\n", "192.168.0.0/16");
+        assert!(sent.contains("\r\nConnection: upgrade\r\nUpgrade: websocket, b\r\n"), "{sent}");
     }
 
     #[test]

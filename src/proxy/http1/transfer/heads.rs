@@ -90,6 +90,11 @@ impl Transfer<'_> {
             let offered = self.offered();
             answer.write_interim(self.facts, offered, write).map_err(Failure::Refused)?;
             if answer.status == 101 {
+                if !self.is_up_done() {
+                    // RFC 9110, section 7.8: not in the middle of a request.
+                    let early = "it changed the protocol before the request had ended";
+                    return Err(Failure::Refused(Error::BadAnswer(early)));
+                }
                 if let Some(timer) = self.timer {
                     timer.answered(101);
                 }

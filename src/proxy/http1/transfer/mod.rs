@@ -9,7 +9,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::answer::Then;
-use super::connection::Client;
+use super::connection::{Client, WATCH_AFTER_MS};
 use super::head::Scan;
 use super::parse::Version;
 use super::relay::Relay;
@@ -23,10 +23,6 @@ use crate::proxy::worker::Worker;
 use crate::rules::RetryExpression;
 use crate::table::{Kept, Page};
 use crate::telemetry::Record;
-
-/// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
-/// sooner, and never pay for the look.
-const WATCH_AFTER_MS: u64 = 500;
 
 /// One read of a body that was kept.
 const STORE_READ_BYTES: usize = 64 * 1024;
@@ -68,7 +64,7 @@ pub(super) struct Transfer<'x> {
     is_slow: bool,
     /// Bytes came that belong to no answer, or the server ended the connection.
     is_spoilt: bool,
-    /// The client's next request is waiting: no need to look whether it is still there.
+    /// The client has sent more while it waited.
     has_next: bool,
     /// Whether the client's leaving is looked for.
     watches: bool,

@@ -107,16 +107,9 @@ impl Transfer<'_> {
 
     /// Whether the client has left, which is all it can tell while it waits, besides its next request.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_next {
-            return Poll::Pending;
-        }
-        match self.client.socket.poll_peek(cx) {
-            Poll::Ready(Ok(1..)) => {
-                self.has_next = true;
-                Poll::Pending
-            }
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
+        let had = self.client.inbox.len();
+        let gone = self.client.poll_gone(self.worker, cx);
+        self.has_next |= self.client.inbox.len() > had;
+        gone
     }
 }
