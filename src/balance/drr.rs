@@ -3,7 +3,7 @@
 //! A server whose answers fail more often than those of the best one, or take much longer, gets less: down to a
 //! sixteenth of its weight, enough to notice that it has recovered. What it is measured by is kept across changes.
 
-use super::{Candidate, unit};
+use super::{Candidate, by_share};
 use crate::live::ServerLive;
 
 /// What a failing or slow server keeps of its weight.
@@ -23,18 +23,7 @@ pub(crate) fn draw<'s>(
     random: u64,
 ) -> Option<usize> {
     let best = Best::of(servers.clone());
-    let share = |server: &Candidate<'_>| server.weight * best.quality(server.live);
-    let total: f64 = servers.clone().map(|server| share(&server)).sum();
-    let mut point = unit(random) * total;
-    let mut last = None;
-    for server in servers {
-        last = Some(server.index);
-        point -= share(&server);
-        if point < 0.0 {
-            break;
-        }
-    }
-    last
+    by_share(servers, |server| server.weight * best.quality(server.live), random)
 }
 
 /// How well the best one does, each way.

@@ -61,6 +61,33 @@ fn least(servers: impl Iterator<Item = (usize, f64)>, random: fn() -> u64) -> Op
     found
 }
 
+/// One of these by chance and weight; none where there is none. `random` is spread over the whole range of u64.
+pub(crate) fn by_weight<'s>(
+    servers: impl Iterator<Item = Candidate<'s>> + Clone,
+    random: u64,
+) -> Option<usize> {
+    by_share(servers, |server| server.weight, random)
+}
+
+/// The same by something else than its weight.
+fn by_share<'s>(
+    servers: impl Iterator<Item = Candidate<'s>> + Clone,
+    share: impl Fn(&Candidate<'s>) -> f64,
+    random: u64,
+) -> Option<usize> {
+    let total: f64 = servers.clone().map(|server| share(&server)).sum();
+    let mut point = unit(random) * total;
+    let mut last = None;
+    for server in servers {
+        last = Some(server.index);
+        point -= share(&server);
+        if point < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
 /// A random number from 0.0 (included) to 1.0 (not).
 pub(crate) fn unit(random: u64) -> f64 {
     // 53 bits are what an f64 holds exactly.

@@ -22,9 +22,10 @@ pub fn value(server: &ServerKey) -> String {
 
 /// The value of the cookie of this name in a `Cookie` header line (RFC 6265, section 4.2.1).
 pub fn find<'c>(cookie_header: &'c [u8], name: &str) -> Option<&'c str> {
-    let text = std::str::from_utf8(cookie_header).ok()?;
-    let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()
+    let pairs = cookie_header.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    // Another cookie may hold any bytes: who set it knows them.
+    let value = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    Some(std::str::from_utf8(value.into_iter().next()?).ok()?.trim_matches('"'))
 }
 
 /// The `Set-Cookie` value that makes a client come back: for the whole host.
@@ -48,6 +49,8 @@ mod tests {
         assert_eq!(find(b"sticky=\"abc\"", "sticky"), Some("abc"));
         assert_eq!(find(b"xsticky=abc", "sticky"), None);
         assert_eq!(find(b"\xff", "sticky"), None);
+        assert_eq!(find(b"name=Jos\xe9;sticky=abc", "sticky"), Some("abc"));
+        assert_eq!(find(b"sticky=\xe9; sticky=abc", "sticky"), None);
     }
 
     #[test]

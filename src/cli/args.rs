@@ -286,7 +286,10 @@ fn parsed(path: &Path) -> anyhow::Result<Table> {
 /// Whether the flag takes this value; the error says where it was said.
 pub(super) fn check(command: &str, given: &Given) -> anyhow::Result<()> {
     let flag = format!("--{}={}", given.flag, given.value);
-    match Cli::command().try_get_matches_from(["herder", command, &flag]) {
+    // What else the command wants to know stands elsewhere on its line.
+    let alone = |command: clap::Command| command.mut_args(|arg| arg.required(false));
+    let cli = Cli::command().mut_subcommand(command, alone);
+    match cli.try_get_matches_from(["herder", command, &flag]) {
         Ok(_) => Ok(()),
         Err(error) => Err(anyhow!("{}: {}: {}", given.origin, given.flag, reason(&error))),
     }

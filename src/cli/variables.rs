@@ -1,5 +1,6 @@
 //! The `HERDER_…` variables: which there are, which was wrong, which nobody knows.
 
+use crate::model::nearest;
 use std::env;
 use std::ffi::OsString;
 
@@ -24,9 +25,6 @@ const NOT_FOR_US: [&str; 7] = [
     "HERDER_SCREENSHOTS",
 ];
 
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;
-
 /// What the variables of this process say that nobody reads, a sentence for each.
 pub(super) fn unknown() -> Vec<String> {
     let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -46,10 +44,9 @@ fn unknown_among(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut lost: Vec<String> = names.filter(is_lost).collect();
     lost.sort_unstable();
     let note = |name: String| {
-        let slips = |known: &&str| strsim::damerau_levenshtein(known, &name);
-        let near =
-            known.iter().copied().min_by_key(slips).filter(|known| slips(known) <= SLIPS_MAX);
-        let hint = near.map(|known| format!(" Did you mean {known}?")).unwrap_or_default();
+        let hint = nearest(&name, known.iter().copied())
+            .map(|known| format!(" Did you mean {known}?"))
+            .unwrap_or_default();
         format!("{name} is not a variable we know, and is left out.{hint}")
     };
     lost.into_iter().map(note).collect()

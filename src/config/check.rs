@@ -171,10 +171,19 @@ impl Reader {
             },
             target: target(&wish.path),
             is_http10: wish.is_http10,
-            host: Some(&wish.hostname).filter(|host| !host.is_empty()).cloned(),
+            host: self.host(&wish.hostname),
             headers: wish.headers.clone(),
             statuses: if statuses.is_empty() { vec![WELL] } else { statuses },
         }
+    }
+
+    fn host(&mut self, host: &str) -> Option<String> {
+        let is_good = !host.contains('@') && host.parse::<http::uri::Authority>().is_ok();
+        if !host.is_empty() && !is_good {
+            let why = format!("\"{host}\" is not a host; the server's own is used");
+            self.complain("hostname", why, "Write a.example.com.");
+        }
+        is_good.then(|| host.to_owned())
     }
 
     fn port(&mut self, port: i64) -> Option<u16> {

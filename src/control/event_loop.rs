@@ -116,6 +116,10 @@ impl Control {
             Some(since) => self.plan_and_publish(since),
             None => self.publish_status(),
         }
+        // Once its routes are in force.
+        if self.sources.values().any(|source| source.snapshot.is_some()) {
+            self.state.enter(Phase::Ready);
+        }
     }
 
     /// Returns when the news came, where the routes may have to change.
@@ -128,7 +132,6 @@ impl Control {
                 if source.status.error.take().is_some() {
                     info!(%provider, "the provider answers again");
                 }
-                self.state.enter(Phase::Ready);
                 let is_known = source.snapshot.as_deref() == Some(&snapshot);
                 if is_known {
                     return None;

@@ -1,5 +1,6 @@
 //! What we know of a label by its key.
 
+use crate::model::{nearest, slips};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -79,6 +80,9 @@ pub const RANCHER_TOOLS_OWN: &[&str] = &[
 /// First parts that Traefik 2 and 3 use; never names of 1.x segments, though 1.7 takes them for such.
 const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls", "docker"];
 
+/// What is ours of these.
+const DOCKER: &str = "traefik.docker.";
+
 /// What we know of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Known<'k> {
@@ -88,10 +92,10 @@ pub enum Known<'k> {
     V2,
     /// A label of a segment, `traefik.SEGMENT.port`: the segment and what the label says of it.
     Segment(&'k str, &'static Label),
-    /// A label of a segment whose ending nobody knows: the segment and the nearest ending we know.
-    UnknownInSegment(&'k str, Option<&'static str>),
-    /// Nothing; with the nearest key we know.
-    Unknown(Option<&'static str>),
+    /// A label of a segment, `traefik.SEGMENT.frontend.rul`, whose ending nobody knows: the segment and the ending.
+    UnknownInSegment(&'k str, &'k str),
+    /// Nothing.
+    Unknown,
 }
 
 /// What we know of this key, which begins with `traefik.`.
@@ -102,24 +106,30 @@ pub fn known(key: &str) -> Known<'_> {
     let first = key.split('.').nth(1).unwrap_or_default();
     if V2_FAMILIES.contains(&first) {
         // `traefik.docker.…` is of all versions.
-        return match nearest(key) {
-            Some((own, _)) if own.split('.').nth(1) == Some(first) => Known::Unknown(Some(own)),
-            _ => Known::V2,
-        };
+        let is_ours = first == "docker" && near(key).is_some_and(|own| own.starts_with(DOCKER));
+        return if is_ours { Known::Unknown } else { Known::V2 };
     }
     match segment(key) {
-        // `traefik.frontent.rule` is a slip rather than a segment.
-        Some(_) if nearest(key).is_some_and(|(_, distance)| distance <= 1) => {}
-        Some((segment, rest)) => {
-            let whole = format!("traefik.{rest}");
-            return match find(&whole) {
-                Some(label) => Known::Segment(segment, label),
-                None => Known::UnknownInSegment(segment, nearest(&whole).map(|(key, _)| key)),
-            };
+        Some(_) if is_slip(first) && near(key).is_some_and(|own| slips(own, key) <= Some(1)) => {
+            Known::Unknown
         }
-        None => {}
+        Some((segment, rest)) => match find(&format!("traefik.{rest}")) {
+            Some(label) => Known::Segment(segment, label),
+            None => Known::UnknownInSegment(segment, rest),
+        },
+        None => Known::Unknown,
     }
-    Known::Unknown(nearest(key).map(|(key, _)| key))
+}
+
+/// Whether what follows `traefik.` is a slip rather than a segment: that of `traefik.bakend.healthcheck.port`.
+fn is_slip(first: &str) -> bool {
+    ["frontend", "backend"].iter().any(|family| slips(family, first) == Some(1))
+}
+
+/// The nearest whole key, if it is near enough to be a slip of the fingers. It is looked for among all of them: ask where it
+/// is told.
+pub fn near(key: &str) -> Option<&'static str> {
+    nearest(key, LABELS.iter().map(|label| label.key).filter(|key| !key.contains('*')))
 }
 
 /// The label of this key.
@@ -188,18 +198,6 @@ impl Label {
     }
 }
 
-/// The nearest whole key, if it is near enough to be a slip of the fingers, and how many slips away it is.
-fn nearest(key: &str) -> Option<(&'static str, usize)> {
-    let keys = LABELS.iter().map(|label| label.key).filter(|key| !key.contains('*'));
-    let key = key.to_ascii_lowercase();
-    let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &key);
-    let (known, distance) = keys.map(|k| (k, distance(k))).min_by_key(|&(_, distance)| distance)?;
-    (distance <= SLIPS_MAX).then_some((known, distance))
-}
-
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,8 +233,13 @@ mod tests {
             assert!(matches!(is, Known::Segment(s, l) if s == segment && l.key == label), "{is:?}");
         }
         let slip = known("traefik.web.frontend.rul");
-        assert!(matches!(slip, Known::UnknownInSegment("web", Some("traefik.frontend.rule"))));
-        assert!(matches!(known("traefik.web.enable"), Known::Unknown(_)));
+        assert!(matches!(slip, Known::UnknownInSegment("web", "frontend.rul")));
+        assert!(matches!(known("traefik.web.enable"), Known::Unknown));
+        assert!(matches!(known("traefik.bakend.healthcheck.port"), Known::Unknown));
+        assert_eq!(
+            near("traefik.bakend.healthcheck.port"),
+            Some("traefik.backend.healthcheck.port")
+        );
     }
 
     #[test]
@@ -251,9 +254,10 @@ mod tests {
             ("traefik.frontent.rule", "traefik.frontend.rule"),
             ("traefik.frontend.passhostheader", "traefik.frontend.passHostHeader"),
         ] {
-            assert!(matches!(known(slip), Known::Unknown(Some(near)) if near == meant), "{slip}");
+            assert!(matches!(known(slip), Known::Unknown) && near(slip) == Some(meant), "{slip}");
         }
-        assert!(matches!(known("traefik.something.else.entirely"), Known::Unknown(None)));
+        assert!(matches!(known("traefik.something.else.entirely"), Known::Unknown));
+        assert_eq!(near("traefik.something.else.entirely"), None);
     }
 
     #[test]

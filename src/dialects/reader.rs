@@ -8,7 +8,7 @@ use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misf
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
-use crate::dialects::labels::{self, Known, Label, Support, known};
+use crate::dialects::labels::{self, Known, Label, Support, known, near};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, State,
     Trace,
@@ -313,7 +313,7 @@ impl<'a> Reader<'a> {
     /// Reports the labels that were probably meant to be this one: of a service that is not routed, nothing else is told.
     fn report_slips_of(&mut self, meant: &'static str) {
         let is_slip =
-            |key: &&Arc<str>| matches!(known(key), Known::Unknown(Some(near)) if near == meant);
+            |key: &&Arc<str>| matches!(known(key), Known::Unknown) && near(key) == Some(meant);
         for key in self.service.labels.keys().filter(is_slip) {
             let origin = self.origin.label(Arc::clone(key));
             let what = format!("{key} is not a label we know.");
@@ -337,21 +337,21 @@ impl<'a> Reader<'a> {
                     let what = format!("{key} is a label of Traefik 2 or 3, not acted on yet.");
                     Problem::warning(&origin, what)
                 }
-                Known::UnknownInSegment(..) | Known::Unknown(_) if guards(tail(key).1) => {
+                Known::UnknownInSegment(..) | Known::Unknown if guards(tail(key).1) => {
                     let what = format!(
                         "{key} is not a label we know. It was to protect, so its frontend stays closed."
                     );
                     Problem::error(&origin, what).hint("Mend the label.")
                 }
-                Known::UnknownInSegment(segment, near) => {
+                Known::UnknownInSegment(segment, rest) => {
                     let what = format!("{key} is not a label we know of the segment {segment}.");
-                    let near = near
+                    let near = near(&format!("traefik.{rest}"))
                         .map(|near| near.replacen("traefik.", &format!("traefik.{segment}."), 1));
                     hinted(Problem::warning(&origin, what), near.as_deref())
                 }
-                Known::Unknown(near) => hinted(
+                Known::Unknown => hinted(
                     Problem::warning(&origin, format!("{key} is not a label we know.")),
-                    near,
+                    near(key),
                 ),
             };
             self.problem(problem);

@@ -54,10 +54,35 @@ impl Values {
     /// # Errors
     /// What is wrong with it; it is not added.
     pub(super) fn add(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
+        if label.kind == Kind::Headers {
+            return self.add_lines(path, label, raw);
+        }
         let value = read(label.kind, raw)?;
         fits(label, &value)?;
         self.0.insert(path.to_owned(), value);
         Ok(())
+    }
+
+    /// Adds header lines. One that does not fit takes no other one along: it may be there to take away what clients say.
+    fn add_lines(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
+        let (mut lines, mut wrong) = (HeaderLines::new(), Vec::new());
+        for (name, value) in pairs(raw)? {
+            let (name, value) = (canonical(name.trim()), value.trim());
+            match check_line(label, &name, value) {
+                Ok(()) => _ = lines.insert(name, value.to_owned()),
+                Err(why) => wrong.push(why),
+            }
+        }
+        if wrong.is_empty() || !lines.is_empty() {
+            self.0.insert(path.to_owned(), Value::Headers(lines));
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Misfit {
+                why: wrong.join("; "),
+                hint: "Write Name: value, with || between several; the other lines are in force.",
+            }),
+        }
     }
 
     /// Whether anything was said of this.
@@ -153,20 +178,7 @@ fn fits_frontend(path: &str, value: &Value) -> Result<(), Misfit> {
         Value::List(list) => list.as_slice(),
         _ => &[],
     };
-    let lines = || match value {
-        Value::Headers(lines) => Some(lines),
-        _ => None,
-    };
     let (fitting, hint) = match path {
-        "headers.customRequestHeaders" => {
-            let mut lines = lines().into_iter().flatten();
-            let fitting = lines.try_for_each(|(name, value)| check_request_line(name, value));
-            (fitting, "Leave that line out.")
-        }
-        "headers.customResponseHeaders" => {
-            let mut names = lines().into_iter().flat_map(HeaderLines::keys);
-            (names.try_for_each(|name| check_response_line(name)), "Leave that line out.")
-        }
         "headers.accessControlAllowOrigin" => {
             let fitting = words().iter().try_for_each(|word| origin(word).map(|_| ()));
             (fitting, "Write https://app.example.com, without a slash at the end, or *.")
@@ -262,7 +274,6 @@ fn read(kind: Kind, raw: Raw) -> Result<Value, Misfit> {
     let list = match raw {
         Raw::Text(text) if is_list(kind) => split_list(&text),
         Raw::List(list) if is_list(kind) => list,
-        Raw::Table(pairs) if kind == Kind::Headers => return headers(pairs).map(Value::Headers),
         Raw::List(_) => return misfit("is a list".to_owned(), "Write one value."),
         Raw::Table(_) => return misfit("is a table".to_owned(), "Write one value."),
         Raw::Text(text) => return read_text(kind, text),
@@ -315,11 +326,6 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
             Ok(_) => Ok(Value::Text(text)),
             Err(why) => misfit(quoted(&format!("cannot be read: {why}")), "Mend the expression."),
         },
-        Kind::Headers => {
-            let pairs = text.split("||").map(|pair| pair.split_once(':').unwrap_or((pair, "")));
-            let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            headers(pairs).map(Value::Headers)
-        }
         Kind::Breaker | Kind::Retry => {
             let read = match kind {
                 Kind::Breaker => BreakerExpression::parse(&text).map(|_| ()),
@@ -343,31 +349,35 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
                 misfit(quoted("is neither true nor false nor a time"), "Write true, false or 10m.")
             }
         },
-        Kind::Text | Kind::List | Kind::Networks | Kind::Statuses => Ok(Value::Text(text)),
+        Kind::Text | Kind::List | Kind::Networks | Kind::Statuses | Kind::Headers => {
+            Ok(Value::Text(text))
+        }
     }
 }
 
-/// Header lines, their names written as Go writes them.
-fn headers(pairs: Vec<(String, String)>) -> Result<HeaderLines, Misfit> {
-    let hint = "Write Name: value, with || between several.";
-    let mut lines = HeaderLines::new();
-    for (name, value) in pairs {
-        let (name, value) = (name.trim(), value.trim());
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            return Err(Misfit {
-                why: format!("\"{name}\" is not the name of a header line"),
-                hint,
-            });
+/// Names and values of header lines.
+fn pairs(raw: Raw) -> Result<Vec<(String, String)>, Misfit> {
+    match raw {
+        Raw::Table(pairs) => Ok(pairs),
+        Raw::List(_) => {
+            Err(Misfit { why: "is a list".to_owned(), hint: "Write a table of lines." })
         }
-        if http::HeaderValue::from_str(value).is_err() {
-            return Err(Misfit {
-                why: format!("what {name} says cannot stand in a header line"),
-                hint,
-            });
+        Raw::Text(text) => {
+            let pairs = text.split("||").map(|pair| pair.split_once(':').unwrap_or((pair, "")));
+            Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
         }
-        lines.insert(canonical(name), value.to_owned());
     }
-    Ok(lines)
+}
+
+/// Whether a header line can be what a label asks for.
+fn check_line(label: &Label, name: &str, value: &str) -> Result<(), String> {
+    check_header_name(name)?;
+    check_value(value).map_err(|_| format!("what {name} says cannot stand in a header line"))?;
+    match label.key {
+        "traefik.frontend.headers.customRequestHeaders" => check_request_line(name, value),
+        "traefik.frontend.headers.customResponseHeaders" => check_response_line(name),
+        _ => Ok(()),
+    }
 }
 
 /// `x-kind` becomes `X-Kind`: Go's `http.CanonicalHeaderKey`, by which Traefik 1.7's API shows names.

@@ -166,15 +166,24 @@ impl Node {
     }
 }
 
-impl Place {
-    /// The place of a byte of a text.
-    pub fn of(text: &str, byte: usize) -> Self {
-        let before = text.get(..byte).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-        }
+/// A text, and where its lines begin: the places of all that stands in a long file are found in it.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Self {
+        let ends = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n').map(|(_, after)| after);
+        Self { text, starts: std::iter::once(0).chain(ends).collect() }
+    }
+
+    /// The place of a byte.
+    fn place(&self, byte: usize) -> Place {
+        let line = self.starts.partition_point(|start| *start <= byte);
+        let start = line.checked_sub(1).and_then(|before| self.starts.get(before)).copied();
+        let before = self.text.get(start.unwrap_or(0)..byte).unwrap_or_default();
+        Place { line, column: before.chars().count() + 1 }
     }
 }
 

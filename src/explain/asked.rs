@@ -18,6 +18,9 @@ pub struct Asked {
     pub lines: Vec<(String, String)>,
 }
 
+/// The longest name (RFC 1035, section 2.3.4) with a port.
+const HOST_BYTES_MAX: usize = 255 + ":65535".len();
+
 impl Asked {
     /// Reads a URL, whose scheme may be missing, and header lines of the form `Name: value`. A `Host` line goes before
     /// the URL's own host, as with curl.
@@ -36,6 +39,9 @@ impl Asked {
             _ => return Err(bad_url()),
         }
         let mut host = uri.authority().ok_or_else(bad_url)?.to_string();
+        if host.len() > HOST_BYTES_MAX {
+            return Err(format!("a host has {HOST_BYTES_MAX} letters at most, its port included"));
+        }
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         if has_doubtful_dots(uri.path()) {
             return Err(format!(

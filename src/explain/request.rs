@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::health;
 use crate::explain::Asked;
 use crate::middleware::Flow;
-use crate::model::{Exchange, FrontendId, Problem};
+use crate::model::{Exchange, FrontendId, Problem, slips};
 use crate::table::{Route, RunningServer, Table, plain};
 
 /// More losers than this tell nobody anything.
@@ -162,7 +162,7 @@ fn lost(
     let wrong: Vec<_> =
         route.frontend.rule.matchers().iter().filter(|term| !term.matches(exchange)).collect();
     let is_near = |host: &String| {
-        strsim::damerau_levenshtein(host, &exchange.host) <= NEAR_LETTERS
+        slips(host, &exchange.host).is_some()
             || host.split('.').next() == exchange.host.split('.').next()
     };
     let is_host_near =
@@ -176,6 +176,3 @@ fn lost(
     let verb = if terms.len() == 1 { "does" } else { "do" };
     Some((distance, id, format!("{} {verb} not match.", terms.join(" and "))))
 }
-
-/// Hosts that differ by at most this many letters were perhaps meant.
-const NEAR_LETTERS: usize = 3;

@@ -9,10 +9,15 @@ pub const FAILURES_MAX: u32 = 5;
 const FIRST_MS: u64 = 1_000;
 const LONGEST_MS: u64 = 30_000;
 
+/// Failures further apart than this are no row.
+const FORGOTTEN_MS: u64 = 60_000;
+
 /// One server's failures in a row, and until when it is left alone.
 #[derive(Debug, Default)]
 pub struct Ejection {
     failures: AtomicU32,
+    /// When the last one was.
+    failed_ms: AtomicU64,
     /// How often it was ejected since it last answered.
     times: AtomicU32,
     until_ms: AtomicU64,
@@ -31,6 +36,11 @@ impl Ejection {
     /// A request failed: the connection was refused or broke, or no answer came in time. `may_spare` is asked last: it says
     /// whether enough others are left.
     pub fn failed(&self, now_ms: u64, may_spare: impl FnOnce() -> bool) -> Option<Ejected> {
+        let before_ms = self.failed_ms.swap(now_ms, Relaxed);
+        if now_ms.saturating_sub(before_ms) > FORGOTTEN_MS {
+            self.failures.store(0, Relaxed);
+            self.times.store(0, Relaxed);
+        }
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         let until_ms = self.until_ms.load(Relaxed);
         // What was under way when it was ejected says nothing new.
@@ -78,7 +88,7 @@ mod tests {
         assert!(ejection.is_on(1_099) && !ejection.is_on(1_100));
         // A crowd that was under way does not make it longer.
         assert_eq!(fail(&ejection, 1_099, 100), None);
-        let times: Vec<u64> = [2_000, 10_000, 20_000, 40_000, 80_000, 160_000]
+        let times: Vec<u64> = [2_000, 10_000, 20_000, 40_000, 80_000, 140_000]
             .into_iter()
             .filter_map(|now_ms| Some(fail(&ejection, now_ms, 1)?.for_ms))
             .collect();
@@ -94,6 +104,17 @@ mod tests {
             assert_eq!(fail(&ejection, 1, FAILURES_MAX - 1), None);
             assert!(!ejection.answered());
         }
+    }
+
+    #[test]
+    fn failures_that_are_far_apart_are_no_row() {
+        let ejection = Ejection::default();
+        let far_apart = (1..100).map(|n| n * (FORGOTTEN_MS + 1));
+        assert_eq!(far_apart.filter_map(|now_ms| ejection.failed(now_ms, || true)).count(), 0);
+        // How often it was ejected long ago does not count either.
+        let ejected = Some(Ejected { failures: 5, for_ms: 1_000 });
+        assert_eq!(fail(&ejection, 10_000_000, FAILURES_MAX), ejected);
+        assert_eq!(fail(&ejection, 20_000_000, FAILURES_MAX), ejected);
     }
 
     #[test]

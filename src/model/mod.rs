@@ -7,7 +7,9 @@ mod origin;
 mod path;
 mod problem;
 mod service;
+mod slip;
 mod step;
+mod text;
 
 pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
 pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber};
@@ -19,4 +21,6 @@ pub use service::{
     Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,
     full_name,
 };
+pub use slip::{nearest, slips};
 pub use step::{Outcome, Scope, Step, Trace};
+pub use text::{harmless, is_order};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::Origin;
+use crate::model::{Origin, harmless};
 
 /// How much a problem costs.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -71,10 +71,12 @@ impl Problem {
 impl fmt::Display for Problem {
     /// `web-test.proxy-test (rancher): traefik.port "80a" is not a port. Did you mean 80?`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, " {hint}"),
-            None => Ok(()),
+        let mut text = format!("{}: {}", self.origin, self.message);
+        if let Some(hint) = &self.hint {
+            text.push(' ');
+            text.push_str(hint);
         }
+        // What somebody wrote in a label is in it.
+        f.write_str(&harmless(&text))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Planner;
 use crate::config::{Backend, Config, ErrorPage, Frontend};
-use crate::model::{BackendId, FrontendId, Origin, Problem, ProviderName};
+use crate::model::{BackendId, FrontendId, Origin, Problem, ProviderName, nearest};
 
 /// A frontend, and all that it can name.
 pub(super) struct References<'a> {
@@ -101,10 +101,9 @@ impl References<'_> {
             return format!("Give the service that has it the label traefik.backend={missing}.");
         }
         let own = self.config.backends.keys().filter(|own| own.provider == ProviderName::File);
-        let slips = |own: &BackendId| strsim::damerau_levenshtein(&own.name, missing);
-        match own.map(|own| (slips(own), &own.name)).min() {
-            Some((slips, near)) if slips <= SLIPS_MAX => format!("Did you mean \"{near}\"?"),
-            _ => format!("Write a table [backends.{missing}]."),
+        match nearest(missing, own.map(|own| &*own.name)) {
+            Some(near) => format!("Did you mean \"{near}\"?"),
+            None => format!("Write a table [backends.{missing}]."),
         }
     }
 
@@ -112,9 +111,6 @@ impl References<'_> {
         self.planner.key_of(self.id, self.frontend, path)
     }
 }
-
-/// More wrong letters than this are another name.
-const SLIPS_MAX: usize = 3;
 
 /// What the names of backends begin with that labels made (Traefik 1.7, provider/docker/config.go).
 const LABEL_BACKEND: &str = "backend-";

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep;
 
+/// A tick that is later than this finds a worker that was stopped (`SIGSTOP`, a frozen container): what has come meanwhile could
+/// not be looked at, and nobody is late for that.
+const HELD_UP_MS: u64 = 1_000;
+
 /// Never.
 const NEVER: u64 = u64::MAX;
 
@@ -100,7 +104,10 @@ impl Clock {
         if now / 1_000 != before / 1_000 {
             *self.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
         }
+        let held_up_ms = now.saturating_sub(before).saturating_sub(self.tick_ms.get());
+        let more_ms = if held_up_ms > HELD_UP_MS { held_up_ms } else { 0 };
         self.watched.borrow_mut().retain(|watched| {
+            watched.due_ms.set(watched.due_ms.get().saturating_add(more_ms));
             if watched.due_ms.get() <= now {
                 watched.wake();
             }
@@ -179,6 +186,20 @@ mod tests {
             }
         })
         .await;
+    }
+
+    #[test]
+    fn nobody_is_late_for_a_worker_that_was_stopped() {
+        let an_hour_ago = Instant::now().checked_sub(Duration::from_secs(3_600));
+        let Some(start) = an_hour_ago else { return };
+        let clock = Clock::start(start);
+        // The tick before was an hour ago.
+        clock.now_ms.set(1);
+        let (waiting, never) = (clock.deadline(), clock.deadline());
+        waiting.set(&clock, 60_000);
+        clock.tick();
+        assert!(!waiting.is_over(&clock) && !never.is_over(&clock));
+        assert!((59_000..=61_000).contains(&(waiting.0.due_ms.get() - clock.now_ms())));
     }
 
     #[tokio::test]

@@ -16,7 +16,10 @@ pub(super) enum Error {
     /// The client's fault: a transfer coding besides `chunked`.
     #[error("transfer coding not served")]
     CodingNotServed,
-    /// The client's fault: a version besides 1.0 and 1.1.
+    /// The client's fault: it expects something else than `100-continue`.
+    #[error("expectation not served")]
+    ExpectationNotServed,
+    /// The client's fault: a version besides 1.x.
     #[error("HTTP version not served")]
     VersionNotServed,
     /// The client's fault: a head beyond its limits.
@@ -55,6 +58,9 @@ pub(super) enum Error {
     /// Nobody's: no frontend takes it.
     #[error("no frontend takes it")]
     Unknown,
+    /// Nobody's: no provider has answered yet, so that nobody knows whether a frontend takes it.
+    #[error("no provider has answered yet")]
+    Starting,
     /// The backend's: it is known, and nobody is healthy.
     #[error("no healthy server")]
     NoServer,

@@ -35,11 +35,15 @@ impl Forwarder {
     }
 }
 
-/// The port a client means by its host, as Traefik 1.7 tells it: what is written, else that of http.
-pub(super) fn port_of(host: &str) -> &str {
+/// The port a client means by its host, as Traefik 1.7 tells it: what is written, else that of its protocol.
+pub(super) fn port_of(host: &str, is_tls: bool) -> &str {
     let digits = host.bytes().rev().take_while(u8::is_ascii_digit).count();
     let (name, port) = host.split_at(host.len() - digits);
-    if name.ends_with(':') && !port.is_empty() { port } else { "80" }
+    match name.ends_with(':') && !port.is_empty() {
+        true => port,
+        false if is_tls => "443",
+        false => "80",
+    }
 }
 
 #[cfg(test)]
@@ -58,9 +62,10 @@ mod tests {
 
     #[test]
     fn the_port_is_the_one_the_client_means() {
-        assert_eq!(port_of("web.local:81"), "81");
-        assert_eq!(port_of("web.local"), "80");
-        assert_eq!(port_of("[::1]"), "80");
-        assert_eq!(port_of("[::1]:8080"), "8080");
+        assert_eq!(port_of("web.local:81", true), "81");
+        assert_eq!(port_of("web.local", false), "80");
+        assert_eq!(port_of("web.local", true), "443");
+        assert_eq!(port_of("[::1]", false), "80");
+        assert_eq!(port_of("[::1]:8080", false), "8080");
     }
 }

@@ -164,26 +164,19 @@ impl Pool {
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
         loop {
-            let youngest = connections.last()?;
-            let next = match youngest.ripe_ms <= now_ms {
-                true => None,
-                false => match connections.iter().rposition(|idle| idle.ripe_ms <= now_ms) {
-                    Some(next) => Some(next),
-                    None => {
-                        // A server may have few places: the connection that is made now gets one of theirs.
-                        idle.part_with(connections.remove(0), now_ms);
-                        return None;
-                    }
-                },
-            };
-            let candidate = next.map_or(youngest, |next| &connections[next]);
-            if now_ms.saturating_sub(candidate.since_ms) > age_max {
+            if connections.is_empty() {
                 return None;
             }
-            let mut next = match next {
-                None => connections.pop()?,
-                Some(next) => connections.remove(next),
+            // A server may have few places: the connection that is made instead of one gets its place.
+            let Some(place) = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms) else {
+                idle.part_with(connections.remove(0), now_ms);
+                return None;
             };
+            if now_ms.saturating_sub(connections[place].since_ms) > age_max {
+                connections.remove(place);
+                return None;
+            }
+            let mut next = connections.remove(place);
             let sound = next.upstream.listen(next.is_doubtful || risk == Risk::Once);
             if next.is_doubtful {
                 idle.note(&next, sound, now_ms);

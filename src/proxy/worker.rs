@@ -1,6 +1,7 @@
 //! One worker: a thread with a runtime, a listening socket, buffers and connections to servers of its own.
 //!
-//! Nothing of it is shared with other threads, so nothing of it is locked or counted atomically.
+//! Next to nothing of it is shared with other threads: how many wait for a place, the desk where passwords are checked, and
+//! the memory for bodies that are kept.
 
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};

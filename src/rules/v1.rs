@@ -9,7 +9,7 @@ use regex::bytes::RegexBuilder;
 use crate::middleware::{
     AddPrefix, Middleware, ReplacePath, ReplacePathRegex, StripPrefix, TrailingSlash,
 };
-use crate::model::comparable_host;
+use crate::model::{comparable_host, nearest};
 use crate::rules::tree::Expression;
 use crate::rules::{HeaderTest, Matcher, PathPattern, Rule, Sort, Template};
 
@@ -219,11 +219,7 @@ fn matcher(name: &str, values: &[&str]) -> Result<Matcher, String> {
         .map(Matcher::HeadersRegexp),
         _ => {
             let names = TERMS.iter().map(|term| term.name);
-            let slips = |known: &&str| {
-                strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase())
-            };
-            let near = names.clone().min_by_key(slips).filter(|near| slips(near) <= SLIPS_MAX);
-            let hint = match near {
+            let hint = match nearest(name, names.clone()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
             };
@@ -231,9 +227,6 @@ fn matcher(name: &str, values: &[&str]) -> Result<Matcher, String> {
         }
     }
 }
-
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;
 
 /// How much memory one compiled expression may take, in bytes.
 const EXPRESSION_BYTES_MAX: usize = 256 * 1024;

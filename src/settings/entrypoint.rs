@@ -1,5 +1,6 @@
 //! Entry points: where requests come in.
 
+use crate::model::nearest;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -197,18 +198,10 @@ const KEYS: &[&str] = &[
     "Auth.Basic.Users",
 ];
 
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;
-
 fn unknown(key: &str) -> String {
-    let lower = key.to_ascii_lowercase();
-    let slips = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &lower);
-    let near = KEYS.iter().map(|known| (slips(known), known)).min();
-    match near {
-        Some((slips, near)) if slips <= SLIPS_MAX => {
-            format!("\"{key}\" is not a key of an entry point; did you mean {near}?")
-        }
-        _ => format!("\"{key}\" is not a key of an entry point; there are {}", KEYS.join(", ")),
+    match nearest(key, KEYS.iter().copied()) {
+        Some(near) => format!("\"{key}\" is not a key of an entry point; did you mean {near}?"),
+        None => format!("\"{key}\" is not a key of an entry point; there are {}", KEYS.join(", ")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is told about each request: the access log, the request's id, traces. As Traefik 1.7 has it where it has it
 //! (types/logs.go), with OpenTelemetry in the place of the tracers of its time.
 
+use crate::model::nearest;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -273,17 +274,9 @@ impl std::str::FromStr for Field {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_it = |field: &&Self| field.as_str().eq_ignore_ascii_case(text);
         Self::ALL.iter().find(is_it).copied().ok_or_else(|| {
-            let slips = |field: &&Self| {
-                let (name, text) = (field.as_str().to_lowercase(), text.to_lowercase());
-                strsim::damerau_levenshtein(&name, &text)
-            };
-            let near = Self::ALL.iter().min_by_key(slips).filter(|near| slips(near) <= 3);
-            match near {
+            match nearest(text, Self::ALL.iter().map(|field| field.as_str())) {
                 Some(near) => {
-                    format!(
-                        "\"{text}\" is no field of the access log. Did you mean {}?",
-                        near.as_str()
-                    )
+                    format!("\"{text}\" is no field of the access log. Did you mean {near}?")
                 }
                 None => format!(
                     "\"{text}\" is no field of the access log; docs/observability.md lists them"

@@ -5,6 +5,7 @@
 
 use super::{EntryPoint, HTTP_ENTRYPOINT};
 use crate::document::{Entry, Node, Place, Table, Value};
+use crate::model::nearest;
 
 /// A setting that was said somewhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -429,10 +430,8 @@ impl Reader<'_> {
         let keys = keys
             .chain(["entryPoints", "frontends", "backends"])
             .chain(self.own_flags.iter().map(String::as_str));
-        let slips =
-            |key: &&str| strsim::damerau_levenshtein(&key.to_lowercase(), &path.to_lowercase());
-        let near = keys.min_by_key(slips).filter(|key| slips(key) <= SLIPS_MAX);
-        let hint = near.map(|key| format!(" Did you mean {key}?")).unwrap_or_default();
+        let hint =
+            nearest(path, keys).map(|key| format!(" Did you mean {key}?")).unwrap_or_default();
         let origin = self.origin(path, place);
         let shown = if self.file.is_some() { format!("{origin}: {path}") } else { origin };
         self.found.notes.push(format!("{shown} is not a key we know, and is left out.{hint}"));
@@ -572,9 +571,6 @@ impl Reader<'_> {
         }
     }
 }
-
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;
 
 /// The keys of an entry point's table as parts of its notation.
 fn parts_of(prefix: &str, node: &Node, parts: &mut Vec<String>) {

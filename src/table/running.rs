@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::handling::{Handling, Page};
 use crate::balance::{
-    Candidate, Moment, Schedule, draw, fewest, key_of, lighter, owner, soonest, sticky, unit,
+    Candidate, Moment, Schedule, by_weight, draw, fewest, key_of, lighter, owner, soonest, sticky,
+    unit,
 };
 use crate::config::{Check, Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
@@ -47,6 +48,14 @@ impl Route {
     /// The same for a request whose host is known to be one of its own.
     pub(super) fn takes_from_host(&self, exchange: &Exchange<'_>) -> bool {
         self.is_at(exchange.entrypoint) && (self.is_by_host || self.frontend.rule.matches(exchange))
+    }
+
+    /// Whether a request that went through the steps of this one has been through those of that one, too: the frontend is the
+    /// same, and asks for the same.
+    pub fn has_chain_of(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.frontend, &other.frontend);
+        Arc::ptr_eq(ours, theirs)
+            || (self.id == other.id && ours.chain == theirs.chain && ours.wishes == theirs.wishes)
     }
 
     fn is_at(&self, entrypoint: &str) -> bool {
@@ -110,9 +119,6 @@ impl RunningServer {
         }
     }
 }
-
-/// How often a server is drawn in the place of one that starts slowly: enough to find the only old one of many.
-const DRAWS_MAX: usize = 16;
 
 /// The servers a request has tried in vain, so that it does not try one twice.
 #[derive(Clone, Debug, Default)]
@@ -272,25 +278,21 @@ impl RunningBackend {
         }
     }
 
-    /// The first of these whose turn it is, or comes next. One that starts slowly lets most of its turns go to others, by
-    /// chance, where there are any.
+    /// The one whose turn it is. Where that is none of these, any of them by chance and weight: were it the next in order, who
+    /// stands behind one that is down would have its share on top of his own. One that starts slowly lets most of its turns
+    /// go to others in the same way.
     fn in_turn(
         &self,
         turn: usize,
         moment: Moment,
         is_allowed: impl Fn(&usize) -> bool,
     ) -> Option<usize> {
-        let first = self.schedule.from(turn).find(&is_allowed)?;
         let takes = |index: &usize| {
             let share = self.servers[*index].live.start_share(moment.now_ms, self.slow_start_ms);
             share >= 1.0 || unit((moment.random)()) < share
         };
-        if takes(&first) {
-            return Some(first);
-        }
-        // From anywhere in the round, so that what it leaves is spread over all by weight.
-        let drawn = |_| self.schedule.from((moment.random)() as usize).find(&is_allowed);
-        (0..DRAWS_MAX).filter_map(drawn).find(takes).or(Some(first))
+        let next = self.schedule.at(turn).filter(|index| is_allowed(index) && takes(index));
+        next.or_else(|| by_weight(self.candidates(0, moment, &is_allowed), (moment.random)()))
     }
 
     /// These servers in the order of their places, beginning with this one.
@@ -435,6 +437,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of servers with these weights those are down. What they would have had goes to all others, by weight.
+    #[track_caller]
+    fn check_down(weights: &[u32], down: &[usize]) {
+        for method in &METHODS {
+            let backend = backend(method, weights, &Live::default());
+            // All have served for long.
+            backend.servers.iter().for_each(|s| _ = s.live.start_share(1, SLOW_START_MS));
+            let now_ms = 10 * SLOW_START_MS;
+            down.iter().for_each(|&index| backend.servers[index].live.refused(now_ms - 1));
+            let up = (0..weights.len()).filter(|index| !down.contains(index));
+            let total: u32 = up.clone().map(|index| weights[index]).sum();
+            let shares = shares(&backend, now_ms);
+            for index in up {
+                let expected = (100 * weights[index] / total) as usize;
+                assert!(shares[index].abs_diff(expected) <= 3, "{method} {down:?}: {shares:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_share_of_who_is_down_goes_to_all_others() {
+        fastrand::seed(7);
+        check_down(&[1, 1, 1, 1], &[1]);
+        check_down(&[1; 10], &[1, 2, 3]);
+        check_down(&[1, 1, 1], &[0, 2]);
     }
 
     #[test]

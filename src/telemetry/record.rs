@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::trace::{Parent, SpanId, Tracked};
 use crate::config::Scheme;
+use crate::middleware::auth::remove_spellings;
 use crate::model::{
     BackendId, Exchange, Follower, FrontendId, Head, LineName, Response, ServerName,
 };
@@ -117,7 +118,9 @@ impl Record {
         if let Some(name) = &wants.request_id {
             let told = exchange.line(&name.as_str().to_ascii_lowercase());
             let told = told.filter(|id| self.is_trusted && is_id(id)).map(str::to_owned);
-            let id = told.unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
+            let id =
+                self.id.take().or(told).unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
+            remove_spellings(exchange, name.as_str());
             exchange.change().set_line(name.as_str().to_owned(), id.clone());
             exchange.follow(Echo { name: name.as_str().to_owned(), id: id.clone() });
             self.id = Some(id);
@@ -125,6 +128,11 @@ impl Record {
         if let Some(ratio) = wants.traces {
             self.tracked = Some(Tracked::of(exchange, ratio));
         }
+    }
+
+    /// What was made of it is thrown away: it arrives once more, under the id that it has.
+    pub fn starts_over(&mut self) {
+        self.has_arrived = false;
     }
 
     fn is_sampled(&self) -> bool {

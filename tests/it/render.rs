@@ -30,6 +30,18 @@ backend = "shop"
 users = ["a:b"]
 [frontends.guarded.routes.r]
 rule = "Host:guarded.local"
+[frontends.password]
+backend = "shop"
+[frontends.password.auth.basic]
+users = ["a:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="]
+[frontends.password.routes.r]
+rule = "Host:password.local"
+[frontends.inside]
+backend = "shop"
+[frontends.inside.whiteList]
+sourceRange = ["10.0.0.0/8"]
+[frontends.inside.routes.r]
+rule = "Host:inside.local"
 [frontends.empty]
 backend = "empty"
 [frontends.empty.routes.r]
@@ -90,11 +102,15 @@ fn haproxy_and_nginx_take_what_the_examples_make() {
     ] {
         let made = files.render(&example(template), output, &["--check", check]);
         assert!(made.status.success(), "{}\n{}", stderr(&made), files.read(output));
-        let closed = match output {
-            "haproxy.cfg" => "use_backend nobody if file-guarded\n",
-            _ => "server_name guarded.local;\n        location / {\n            return 503;\n",
-        };
-        assert!(files.read(output).contains(closed), "{}", files.read(output));
+        for name in ["guarded", "password", "inside"] {
+            let closed = match output {
+                "haproxy.cfg" => format!("use_backend nobody if file-{name}\n"),
+                _ => format!(
+                    "server_name {name}.local;\n        location / {{\n            return 503;\n"
+                ),
+            };
+            assert!(files.read(output).contains(&closed), "{}", files.read(output));
+        }
         for word in ["127.0.0.1:8081", "127.0.0.1:8082", "shop.local", "/api", "empty.local"] {
             assert!(files.read(output).contains(word), "{word} is not in\n{}", files.read(output));
         }
@@ -106,16 +122,36 @@ fn a_template_sees_what_was_discovered() {
     let files = Files::new();
     let template = files.write(
         "t.hbs",
-        "{{#each backends}}{{id}}:{{#each servers}} {{ip}}:{{port}}*{{weight}}{{/each}}\n{{/each}}\
+        "{{#each frontends}}{{#each chain}}{{this}}; {{/each}}{{/each}}\n{{#each backends}}{{id}}:{{#each servers}} {{ip}}:{{port}}*{{weight}}{{/each}}\n{{/each}}\
          {{#each hosts}}{{name}}={{#each frontends}}{{backend}} {{/each}}\n{{/each}}{{json stacks}}{{lower \"ABC\"}}{{replace \"a.b\" \".\" \"-\"}}",
     );
     let made = files.render(&template, "out", &[]);
     assert!(made.status.success(), "{}", stderr(&made));
     assert_eq!(
         files.read("out"),
-        "file-empty:\nfile-shop: 127.0.0.1:8081*2 127.0.0.1:8082*1\nempty.local=file-empty \n\
-         guarded.local=file-shop \nshop.local=file-shop file-shop \nwww.shop.local=file-shop \n[]abca-b"
+        "basic authentication; closed, because of frontends.guarded.auth.basic.users; \
+         basic authentication; only from 10.0.0.0/8; \nfile-empty:\nfile-shop: 127.0.0.1:8081*2 127.0.0.1:8082*1\nempty.local=file-empty \n\
+         guarded.local=file-shop \ninside.local=file-shop \npassword.local=file-shop \n\
+         shop.local=file-shop file-shop \nwww.shop.local=file-shop \n[]abca-b"
     );
+}
+
+#[test]
+fn a_settings_file_says_where_the_rules_are() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "{{#each hosts}}{{name}} {{/each}}");
+    let settings = files.write(
+        "traefik.toml",
+        &format!(
+            "[entryPoints.http]\naddress = \":80\"\n[file]\nfilename = \"{}\"\n",
+            files.path("rules.toml").display()
+        ),
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    command.arg("render").arg(&template).arg(files.path("out")).arg("-c").arg(&settings);
+    let made = command.output().expect("herder runs");
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert!(files.read("out").starts_with("empty.local guarded.local "), "{}", files.read("out"));
 }
 
 #[test]
@@ -169,7 +205,7 @@ async fn every_change_is_written_and_told() {
     let mut command = files.command(&template, "out", &["--watch", "--reload", &reload]);
     let _running = Running(command.stderr(Stdio::null()).spawn().expect("herder starts"));
     eventually("it is written", || async {
-        files.read("out") == "empty.local guarded.local shop.local www.shop.local "
+        files.read("out").ends_with(" password.local shop.local www.shop.local ")
     })
     .await;
     files.write("rules.toml", &RULES.replace("www.", "new."));

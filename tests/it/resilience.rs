@@ -412,15 +412,43 @@ async fn a_host_that_changes_hands_meanwhile_does_not_lead_around_its_new_guards
         // The frontend of another name has the host now, and asks for a password.
         let routes: [(&str, &[SocketAddr]); 2] =
             [("Host:other.local", &[nobody]), ("Host:web.local", &[server.addr])];
-        let users = UsersAuth { users: vec!["me:{SHA}x".to_owned()], ..Default::default() };
+        let users = UsersAuth {
+            users: vec!["me:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=".to_owned()],
+            ..Default::default()
+        };
         let auth = Some(Auth { basic: Some(users), ..Auth::default() });
         serving.publish(edited(config(&routes), |frontend, _| {
             frontend.wishes =
                 Some(Box::new(FrontendWishes { auth: auth.clone(), ..Default::default() }));
         }));
         let text = asking.await.expect("an answer");
-        assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+        assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     }
+    assert_eq!(server.requests().len(), 0);
+}
+
+/// The client can hold its body back for as long as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_request_does_not_pass_by_guards_that_its_frontend_gets_meanwhile() {
+    let server = Scripted::start(|_, _, _| answer(200, "", "secret")).await;
+    let serving = serve(&[server.addr], &buffering(Buffering::default()));
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let whole = post("hello");
+    let (half, rest) = whole.split_at(whole.len() - 2);
+    stream.write_all(half.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let users = UsersAuth {
+        users: vec!["me:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=".to_owned()],
+        ..Default::default()
+    };
+    let auth = Some(Auth { basic: Some(users), ..Auth::default() });
+    serving.publish(edited(config(&[("Host:web.local", &[server.addr])]), |frontend, _| {
+        frontend.wishes =
+            Some(Box::new(FrontendWishes { auth: auth.clone(), ..Default::default() }));
+    }));
+    stream.write_all(rest.as_bytes()).await.expect("sent");
+    let text = read(&mut stream).await;
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     assert_eq!(server.requests().len(), 0);
 }
 

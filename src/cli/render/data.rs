@@ -1,13 +1,14 @@
 //! What a template sees: everything that was discovered, and what is made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::config::{Backend, Frontend};
+use crate::config::{Backend, Frontend, FrontendWishes};
 use crate::control::View;
 use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Health, Instance, Kind, ProviderName, Service, State};
+use crate::table::Route;
 
 /// The whole of it.
 pub(super) fn of(view: &View) -> Value {
@@ -27,11 +28,12 @@ pub(super) fn of(view: &View) -> Value {
     let mut serving: Vec<_> = serving.collect();
     // In the order in which they are asked.
     serving.sort_by_key(|(id, frontend)| (std::cmp::Reverse(frontend.effective_priority()), *id));
-    let is_closed = |f: &Frontend| f.chain.iter().any(|step| matches!(step, Middleware::Closed(_)));
-    let serves = |f: &Frontend| {
-        !is_closed(f) && config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty())
-    };
-    let frontends: Vec<Value> = serving.iter().map(|(id, f)| frontend(id, f, serves(f))).collect();
+    let routes = view.table.routes().iter().map(|route| (&route.id, &**route));
+    let routes: HashMap<&FrontendId, &Route> = routes.collect();
+    let has_server =
+        |f: &Frontend| config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty());
+    let frontends = serving.iter().map(|(id, f)| frontend(id, f, routes.get(id), has_server(f)));
+    let frontends: Vec<Value> = frontends.collect();
     let mut hosts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for ((_, frontend), value) in serving.iter().zip(&frontends) {
         for host in frontend.rule.hosts().unwrap_or_default() {
@@ -102,7 +104,23 @@ fn container(service: &Service, instance: &Instance) -> Value {
     })
 }
 
-fn frontend(id: &FrontendId, frontend: &Frontend, serves: bool) -> Value {
+/// Whether not everybody may pass: somebody else would have to see to that in Herder's place.
+fn is_protected(frontend: &Frontend) -> bool {
+    let is_closed = frontend.chain.iter().any(|step| matches!(step, Middleware::Closed(_)));
+    let wishes = frontend.wishes.as_ref();
+    let asks_who =
+        |w: &FrontendWishes| w.auth.is_some() || w.white_list.is_some() || w.maintenance.is_some();
+    is_closed || wishes.is_some_and(|wishes| asks_who(wishes))
+}
+
+fn frontend(
+    id: &FrontendId,
+    frontend: &Frontend,
+    route: Option<&&Route>,
+    has_server: bool,
+) -> Value {
+    let chain = route.map(|route| &*route.chain).unwrap_or_default();
+    let is_protected = is_protected(frontend);
     let paths = frontend.rule.paths().unwrap_or_default();
     json!({
         "id": id_of(id.provider, &id.name),
@@ -112,8 +130,9 @@ fn frontend(id: &FrontendId, frontend: &Frontend, serves: bool) -> Value {
         "hosts": frontend.rule.hosts().unwrap_or_default(),
         "paths": paths.iter().map(|path| path.text()).collect::<Vec<_>>(),
         "entrypoints": frontend.entrypoints,
-        "serves": serves,
-        "chain": frontend.chain.iter().map(|step| step.describe()).collect::<Vec<_>>(),
+        "protected": is_protected,
+        "serves": has_server && !is_protected,
+        "chain": chain.iter().map(|step| step.describe()).collect::<Vec<_>>(),
         "priority": frontend.effective_priority(),
         "backend": id_of(frontend.backend.provider, &frontend.backend.name),
     })

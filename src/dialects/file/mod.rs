@@ -25,7 +25,7 @@ use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
 use crate::document::{Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
-use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName};
+use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName, slips};
 use crate::rules::{Rule, v1};
 
 /// Reads a file.
@@ -101,9 +101,10 @@ impl<'d> FileReader<'d> {
     }
 
     fn unknown<'k>(&mut self, place: Place, key: &str, known: impl Iterator<Item = &'k str>) {
-        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-        let slips = |known: &&str| strsim::damerau_levenshtein(&last(known), &last(key));
-        let near = known.min_by_key(slips).filter(|near| slips(near) <= SLIPS_MAX);
+        let last = |key: &'k str| key.rsplit('.').next().unwrap_or_default();
+        let slips = |known: &'k str| slips(last(known), key.rsplit('.').next().unwrap_or_default());
+        let near = known.filter_map(|known| Some((slips(known)?, known)));
+        let near = near.min_by_key(|(slips, _)| *slips).map(|(_, near)| near);
         let problem = Problem::warning(&self.origin(place), format!("{key} is not a key we know."));
         self.reading.problems.push(match near {
             Some(near) => problem.hint(format!("Did you mean {near}?")),
@@ -403,6 +404,3 @@ impl Default for Routes {
         Self { rule: Rule::new(String::new(), Vec::new()), chain: Vec::new(), routes: Vec::new() }
     }
 }
-
-/// More wrong letters than this are another word.
-const SLIPS_MAX: usize = 3;

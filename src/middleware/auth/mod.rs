@@ -63,7 +63,7 @@ fn closed(why: &'static str) -> Flow {
 }
 
 /// Takes the client's lines of this name out, however they spell it.
-pub(super) fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
+pub fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
     let mut spellings = Vec::new();
     exchange.head.each_line(&mut |line, _| {
         if is_spelling_of(line, name) && !spellings.iter().any(|s: &String| s.as_str() == line) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::document::Language;
@@ -97,6 +97,7 @@ impl Found {
                         format!("The directory cannot be read: {error}.")
                     }),
                 Ok(_) if Language::of(&name).is_none() => Ok(()),
+                Ok(meta) if !meta.is_file() => Err("It is not a file; it is left out.".to_owned()),
                 Ok(_) if self.files.len() >= FILES_MAX => {
                     Err(format!("There are more than {FILES_MAX} files; this one is left out."))
                 }
@@ -145,7 +146,13 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 /// A clause without a full stop that says why it cannot be read.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    // A pipe that took its place since it was looked at would have us wait for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path);
+    let file = file.map_err(|error| error.to_string())?;
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Err("it is not a file".to_owned());
+    }
     let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
     read.map_err(|error| error.to_string())?;
     match text.len() as u64 > FILE_BYTES_MAX {

@@ -228,10 +228,13 @@ impl<'h, 's> Answer<'h, 's> {
             Then::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         });
         let relay = Relay::new(self.body.length, sink).of_server().encoded(encoding);
-        if self.takes_away { relay.without_trailers() } else { relay }
+        // What may not stand in the head may not come behind the body either.
+        let removes = edits.is_some_and(|edits| !edits.removed.is_empty());
+        if self.takes_away || removes { relay.without_trailers() } else { relay }
     }
 
-    /// Writes an interim answer, or the one that changes the protocol to one of those that were offered.
+    /// Writes an interim answer, or the one that changes the protocol to one of those that were offered. `hints_alone`: the
+    /// steps of the chain, which see the head of the answer proper, might take lines away: only `Link` (RFC 8297) passes.
     ///
     /// # Errors
     /// [`Error::BadAnswer`] for a change that nobody asked for.
@@ -239,11 +242,17 @@ impl<'h, 's> Answer<'h, 's> {
         &self,
         facts: &Facts,
         offered: &[u8],
+        hints_alone: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         if self.status != 101 {
             if facts.version == Version::Http11 {
-                self.write_lines(&self.passing, out);
+                let mut passing = self.passing;
+                let others = self.lines.iter().enumerate().filter(|(_, line)| !line.is("link"));
+                if hints_alone {
+                    others.for_each(|(index, _)| passing.remove(index));
+                }
+                self.write_lines(&passing, out);
                 out.extend_from_slice(b"\r\n");
             }
             return Ok(());
@@ -370,6 +379,7 @@ mod tests {
             is_kept_alive: true,
             upgrade: None,
             expects: false,
+            may_be_unread: false,
         }
     }
 
@@ -434,7 +444,12 @@ mod tests {
             let mut lines = Lines::new();
             let head = answer(head.as_bytes(), &mut lines, 9)?.expect("whole");
             let mut out = Vec::new();
-            Answer::read(head, &facts)?.write_interim(&facts, offered.as_bytes(), &mut out)?;
+            Answer::read(head, &facts)?.write_interim(
+                &facts,
+                offered.as_bytes(),
+                false,
+                &mut out,
+            )?;
             Ok::<_, Error>(String::from_utf8(out).expect("ASCII"))
         };
         let expected = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";

@@ -1,12 +1,14 @@
 //! One try at one server.
 
 use std::future::{Future as _, poll_fn};
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::answer::Then;
 use super::course::{After, Course};
+use super::exchange::attempts_max;
 use super::parse::Version;
 use super::record;
 use super::relay::Relay;
@@ -22,6 +24,9 @@ use crate::proxy::error::{Error, is_ours};
 use crate::proxy::upstream::{IdleOnes, Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
 use crate::table::{Route, RunningServer};
+
+/// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
+const STREAM_MS: u64 = 60_000;
 
 /// A request on its way to one server.
 pub(super) struct Attempt<'t> {
@@ -44,10 +49,29 @@ pub(super) struct Ran {
     pub(super) after: After,
     /// The status that the client was told; none where it left before.
     pub(super) status: Option<u16>,
-    /// Why the answer broke off in its middle.
-    pub(super) broke: Option<Box<Error>>,
+    pub(super) verdict: Verdict,
     /// Whether the time it took is the server's: the client did not hold it up.
     pub(super) is_timed: bool,
+    /// Both sides speak another protocol from now on.
+    pub(super) switched: Option<Box<Switched>>,
+}
+
+/// What a try says of its server.
+pub(super) enum Verdict {
+    /// It answers.
+    Well,
+    /// Its answer broke off.
+    Broke(Box<Error>),
+    /// Nothing: the end of an old stream, say, or a client's doing.
+    Nothing,
+}
+
+/// A connection to a server that changed its protocol. It needs nothing of the table that it was made by: it may stay for days.
+pub(super) struct Switched {
+    upstream: Upstream,
+    /// How much of the inbox was the request's.
+    used: usize,
+    _guard: Guard<Arc<ServerLive>>,
 }
 
 /// A server did not answer.
@@ -75,7 +99,7 @@ impl Course<'_> {
     pub(super) async fn run(&mut self, attempt: &mut Attempt<'_>) -> Result<Ran, Failed> {
         let worker = self.worker;
         let repeats = self.repeats(attempt);
-        let mut guard = Guard::begin(&attempt.server.live);
+        let mut guard = Guard::begin(&*attempt.server.live);
         let timer = attempt.is_timed().then(|| Timer::start(guard.server, &worker.clock));
         let idle = worker.pool.to(&attempt.place());
         let mut may_be_pooled = true;
@@ -104,9 +128,16 @@ impl Course<'_> {
             match end {
                 Ok(End::Switched) => {
                     let upstream = transfer.into_server();
-                    // It does not come back.
-                    drop(idle);
-                    return Ok(Box::pin(self.tunnel(attempt, upstream)).await);
+                    self.answered(attempt.by(), 101);
+                    let live = Arc::clone(&attempt.server.live);
+                    let (used, _guard) = (attempt.used, guard.held_by(live));
+                    return Ok(Ran {
+                        after: After::Close,
+                        status: Some(101),
+                        verdict: Verdict::Well,
+                        is_timed: false,
+                        switched: Some(Box::new(Switched { upstream, used, _guard })),
+                    });
                 }
                 Ok(End::Answered(whole)) => {
                     let upstream = transfer.into_server();
@@ -142,10 +173,11 @@ impl Course<'_> {
                 Err(Failure::Cut(error)) => {
                     let status = transfer.status().unwrap_or(502);
                     drop(transfer);
-                    if error.is_servers() {
+                    let ran = self.cut(attempt, status, error);
+                    if matches!(ran.verdict, Verdict::Broke(_)) {
                         guard.fail();
                     }
-                    return Ok(self.cut(attempt, status, error));
+                    return Ok(ran);
                 }
                 Err(Failure::Gone) => {
                     let status = transfer.status();
@@ -198,7 +230,10 @@ impl Course<'_> {
             None
         } else {
             let retry = buffering.and_then(|buffering| buffering.retry.as_ref());
-            let retry = retry.filter(|_| repeats.is_stored || attempt.body.is_done());
+            // Without a try left, what the server says is the answer.
+            let is_last = self.sent >= attempts_max(self.worker, route);
+            let may_repeat = !is_last && (repeats.is_stored || attempt.body.is_done());
+            let retry = retry.filter(|_| may_repeat);
             let (attempts, method) = (self.sent, &*attempt.method);
             let store = self.collected.as_mut().filter(|_| repeats.is_stored);
             Some(Box::new(Special {
@@ -228,7 +263,12 @@ impl Course<'_> {
     }
 
     /// The answer went out whole.
-    fn ended(&mut self, attempt: &Attempt<'_>, whole: &Whole, guard: &mut Guard<'_>) -> Ran {
+    fn ended(
+        &mut self,
+        attempt: &Attempt<'_>,
+        whole: &Whole,
+        guard: &mut Guard<&ServerLive>,
+    ) -> Ran {
         let Whole { status, then, is_complete, may_be_reset, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
@@ -241,13 +281,14 @@ impl Course<'_> {
             (Then::Close, true) if !may_be_reset => After::Close,
             _ => After::Linger,
         };
-        Ran { after, status: Some(status), broke: None, is_timed: attempt.has_come }
+        let (verdict, is_timed) = (Verdict::Well, attempt.has_come);
+        Ran { after, status: Some(status), verdict, is_timed, switched: None }
     }
 
-    /// Both sides speak another protocol now, until they have ended.
-    async fn tunnel(&mut self, attempt: &Attempt<'_>, mut upstream: Upstream) -> Ran {
-        self.answered(attempt.by(), 101);
-        let early = self.client.inbox.split_off(attempt.used);
+    /// Joins both sides until they have ended.
+    pub(super) async fn tunnel(&mut self, switched: Switched) {
+        let Switched { mut upstream, used, _guard } = switched;
+        let early = self.client.inbox.split_off(used);
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
         self.client.socket.probe();
         if let Ok(stream) = self.client.socket.watched() {
@@ -257,7 +298,7 @@ impl Course<'_> {
             // However it ends, it has ended: both sides are closed here.
             let _ = tunnel::join(stream, &mut upstream, early, buffers, patience, &mut note).await;
         }
-        Ran { after: After::Close, status: Some(101), broke: None, is_timed: false }
+        record::tried(&mut self.record, None);
     }
 
     /// The answer broke off after its head had gone out.
@@ -271,8 +312,17 @@ impl Course<'_> {
         if attempt.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
-        let (after, broke) = (After::Close, Some(Box::new(error)));
-        Ran { after, status: Some(status), broke, is_timed: false }
+        let verdict = match error.is_servers() && !self.is_old_stream() {
+            true => Verdict::Broke(Box::new(error)),
+            false => Verdict::Nothing,
+        };
+        let (after, status) = (After::Close, Some(status));
+        Ran { after, status, verdict, is_timed: false, switched: None }
+    }
+
+    /// Whether an answer that ends now has lasted for so long that its end says nothing of its server.
+    fn is_old_stream(&self) -> bool {
+        self.tally.asked_ms_ago(self.worker) > STREAM_MS
     }
 
     /// The client left, with this status or before it had any.
@@ -283,7 +333,11 @@ impl Course<'_> {
             self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
         }
         record::failed(&mut self.record, &"the client left");
-        Ran { after: After::Close, status: None, broke: None, is_timed: false }
+        let verdict = match status.is_some() && !self.is_old_stream() {
+            true => Verdict::Well,
+            false => Verdict::Nothing,
+        };
+        Ran { after: After::Close, status: None, verdict, is_timed: false, switched: None }
     }
 
     /// Connects to a server.
@@ -334,13 +388,13 @@ impl<'t> Attempt<'t> {
 }
 
 /// Counts one request as under way at a server, until it is dropped.
-struct Guard<'t> {
-    server: &'t ServerLive,
+struct Guard<S: Deref<Target = ServerLive>> {
+    server: S,
     is_failed: bool,
 }
 
-impl<'t> Guard<'t> {
-    fn begin(server: &'t ServerLive) -> Self {
+impl<S: Deref<Target = ServerLive>> Guard<S> {
+    fn begin(server: S) -> Self {
         server.begin();
         Self { server, is_failed: false }
     }
@@ -349,9 +403,16 @@ impl<'t> Guard<'t> {
     fn fail(&mut self) {
         self.is_failed = true;
     }
+
+    /// The same, of the same server, held in another way.
+    fn held_by<T: Deref<Target = ServerLive>>(self, server: T) -> Guard<T> {
+        let is_failed = self.is_failed;
+        std::mem::forget(self);
+        Guard { server, is_failed }
+    }
 }
 
-impl Drop for Guard<'_> {
+impl<S: Deref<Target = ServerLive>> Drop for Guard<S> {
     fn drop(&mut self) {
         self.server.end(self.is_failed);
     }

@@ -13,7 +13,7 @@ use super::record;
 use super::request::Facts;
 use super::tally::{By, CLIENT_LEFT, Fault, Tally};
 use crate::middleware::{Ask, Reply};
-use crate::model::{Changes, FrontendId, ServerName};
+use crate::model::{Changes, ServerName};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::Route;
@@ -61,8 +61,8 @@ pub(super) enum Stage {
     Fresh,
     /// At the step of this number, which wanted to know something: this is what came of it.
     Told(Box<(usize, Reply)>),
-    /// Past it; this frontend's it was.
-    Through(Option<FrontendId>),
+    /// Past it; this route's it was.
+    Through(Option<Arc<Route>>),
 }
 
 /// Why a request does not go to a server now.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::attempt::{Attempt, Failed, Ran};
+use super::attempt::{Attempt, Failed, Ran, Verdict};
 use super::collect::{NotRead, Wanted, collect};
 use super::connection::{Client, WATCH_AFTER_MS};
 use super::course::{After, Course, Done, Need, Refusal, Stage, Stop};
@@ -123,11 +123,19 @@ impl Course<'_> {
             let run = self.run(attempt).await;
             self.note(attempt, &run);
             match run {
-                Ok(ran) => return Ok(trials.won(attempt, &ran)),
+                Ok(mut ran) => {
+                    let done = trials.won(attempt, &ran);
+                    if let Some(switched) = ran.switched.take() {
+                        // Days, maybe: the table is not held meanwhile.
+                        drop(table);
+                        Box::pin(self.tunnel(*switched)).await;
+                    }
+                    return Ok(done);
+                }
                 Err(failed) => {
                     self.tally.stays_with(attempt.route);
                     let refusal = trials.lost(worker, attempt, failed)?;
-                    self.stage = Stage::Through(Some(attempt.route.id.clone()));
+                    self.stage = Stage::Through(Some(Arc::clone(attempt.route)));
                     trials.failed = Some(refusal);
                 }
             }
@@ -137,10 +145,11 @@ impl Course<'_> {
     /// Tells those who want to know how a try ended.
     fn note(&mut self, attempt: &Attempt<'_>, run: &Result<Ran, Failed>) {
         let error = run.as_ref().map_err(|failed| &failed.error).err();
-        record::tried(&mut self.record, &attempt.body, error);
-        let is_old_stream = matches!(run, Ok(ran) if ran.broke.is_some())
-            && self.tally.asked_ms_ago(self.worker) > luck::STREAM_MS;
-        if self.page.is_none() && !is_old_stream {
+        record::received(&mut self.record, &attempt.body);
+        if !matches!(run, Ok(Ran { switched: Some(_), .. })) {
+            record::tried(&mut self.record, error);
+        }
+        if self.page.is_none() {
             luck::note(self.worker, attempt.route, attempt.server, run);
         }
     }
@@ -165,6 +174,16 @@ impl Course<'_> {
             Stop::Refused(refusal) => refusal,
         };
         let Some(last) = last else { return Err(Box::new(refusal)) };
+        if matches!(refusal.error, Error::AnsweredHere(_)) {
+            // The steps that its frontend has by now.
+            return Err(Box::new(refusal));
+        }
+        if matches!(last.error, Error::Again(_)) && trials.tried.count() > 0 {
+            // They answer, only not well: they may be asked again.
+            self.stage = Stage::Through(last.route.clone());
+            (trials.tried, trials.failed) = (Tried::default(), Some(last));
+            return Ok(None);
+        }
         // All were asked. One that is just starting, or whose address has just moved to it, may answer in a moment.
         // The only one, when it was too slow, would only take the same time again.
         let is_worth_it = trials.tried.count() > 1 || !matches!(last.error, Error::SlowServer(_));
@@ -173,8 +192,7 @@ impl Course<'_> {
             return Err(last);
         }
         sleep(AGAIN_PAUSE).await;
-        // Another frontend may have the host by then: its chain has not seen the request.
-        self.stage = Stage::Through(last.route.as_ref().map(|route| route.id.clone()));
+        self.stage = Stage::Through(last.route.clone());
         (trials.tried, trials.failed) = (Tried::default(), Some(last));
         trials.has_paused = true;
         Ok(None)
@@ -242,7 +260,7 @@ impl Trials {
     /// A try reached the client.
     fn won(&self, attempt: &Attempt<'_>, ran: &Ran) -> Done {
         let Ran { after, status, is_timed, .. } = *ran;
-        let is_network_error = ran.broke.as_ref().is_some_and(|error| error.is_servers());
+        let is_network_error = matches!(ran.verdict, Verdict::Broke(_));
         if self.retries > 0 && status.is_some() {
             attempt.route.backend.retried_well(self.retries.into());
         }
@@ -267,7 +285,6 @@ impl Trials {
             *left = left.saturating_sub(1);
         }
         let may_go_on = may_go_on && *left > 0 && self.dials < DIALS_MAX;
-        let is_again = matches!(error, Error::Again(_));
         let is_complete = attempt.has_come || attempt.body.is_done();
         let refusal = Box::new(Refusal {
             after: After::refusal(&error, &attempt.facts, is_complete),
@@ -285,16 +302,12 @@ impl Trials {
             frontend = %route.id, server = %server.name, error = %refusal.error,
             "no answer; another server is asked"
         );
-        if is_again && self.tried.count() >= route.backend.servers().len() {
-            // It answers, only not well: it may be asked again.
-            self.tried = Tried::default();
-        }
         Ok(refusal)
     }
 }
 
 /// How often a request of this frontend may be sent.
-fn attempts_max(worker: &Worker, route: &Route) -> u32 {
+pub(super) fn attempts_max(worker: &Worker, route: &Route) -> u32 {
     let handling = route.backend.handling();
     let own = handling.and_then(|handling| handling.attempts_max);
     let has_expression = handling.and_then(|handling| handling.buffering.as_ref()?.retry.as_ref());

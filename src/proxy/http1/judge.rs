@@ -110,7 +110,7 @@ impl Side for FromServer {
         assert_eq!(answer.bytes.len(), bytes.len(), "both find the same end");
         let answer = Answer::read(answer, &self.facts)?;
         if answer.is_interim() {
-            answer.write_interim(&self.facts, b"", out)?;
+            answer.write_interim(&self.facts, b"", false, out)?;
             let none = Relay::new(Length::None, Sink::Plain);
             return Ok((bytes.len(), Length::None, none, true));
         }
@@ -220,6 +220,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_kept_alive: true,
         upgrade: None,
         expects: false,
+        may_be_unread: false,
     };
     let clock = Clock::start(std::time::Instant::now());
     let mut side = FromServer { facts, clock, edits: None };

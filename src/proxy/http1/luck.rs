@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Failed, Ran};
+use super::attempt::{Failed, Ran, Verdict};
 use crate::live::{Condition, Ejected};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
 use crate::table::{Route, RunningServer};
 
-/// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
-pub(super) const STREAM_MS: u64 = 60_000;
-
 /// Notes how a try ended.
 ///
 /// What counts against a server is that it could not be reached, broke the connection, in the middle of an answer too, or did not
-/// answer in time. What it answered whole does not: an answer of 500 may be meant. A tunnel says nothing: it may have begun days
-/// before it ended.
+/// answer in time. What it answered whole does not: an answer of 500 may be meant. Of a tunnel counts that it began.
 pub(super) fn note(
     worker: &Worker,
     route: &Route,
@@ -23,9 +19,9 @@ pub(super) fn note(
     run: &Result<Ran, Failed>,
 ) {
     let error = match run {
-        Ok(Ran { broke: Some(error), .. }) if error.is_servers() => &**error,
-        Ok(Ran { broke: Some(_), .. } | Ran { status: None | Some(101), .. }) => return,
-        Ok(Ran { status: Some(_), broke: None, .. })
+        Ok(Ran { verdict: Verdict::Broke(error), .. }) => &**error,
+        Ok(Ran { verdict: Verdict::Nothing, .. }) => return,
+        Ok(Ran { verdict: Verdict::Well, .. })
         | Err(Failed { error: Error::Again(_) | Error::Replaced(_), .. }) => {
             if server.live.ejection.answered() {
                 let change = (Condition::Ejected, server.live.health.condition());

@@ -19,9 +19,10 @@ pub(super) fn status(error: &Error) -> u16 {
         Error::Unknown => 404,
         Error::SlowClient => 408,
         Error::BodyTooLarge => 413,
+        Error::ExpectationNotServed => 417,
         Error::NotKept(_) => 500,
         Error::TooLong | Error::Interrupted => 502,
-        Error::NoMeans(_) | Error::Stopping => 503,
+        Error::NoMeans(_) | Error::Stopping | Error::Starting => 503,
         Error::Replaced(status) | Error::Again(status) => *status,
         Error::HeadTooLarge => 431,
         Error::MethodNotServed | Error::CodingNotServed => 501,
@@ -42,6 +43,7 @@ pub(super) fn ends_connection(error: &Error) -> bool {
             | Error::MethodNotServed
             | Error::CodingNotServed
             | Error::VersionNotServed
+            | Error::ExpectationNotServed
             | Error::BodyTooLarge
     )
 }
@@ -83,7 +85,7 @@ impl Own<'_> {
         clock.write_date(out);
         out.extend_from_slice(b"\r\n");
         let retry_after = match self.error {
-            Error::NoServer => Some(("Retry-After", RETRY_AFTER_SECONDS)),
+            Error::NoServer | Error::Starting => Some(("Retry-After", RETRY_AFTER_SECONDS)),
             Error::MethodNotServed => {
                 Some(("Allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE"))
             }

@@ -13,6 +13,7 @@ use super::record;
 use super::relay::{Relay, Sink};
 use super::request::{Hop, Request};
 use crate::balance::{Moment, sticky};
+use crate::control::Phase;
 use crate::middleware::{Flow, Handler, Reply};
 use crate::model::{Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
@@ -90,21 +91,21 @@ impl Course<'_> {
             now_ms: self.tally.began_ms(),
             random: || fastrand::u64(..),
         };
-        let mut route = table.lookup(&exchange);
+        let route = table.lookup(&exchange);
+        let next_step = match std::mem::replace(&mut self.stage, Stage::Through(None)) {
+            Stage::Fresh => Some((0, None)),
+            Stage::Told(told) => Some((told.0, Some(told.1))),
+            Stage::Through(Some(went)) if !route.is_some_and(|route| went.has_chain_of(route)) => {
+                // The host has got other steps meanwhile, which have not seen it. What the old ones made of it is nobody's.
+                self.changes = None;
+                self.record.iter_mut().for_each(|record| record.starts_over());
+                Some((0, None))
+            }
+            Stage::Through(_) => None,
+        };
         exchange.take_up(self.changes.take());
         self.tally.begin(way_in, request, route.map(|route| &**route));
         record::arrived(&mut self.record, &mut exchange, route);
-        let next_step = match std::mem::replace(&mut self.stage, Stage::Through(None)) {
-            Stage::Through(went) => {
-                if let Some(went) = went {
-                    // Another frontend's chain has not seen it.
-                    route = route.filter(|route| went == route.id);
-                }
-                None
-            }
-            Stage::Fresh => Some((0, None)),
-            Stage::Told(told) => Some((told.0, Some(told.1))),
-        };
         let has_waited = matches!(next_step, Some((_, Some(_))));
         let led = match next_step {
             None => Led::Through,
@@ -119,7 +120,7 @@ impl Course<'_> {
             && worker.table().revision != table.revision
         {
             self.changes = exchange.take_changes();
-            self.stage = Stage::Through(Some(route.id.clone()));
+            self.stage = Stage::Through(Some(Arc::clone(route)));
             return Err(Box::new(Stop::Outdated));
         }
         let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
@@ -129,7 +130,7 @@ impl Course<'_> {
         {
             self.changes = exchange.take_changes();
             self.tally.stays_with(route);
-            self.stage = Stage::Through(Some(route.id.clone()));
+            self.stage = Stage::Through(Some(Arc::clone(route)));
             let (kept, expects) = (buffering.requests, facts.expects);
             let timeout = route.backend.handling().and_then(|handling| handling.timeouts.body);
             let body_ms = timeout.map_or(worker.limits.body_ms, as_ms);
@@ -216,6 +217,9 @@ impl Course<'_> {
                 Ok(())
             }
             (Led::Answered(error), route, _) => Err(refused(error, route, used, has_come)),
+            (_, None, _) if worker.state.phase() == Phase::Starting => {
+                Err(refused(Error::Starting, None, used, has_come))
+            }
             (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),
             (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
         }

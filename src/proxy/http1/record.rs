@@ -59,11 +59,18 @@ pub(super) fn refused(record: &mut Option<Box<Record>>, own: &Own<'_>) {
     record.answer_bytes(bytes);
 }
 
+/// So much of its body has come.
+pub(super) fn received(record: &mut Option<Box<Record>>, body: &Relay) {
+    if let Some(record) = record {
+        record.received(body.moved().0);
+    }
+}
+
 /// A try at a server has ended.
-pub(super) fn tried(record: &mut Option<Box<Record>>, body: &Relay, error: Option<&Error>) {
-    let Some(record) = record else { return };
-    record.received(body.moved().0);
-    record.tried(error.map(|error| error as _));
+pub(super) fn tried(record: &mut Option<Box<Record>>, error: Option<&Error>) {
+    if let Some(record) = record {
+        record.tried(error.map(|error| error as _));
+    }
 }
 
 /// So many bytes more went through a connection that changed its protocol, to the server and to the client.

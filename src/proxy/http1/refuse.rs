@@ -1,5 +1,7 @@
 //! A request that no server answered: a page of its frontend answers it, or Herder in its own words.
 
+use std::sync::Arc;
+
 use super::answer::{Edits, Then};
 use super::course::{After, Course, Done, PageOf, Refusal, Stage};
 use super::own::{self, Own, OwnLines};
@@ -21,7 +23,7 @@ impl Course<'_> {
         {
             let is_complete = refusal.after != After::Linger;
             self.page = Some(PageOf { place, status, used: refusal.used, is_complete });
-            self.stage = Stage::Through(Some(route.id.clone()));
+            self.stage = Stage::Through(Some(Arc::clone(route)));
             if let Ok(done) = self.forward().await {
                 let error = Some(&refusal.error);
                 let fault = Fault { status, error, server: refusal.server.as_deref() };

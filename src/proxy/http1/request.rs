@@ -50,6 +50,9 @@ pub(super) struct Facts {
     pub(super) upgrade: Option<Names>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
+    /// A body that servers may leave unread, for such requests have none (RFC 9110, section 9.3.1): its beginning may be
+    /// another request in their eyes.
+    pub(super) may_be_unread: bool,
 }
 
 /// A value of a head: where it is, kept small, for each exchange holds one.
@@ -145,6 +148,9 @@ impl<'h, 's> Request<'h, 's> {
                 // HTTP/1.0 knows no interim answers.
                 Field::Expect if version == Version::Http11 => {
                     expects = line.value.eq_ignore_ascii_case(b"100-continue");
+                    if !expects {
+                        return Err(Error::ExpectationNotServed);
+                    }
                     continue;
                 }
                 Field::Expect => {}
@@ -183,6 +189,8 @@ impl<'h, 's> Request<'h, 's> {
             is_kept_alive,
             upgrade: upgrade.and_then(|value| Names::of(bytes, value)),
             expects,
+            may_be_unread: matches!(length, Length::Known(1..) | Length::Chunked)
+                && matches!(method, "GET" | "HEAD" | "TRACE"),
         };
         let head = bytes;
         // RFC 9110, section 7.6.2: who may forward it no further answers it, and we know nothing of such methods.
@@ -209,6 +217,7 @@ impl<'h, 's> Request<'h, 's> {
         if self.facts.length != Length::None {
             self.facts.length = Length::Known(length);
         }
+        self.facts.expects = false;
         self.leave_out_field(Field::Expect);
     }
 
@@ -314,7 +323,7 @@ impl<'h, 's> Request<'h, 's> {
         }
         if !told.has(Identity::Port) {
             put(b"\r\nX-Forwarded-Port: ");
-            put(port_of(authority).as_bytes());
+            put(port_of(authority, is_trusted && self.came_by_tls()).as_bytes());
         }
         if let Some(changes) = changes {
             if has_own_identity {
@@ -380,6 +389,14 @@ impl Request<'_, '_> {
             && matches!(&exchange.path, Cow::Borrowed(path)
             if std::ptr::eq(path.as_ptr(), line[start..].as_ptr()) && path.len() == self.target.path().len());
         (is_same && line[start - 1] == b' ' && line.ends_with(END)).then_some(line)
+    }
+
+    /// Whether its client, which is trusted, says that its own client came by TLS.
+    fn came_by_tls(&self) -> bool {
+        let proto = self.lines.header("x-forwarded-proto");
+        proto.is_some_and(|proto| {
+            [&b"https"[..], b"wss"].iter().any(|tls| proto.eq_ignore_ascii_case(tls))
+        })
     }
 
     /// What a trusted client has not told itself.
@@ -564,10 +581,42 @@ mod tests {
             "X-Forwarded-Proto: https",
             "X-Real-Ip: 1.1.1.1",
             "X-Forwarded-Host: a.test:81",
+            "X-Forwarded-Port: 81",
         ] {
             assert_eq!(sent.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in\n{sent}");
         }
         assert_eq!(sent.matches("X-Forwarded-Proto").count(), 1);
+    }
+
+    #[test]
+    fn the_port_is_that_of_what_a_trusted_client_was_asked_by() {
+        for (host, proto, port) in [
+            ("a.test", "https", "443"),
+            ("a.test", "wss", "443"),
+            ("a.test", "http", "80"),
+            ("a.test:81", "https", "81"),
+        ] {
+            for (trusted, port) in [("10.0.0.0/8", port), ("192.168.0.0/16", port_of(host, false))]
+            {
+                let head =
+                    format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Proto: {proto}\r\n\r\n");
+                let forwarder =
+                    Forwarder::new(vec![trusted.parse().expect("a network")], "herder-1");
+                read(&head, |request| {
+                    let request = request.expect("a good head");
+                    let exchange = Exchange::new("http", "GET", host, "/", &request.lines);
+                    let client = Address::new("10.0.0.9".parse().expect("an address"), &forwarder);
+                    let mut out = Vec::new();
+                    request.write(
+                        &exchange,
+                        &Hop { forwarder: &forwarder, client: &client, host },
+                        &mut out,
+                    );
+                    let line = format!("\r\nX-Forwarded-Port: {port}\r\n");
+                    assert!(String::from_utf8_lossy(&out).contains(&line), "{head} {trusted}");
+                });
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 
 use super::entry::Entry;
+use crate::model::is_order;
 use crate::settings::{Field, Fields, Mode};
 
 /// In the place of what is not known.
@@ -127,6 +128,9 @@ fn escaped(value: &[u8], escapes_spaces: bool, out: &mut Vec<u8>) {
                 ' ' if escapes_spaces => out.extend_from_slice(b"\\x20"),
                 _ if character.is_control() => {
                     put(out, format_args!("\\x{:02x}", u32::from(character)))
+                }
+                _ if is_order(character) => {
+                    put(out, format_args!("\\u{:04x}", u32::from(character)))
                 }
                 _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }

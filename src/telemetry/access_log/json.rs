@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::entry::Entry;
+use crate::model::is_order;
 use crate::settings::{Field, Fields, Mode};
 
 /// Writes one line, with its end.
@@ -164,8 +165,23 @@ fn put(out: &mut Vec<u8>, name: &str, value: impl Serialize) {
     // Neither text nor numbers can fail to be written to memory.
     let _ = serde_json::to_writer(&mut *out, name);
     let _ = out.write_all(b":");
+    let start = out.len();
     if serde_json::to_writer(&mut *out, &value).is_err() {
         out.extend_from_slice(b"null");
+    }
+    // JSON leaves alone what is an order to terminals alone.
+    if let Some(text) = out.get(start..).and_then(|value| std::str::from_utf8(value).ok())
+        && !text.is_ascii()
+        && text.contains(is_order)
+    {
+        let text = text.to_owned();
+        out.truncate(start);
+        for character in text.chars() {
+            match is_order(character) {
+                true => _ = write!(out, "\\u{:04x}", u32::from(character)),
+                false => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::{End, Failure, STORE_READ_BYTES, Transfer, Whole};
+use super::{End, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Reuse;
@@ -22,6 +22,7 @@ const COPY_BYTES_MAX: usize = 8 * 1024;
 impl Transfer<'_> {
     /// Server to client. Ready: the exchange has ended.
     pub(super) fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Failure>> {
+        let mut released = 0;
         loop {
             while self.taken < self.to_client.len() {
                 match self.client.poll_write(cx, &self.to_client[self.taken..]) {
@@ -45,7 +46,11 @@ impl Transfer<'_> {
                 return Poll::Ready(Ok(End::Switched));
             }
             match self.release() {
-                Ok(true) => continue,
+                Ok(true) if released < STORE_READS_MAX => {
+                    released += 1;
+                    continue;
+                }
+                Ok(true) => return others_turn(cx),
                 Ok(false) => {}
                 Err(failure) => return Poll::Ready(Err(failure)),
             }
@@ -53,11 +58,15 @@ impl Transfer<'_> {
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
+                // A server that has not read the body takes it for its next request: another client's answer.
+                let is_read =
+                    !self.facts.may_be_unread && (!self.facts.expects || self.interims > 0);
+                let may_follow = is_complete && is_read && !self.is_spoilt;
                 return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
-                    reuse: if is_complete && !self.is_spoilt { down.reuse } else { Reuse::Never },
+                    reuse: if may_follow { down.reuse } else { Reuse::Never },
                     may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
                 })));
             }
@@ -122,7 +131,7 @@ impl Transfer<'_> {
                 Ok(())
             }
         };
-        ended.map_err(|_| self.broke(Error::BadAnswer("its body ended early")))?;
+        ended.map_err(|_| self.answer_ended("its body ended early"))?;
         sent.map_err(Failure::Refused)
     }
 
@@ -135,9 +144,17 @@ impl Transfer<'_> {
         }
     }
 
+    /// The server's connection ended in the middle of its answer.
+    fn answer_ended(&self, how: &'static str) -> Failure {
+        self.broke(match self.up.is_done() {
+            true => Error::BadAnswer(how),
+            false => Error::Interrupted,
+        })
+    }
+
     fn server_ended(&mut self, error: Option<io::Error>) -> Failure {
         if self.down.is_some() {
-            return self.broke(Error::BadAnswer("the connection broke in its body"));
+            return self.answer_ended("the connection broke in its body");
         }
         if self.half_head.is_some() || self.interims > 0 {
             return Failure::Refused(Error::BadAnswer("it ended in its head"));

@@ -88,7 +88,9 @@ impl Transfer<'_> {
                 return begun;
             }
             let offered = self.offered();
-            answer.write_interim(self.facts, offered, write).map_err(Failure::Refused)?;
+            let hints_alone = !self.followers.is_empty();
+            let written = answer.write_interim(self.facts, offered, hints_alone, write);
+            written.map_err(Failure::Refused)?;
             if answer.status == 101 {
                 if !self.is_up_done() {
                     // RFC 9110, section 7.8: not in the middle of a request.

@@ -27,6 +27,15 @@ use crate::telemetry::Record;
 /// One read of a body that was kept.
 const STORE_READ_BYTES: usize = 64 * 1024;
 
+/// So many of them before others have their turn: whoever takes it as fast as it is read never makes us wait.
+const STORE_READS_MAX: u32 = 16;
+
+/// Goes on once others have had their turn.
+fn others_turn<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
 /// One exchange under way. What few need is boxed: each connection that waits for an answer holds one of these.
 pub(super) struct Transfer<'x> {
     worker: &'x Worker,
@@ -346,8 +355,12 @@ impl<'x> Transfer<'x> {
             // What the server says meanwhile is not looked at.
             return Failure::Cut(Error::SlowClient);
         }
+        let is_clients_turn = !self.up.is_done() && self.sent == self.to_server.len();
         if self.down.is_some() {
-            return self.broke(Error::SlowServer("its answer came to a halt"));
+            return self.broke(match is_clients_turn {
+                true => Error::SlowClient,
+                false => Error::SlowServer("its answer came to a halt"),
+            });
         }
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {

@@ -5,13 +5,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::{Failure, STORE_READ_BYTES, Transfer};
+use super::{Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, others_turn};
 use crate::proxy::error::Error;
 
 impl Transfer<'_> {
     /// Client to server. Ready: it came to a bad end.
     pub(super) fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let mut moved = false;
+        let (mut moved, mut pieces) = (false, 0);
         loop {
             while self.sent < self.to_server.len() && self.server_broke.is_none() {
                 match self.server.poll_write(cx, &self.to_server[self.sent..]) {
@@ -43,6 +43,11 @@ impl Transfer<'_> {
             }
             self.to_server.clear();
             self.sent = 0;
+            if pieces == STORE_READS_MAX {
+                self.note_progress();
+                return others_turn(cx);
+            }
+            pieces += 1;
             match self.poll_body_of_client(cx) {
                 Poll::Ready(Ok(())) => moved = true,
                 Poll::Ready(Err(failure)) => return Poll::Ready(failure),
