@@ -84,8 +84,7 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
         let snapshot = source.snapshot.as_deref()?;
         Some(Input { provider, snapshot, defaults: &source.defaults })
     });
-    let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
-    let mut planner = Planner::new(names.collect());
+    let mut planner = Planner::of(settings);
     let (config, mut problems) = planner.plan(&inputs.collect::<Vec<_>>(), &Config::default());
     problems.extend(secrets::problems(&planner, &config));
     problems.sort();

@@ -335,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn a_host_writes_no_request_of_its_own() {
+        for hostname in ["x\r\n\r\nPOST /evil HTTP/1.1", "a b", "me@a.test", "a/b"] {
+            let wish = HealthCheck { hostname: hostname.to_owned(), ..wish() };
+            let read = check(&wish, &["hostname"]);
+            let Question::Http(request) = &read.question else { panic!("{read:?}") };
+            assert!(request.write("own").contains("\r\nHost: own\r\n"), "{hostname}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_costs_itself_only() {
         let wish = HealthCheck {
             port: 70_000,

@@ -74,8 +74,7 @@ impl Control {
             (name, Source { snapshot: None, defaults: Arc::new(defaults), status })
         };
         let sources = providers.into_iter().map(source).collect();
-        let names = state.settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
-        let planner = Planner::new(names.collect());
+        let planner = Planner::of(&state.settings);
         Self { state, sources, revision: 0, planner, user_files: UserFiles::default() }
     }
 

@@ -67,9 +67,9 @@ impl Values {
     fn add_lines(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
         let (mut lines, mut wrong) = (HeaderLines::new(), Vec::new());
         for (name, value) in pairs(raw)? {
-            let (name, value) = (canonical(name.trim()), value.trim());
-            match check_line(label, &name, value) {
-                Ok(()) => _ = lines.insert(name, value.to_owned()),
+            let (name, value) = (name.trim(), value.trim());
+            match check_line(label, name, value) {
+                Ok(()) => _ = lines.insert(canonical(name), value.to_owned()),
                 Err(why) => wrong.push(why),
             }
         }

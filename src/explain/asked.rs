@@ -125,6 +125,7 @@ mod tests {
             ("a.local/a%2f..%2fb", None, "", "400"),
             ("a.local", Some("G T"), "", "method"),
             ("a.local", None, "X-Kind", "Name: value"),
+            (&"a".repeat(300), None, "", "261 letters"),
         ] {
             let lines: Vec<String> =
                 [line.to_owned()].into_iter().filter(|l| !l.is_empty()).collect();

@@ -1,10 +1,12 @@
 //! Why a container is, or is not, routed.
 
+use std::sync::Arc;
+
 use crate::config::{Frontend, Server};
 use crate::dialects;
 use crate::model::{FrontendId, Instance, Outcome, Problem, ProviderName, Service, Step, Trace};
 use crate::settings::Defaults;
-use crate::table::Table;
+use crate::table::{Route, Table};
 
 /// Why a container is, or is not, routed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,6 +70,7 @@ impl<'a> Context<'a> {
         let serving: Vec<&Frontend> =
             frontends.iter().map(|(_, f)| *f).filter(|f| f.shadowed_by.is_none()).collect();
         steps.extend(frontends.iter().filter_map(|(id, frontend)| shadow_step(id, frontend)));
+        steps.extend(self.unreachable_step(frontends));
         let is_stopped = steps.iter().any(|step| step.outcome == Outcome::Stop);
         let is_routed = server.is_some() && !serving.is_empty() && !is_stopped;
         if is_routed {
@@ -80,6 +83,18 @@ impl<'a> Context<'a> {
         problems.sort();
         problems.dedup();
         Explanation { subject, verdict, is_routed, steps, problems }
+    }
+
+    /// Where nobody listens at any of the entry points at which it is served.
+    fn unreachable_step(&self, frontends: &[(&FrontendId, &Frontend)]) -> Option<Step> {
+        let is_mine = |route: &&Arc<Route>| frontends.iter().any(|(id, _)| **id == route.id);
+        let mut routes = self.table.routes().iter().filter(is_mine).peekable();
+        let names = routes.peek()?.entrypoints.join(", ");
+        if routes.any(|route| self.table.is_reachable(&route.entrypoints)) {
+            return None;
+        }
+        let why = format!("It is served at {names} alone, where nobody listens.");
+        Some(Step { outcome: Outcome::Stop, what: "entryPoints".to_owned(), why })
     }
 
     /// The server that this instance became, in the table in force.

@@ -59,6 +59,7 @@ impl Handler for Maintenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::middleware::testing::Line;
     use crate::model::network;
 
     #[track_caller]
@@ -86,5 +87,18 @@ mod tests {
         check(&["10.0.0.0/8", "2001:db8::/32"], "2001:db8::1", true);
         check(&["10.0.0.0/8", "2001:db8::/32"], "192.0.2.1", false);
         check(&["192.0.2.1"], "192.0.2.1", true);
+    }
+
+    #[test]
+    fn nobody_passes_whom_a_trusted_proxy_does_not_tell() {
+        let proxy = network("10.0.0.1").expect("a network");
+        let step = Maintenance { retry_after_s: 600, except: vec![proxy] };
+        for (told, passes) in [("10.0.0.1", true), ("unknown", false), ("192.0.2.1", false)] {
+            let lines = Line("x-forwarded-for", told);
+            let mut exchange = Exchange::new("http", "GET", "web.local", "/", &lines);
+            exchange.sender.ip = proxy.addr();
+            exchange.sender.is_trusted = true;
+            assert_eq!(matches!(step.on_request(&mut exchange), Flow::Continue), passes, "{told}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::config::{Config, Frontend};
 use crate::dialects::{self, Reading};
 use crate::model::{Document, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
-use crate::settings::Defaults;
+use crate::settings::{Defaults, EntryPoint, Settings};
 use merge::{Draft, Merged, Shared};
 use readings::Readings;
 use references::{References, is_homeless};
@@ -39,6 +39,8 @@ pub struct Input<'a> {
 pub struct Planner {
     /// The names that frontends may use; empty: they are not looked at.
     entrypoints: Vec<String>,
+    /// Those of them at which nobody listens.
+    shut: Vec<String>,
     services: Readings<Service>,
     documents: Readings<Document>,
     /// How the last config was put together, where all of it was served: where anybody lost a rule, all depends on all.
@@ -62,6 +64,20 @@ impl Planner {
     /// One for these entry points: a frontend that names another one is told so.
     pub fn new(entrypoints: Vec<String>) -> Self {
         Self { entrypoints, ..Self::default() }
+    }
+
+    /// One for the entry points of these settings.
+    pub fn of(settings: &Settings) -> Self {
+        let names = |of: fn(&&EntryPoint) -> bool| {
+            settings
+                .entrypoints
+                .iter()
+                .filter(of)
+                .map(|entrypoint| entrypoint.name.clone())
+                .collect()
+        };
+        let (entrypoints, shut) = (names(|_| true), names(|entrypoint| entrypoint.shut.is_some()));
+        Self { entrypoints, shut, ..Self::default() }
     }
 
     /// The frontends that were not served in the last plan, for their rule cannot be read.

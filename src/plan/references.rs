@@ -55,7 +55,38 @@ impl References<'_> {
             let path = ["redirect", "entryPoint"];
             self.no_entrypoint(&path, "sends clients to", name, "; they get 503.")
         });
-        own.chain(target).collect()
+        own.chain(target).chain(self.shut()).collect()
+    }
+
+    /// Where nobody listens at what a frontend names: at all of its entry points, or where it sends its clients.
+    fn shut(&self) -> Vec<Problem> {
+        let (frontend, shut) = (self.frontend, &self.planner.shut);
+        let mut problems = Vec::new();
+        let mut complain = |path: &[&str], name: &str, follows: &str| {
+            let (origin, key) = self.key(path);
+            let what =
+                format!("{key} names the entry point \"{name}\", which is not opened{follows}.");
+            let hint = "The log says at the start why it is not; `herder check` does, too.";
+            problems.push(Problem::error(&origin, what).hint(hint));
+        };
+        if let Some(name) = frontend.entrypoints.first().filter(|_| self.is_unreachable()) {
+            complain(&["entryPoints"], name, ": nobody reaches it");
+        }
+        let redirect = frontend.wishes.as_ref().and_then(|wishes| wishes.redirect.as_ref());
+        if let Some(name) = redirect.map(|redirect| &redirect.entry_point)
+            && shut.contains(name)
+        {
+            complain(
+                &["redirect", "entryPoint"],
+                name,
+                ": clients are sent to where nobody answers",
+            );
+        }
+        problems
+    }
+
+    fn is_unreachable(&self) -> bool {
+        self.frontend.entrypoints.iter().all(|name| self.planner.shut.contains(name))
     }
 
     fn no_entrypoint(&self, path: &[&str], verb: &str, name: &str, follows: &str) -> Problem {

@@ -117,6 +117,16 @@ impl Settings {
                 ));
             }
         }
+        let is_shut =
+            |name: &str| self.entrypoints.iter().any(|e| e.name == name && e.shut.is_some());
+        for entrypoint in self.entrypoints.iter().filter(|entrypoint| entrypoint.shut.is_none()) {
+            let name = entrypoint.redirect.as_ref().map(|redirect| &*redirect.entry_point);
+            if let Some(name) = name.filter(|name| is_shut(name)) {
+                lines.push(format!(
+                    "The entry point {entrypoint} sends its clients to \"{name}\", which is not opened: nobody answers them there."
+                ));
+            }
+        }
         for name in self.default_entrypoints.iter().filter(|name| !is_known(name)) {
             lines.push(format!("defaultEntryPoints names \"{name}\", which is no entry point."));
         }

@@ -136,9 +136,15 @@ pub fn compile_after(
         problems,
         shortest_wait: waits.min(),
         routes: routes.into(),
+        opened: (!entrypoints.all.is_empty()).then(|| opened(entrypoints.all)),
         backends: backends.into(),
         index,
     }
+}
+
+fn opened(all: &[EntryPoint]) -> Box<[String]> {
+    let opened = all.iter().filter(|entrypoint| entrypoint.shut.is_none());
+    opened.map(|entrypoint| entrypoint.name.clone()).collect()
 }
 
 /// Has everybody leave who is not there any more, or is made anew: who comes takes his state up again.

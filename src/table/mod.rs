@@ -34,6 +34,8 @@ pub struct Table {
     /// The shortest of the waits that backends have of their own.
     pub shortest_wait: Option<Duration>,
     routes: Box<[Arc<Route>]>,
+    /// The entry points at which somebody listens; none where that is not known.
+    opened: Option<Box<[String]>>,
     /// In the order of the config, those without a route too.
     backends: Box<[Arc<RunningBackend>]>,
     index: Arc<index::Index>,
@@ -62,6 +64,11 @@ impl Table {
         servers.any(|server| server.scheme == Scheme::Https)
     }
 
+    /// Whether somebody listens at one of these entry points.
+    pub fn is_reachable(&self, entrypoints: &[String]) -> bool {
+        self.opened.as_ref().is_none_or(|opened| entrypoints.iter().any(|n| opened.contains(n)))
+    }
+
     /// All routes, in the order in which they are asked.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
@@ -77,6 +84,7 @@ impl Default for Table {
             problems: Arc::default(),
             shortest_wait: None,
             routes: Box::default(),
+            opened: None,
             backends: Box::default(),
             index: Arc::new(index::Index::new(&[])),
         }

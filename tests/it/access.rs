@@ -785,8 +785,8 @@ async fn a_file_that_cannot_be_read_is_a_problem() {
     let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
     let ask = async || get(herder.http, "a.local", &line_of("sha:geheim")).await;
     let problems = async || herder.admin("/api/problems").await.body;
-    eventually("it is closed", || async { status(&ask().await) == "503" }).await;
-    assert!(problems().await.contains("stays closed"), "{}", problems().await);
+    eventually("it is told", || async { problems().await.contains("stays closed") }).await;
+    assert_eq!(status(&ask().await), "503");
     std::fs::write(&users, format!("bob:geheim\n{SHA}\n")).expect("written");
     eventually("it is open", || async { status(&ask().await) == "200" }).await;
     eventually("its line is told", || async { problems().await.contains("Line 1 of the file") })

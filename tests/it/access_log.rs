@@ -535,7 +535,8 @@ async fn a_file_that_was_moved_is_opened_anew_at_a_signal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_is_told_to_all_and_believed_from_the_trusted_alone() {
     let dir = tempfile::tempdir().expect("a directory");
-    let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nx-request-id: mine-1\r\n\r\n";
+    let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nx-request-id: mine-1\r\n\
+        X_Request_Id: mine-2\r\nx.request.id: mine-3\r\n\r\n";
     for is_trusted in [false, true] {
         let path = dir.path().join(format!("access-{is_trusted}.log"));
         let origin = Origin::start(OK, false).await;
@@ -555,6 +556,7 @@ async fn an_id_is_told_to_all_and_believed_from_the_trusted_alone() {
         let sent = origin.text();
         assert!(sent.contains(&format!("X-Request-Id: {id}\r\n")), "{sent}");
         assert_eq!(sent.to_lowercase().matches("x-request-id").count(), 1, "{sent}");
+        assert!(!sent.contains("mine-2") && !sent.contains("mine-3"), "{sent}");
         // Our own answers have one, too.
         let unknown = get(serving.addr, "b.test", "/").await;
         assert!(unknown.contains("\r\nX-Request-Id: "), "{unknown}");

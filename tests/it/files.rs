@@ -166,10 +166,18 @@ async fn a_broken_file_keeps_its_last_good_routes_and_says_where() {
     dir.write("y.yml", &yaml);
     dir.write("notes.txt", "not rules");
     dir.write(".hidden.toml", "[[[");
+    // Whoever opens it waits for somebody who writes.
+    let pipe = dir.0.path().join("pipe.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
     let herder = Herder::start(&["run", &flag("directory", dir.0.path())]);
     for host in ["a.local", "b.local", "y.local"] {
         eventually("it serves", || async { herder.get(host, "/").await.status == 200 }).await;
     }
+    let told = herder.admin("/api/problems").await.body;
+    assert!(told.contains("pipe.toml") && told.contains("It is not a file"), "{told}");
+    fs::remove_file(&pipe).expect("removed");
+    eventually("it is gone", || async { herder.admin("/api/problems").await.body == "[]" }).await;
     let problems = || async { herder.admin("/api/problems").await.body };
     assert_eq!(problems().await, "[]");
     dir.write("a.toml", "[backends.b.servers.s]\nurl = \"http://x\"\nweight = \n");

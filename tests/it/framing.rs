@@ -340,6 +340,15 @@ async fn a_bad_chunk_ends_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_else_is_expected_than_a_word_to_go_on() {
+    let lines = ["Expect: 200-ok", "Expect: y 100-continue", "Expect: 100-continue\r\nExpect: x"];
+    let head = |line: &str| {
+        format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n{line}\r\n\r\n")
+    };
+    all_refused("417", lines.map(|line| head(line).into_bytes()).into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn heads_have_a_bound() {
     let bombs = [
         format!("GET / HTTP/1.1\r\nHost: a.test\r\nA: {}\r\n\r\n", "x".repeat(200_000)),

@@ -582,6 +582,41 @@ async fn curl_reads_what_is_compressed() {
     }
 }
 
+/// What is taken away from answers comes neither before nor behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_away_is_in_no_trailer_and_no_hint() {
+    let bytes = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Secret: 1\r\n\r\n\
+        HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Secret: 1\r\n\r\n2\r\nok\r\n0\r\nX-Secret: 1\r\n\r\n";
+    let origin = Origin::start(bytes, false).await;
+    let taken: Labels<'_> = &[("headers.customResponseHeaders", "X-Secret:")];
+    for (labels, times) in [(&[][..], 3), (taken, 0)] {
+        let serving = serve(settings(), Some(origin.addr), labels);
+        let ask = b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
+        let text = crate::harness::raw::exchange(serving.addr, ask).await;
+        assert_eq!(text.matches("X-Secret").count(), times, "{text}");
+        assert!(
+            text.contains("\r\nLink: </a.css>\r\n") && text.contains("\r\nok\r\n0\r\n"),
+            "{text}"
+        );
+    }
+}
+
+/// A line may be there to take away what clients say: another one that cannot be read does not take it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_line_takes_no_other_one_along() {
+    let origin = Origin::start(OK, false).await;
+    let labels: Labels<'_> =
+        &[("headers.customRequestHeaders", "X-Auth-User:||Keep-Alive:x||X-New: 1||a b: c")];
+    let (config, problems) = of_labels(Some(origin.addr), labels);
+    let said = problems.iter().map(ToString::to_string).collect::<String>();
+    assert!(said.contains("proxy's own") && said.contains("\"a b\""), "{said}");
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(config);
+    ask(serving.addr, "GET", "/", "X-Auth-User: root\r\n").await;
+    let seen = origin.text().to_lowercase();
+    assert!(!seen.contains("x-auth-user") && seen.contains("\r\nx-new: 1\r\n"), "{seen}");
+}
+
 #[test]
 fn what_cannot_be_acted_on_is_told() {
     for (labels, word) in [

@@ -460,6 +460,105 @@ async fn a_protocol_is_changed_behind_the_body_of_the_request() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
+/// Some servers leave the body of a GET unread, and take it for the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_may_stay_unread_reaches_no_other_client() {
+    let addr = origin(|_, mut stream| async move {
+        loop {
+            let asked = head(&mut stream).await;
+            let Some(path) = asked.split(' ').nth(1) else { return };
+            let body = format!("{path:.9}");
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+        }
+    })
+    .await;
+    let serving = serving(addr);
+    let evil = "GET /evil HTTP/1.1\r\nHost: a.test\r\nX-Rest: ";
+    let length = evil.len();
+    for lines in [
+        format!("GET /body HTTP/1.1\r\nContent-Length: {length}"),
+        format!("HEAD /body HTTP/1.1\r\nContent-Length: {length}"),
+        format!("POST /body HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
+    ] {
+        let attack = format!("{lines}\r\nHost: a.test\r\nConnection: close\r\n\r\n{evil}");
+        let seen = exchange(serving.addr, attack.as_bytes()).await;
+        assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+        for _ in 0..4 {
+            let get = b"GET /victim HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+            let answer = exchange(serving.addr, get).await;
+            assert!(answer.ends_with("\r\n\r\n/victim"), "{lines}: {answer}");
+        }
+    }
+}
+
+/// A server may have few places, and a connection that nobody uses takes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_too_old_gives_its_place_to_a_new_one() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&open);
+    let addr = origin(move |_, mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            counted.fetch_add(1, Relaxed);
+            while head(&mut stream).await.ends_with("\r\n\r\n") {
+                stream.write_all(OK).await.expect("sent");
+            }
+            counted.fetch_sub(1, Relaxed);
+        }
+    })
+    .await;
+    let serving = serving(addr);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    for _ in 0..3 {
+        let post = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+        client.write_all(post).await.expect("sent");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+        client.read_exact(&mut [0; 2]).await.expect("a body");
+        sleep(Duration::from_millis(1_200)).await;
+    }
+    eventually("one is open", || async { open.load(Relaxed) == 1 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_holds_no_table() {
+    let addr = origin(|_, mut stream| async move {
+        let asked = head(&mut stream).await;
+        let switching: &[u8] =
+            b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let answer = if asked.contains("Upgrade: ") { switching } else { OK };
+        stream.write_all(answer).await.expect("sent");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let serving = serving(addr);
+    let before = Arc::downgrade(&serving.state.view().table);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask =
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask).await.expect("sent");
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    serving.publish(config(&[("Host:a.test", &[addr]), ("Host:b.test", &[addr])]));
+    // Each worker looks at the table in force when it has a request.
+    eventually("nobody holds the table before", || async {
+        exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: b.test\r\nConnection: close\r\n\r\n")
+            .await;
+        before.upgrade().is_none()
+    })
+    .await;
+    client.write_all(b"still there").await.expect("it lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_anything_is_known_a_client_is_told_to_come_again() {
+    let nobody = "--rancher.metadata.url=http://127.0.0.1:1";
+    let herder = Herder::start(&["run", "--docker=false", "--rancher", nobody]);
+    let get = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let answer = exchange(herder.http, get).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_upgrade_is_an_ordinary_answer() {
     let serving = serving(saying(OK).await);

@@ -487,6 +487,85 @@ async fn a_client_alone_opens_no_breaker_and_ejects_no_server() {
     assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
 }
 
+/// Five failures in a row eject a server, one in two does not: neither where the others are WebSockets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_begins_is_an_answer() {
+    let act = |_, head: &str, _: &[u8]| match head.contains("/ws ") {
+        true => Act::Send(
+            b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec(),
+        ),
+        false => Act::Close(Vec::new()),
+    };
+    let (one, two) = (Scripted::start(act).await, Scripted::start(act).await);
+    let serving = serve(&[one.addr, two.addr], &BackendWishes::default());
+    for _ in 0..12 {
+        for _ in 0..2 {
+            let text = exchange(serving.addr, post("").as_bytes()).await;
+            assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+        }
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+            let ask = b"GET /ws HTTP/1.1\r\nHost: web.local\r\nConnection: upgrade\r\n\
+                Upgrade: websocket\r\n\r\n";
+            stream.write_all(ask).await.expect("written");
+            assert!(head(&mut stream).await.starts_with("HTTP/1.1 101 "));
+        }
+    }
+    assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
+}
+
+/// The server answers before it has read the body, and waits for it as we do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stalls_after_the_answer_began_is_not_its_servers_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let early = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                head(&mut stream).await;
+                let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+                stream.write_all(begun).await.expect("written");
+                head(&mut stream).await;
+            });
+        }
+    });
+    let timeouts = TimeoutsWish { body: "100ms".to_owned(), ..TimeoutsWish::default() };
+    let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
+    let serving = serve(&[early, early], &wishes);
+    for _ in 0..8 {
+        let half = "POST / HTTP/1.1\r\nHost: web.local\r\nContent-Length: 100\r\n\r\nabc";
+        let text = exchange(serving.addr, half.as_bytes()).await;
+        assert!(text.starts_with("HTTP/1.1 200 ") && !text.ends_with("0\r\n\r\n"), "{text}");
+    }
+    assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
+}
+
+/// One of two servers takes nothing: the other one is asked as often as the expression says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expression_asks_those_that_are_there_again() {
+    let busy = Scripted::start(|number, _, _| match number {
+        ..3 => answer(503, "", "busy"),
+        _ => answer(200, "", "ok"),
+    })
+    .await;
+    let serving = Serving::start(settings(), &[]);
+    let publish = |expression: &str| {
+        let buffering = Buffering { retry_expression: expression.to_owned(), ..Default::default() };
+        let wishes = self::buffering(buffering);
+        let servers: &[SocketAddr] = &[busy.addr, ([127, 0, 0, 1], 9).into()];
+        serving.publish(edited(config(&[("Host:web.local", servers)]), |_, backend| {
+            backend.wishes = Some(Box::new(wishes.clone()));
+            for (_, server) in backend.servers.iter_mut() {
+                server.weight = u32::from(server.addr == busy.addr);
+            }
+        }));
+    };
+    publish("ResponseCode() == 503 && Attempts() < 6");
+    let text = exchange(serving.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert_eq!(busy.requests().len(), 4);
+}
+
 async fn exchange_owned(addr: SocketAddr, bytes: &'static [u8]) -> String {
     exchange(addr, bytes).await
 }

@@ -69,7 +69,9 @@ impl Files {
             Some(file) => file.stamp == known.stamp,
             None => is_unknown(path),
         };
-        found.files.keys().all(|path| self.known.contains_key(path)) && self.known.iter().all(same)
+        found.problems == self.problems
+            && found.files.keys().all(|path| self.known.contains_key(path))
+            && self.known.iter().all(same)
     }
 
     /// The files there are, when none of them has changed for a moment.
