@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,12 @@ use url::Url;
 
 use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
+use crate::model::subscriber;
 
 /// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
-/// others.
+/// others. For one client there may be as many as are still free: who asks a lot leaves room for others.
 const ASKING_MAX: usize = 1_024;
-const ASKING_ONE_MAX: usize = 128;
+const ASKING_ONE_MAX: usize = 256;
 
 /// Between two lines of the log about servers that do not answer.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
@@ -35,32 +37,45 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Asker {
     clients: RefCell<HashMap<Arc<AskTls>, Client>>,
     /// Questions under way, by URL.
-    asking: RefCell<HashMap<Arc<str>, usize>>,
+    asking: RefCell<HashMap<Arc<str>, UnderWay>>,
     complained: Cell<Option<Instant>>,
+}
+
+/// Questions to one URL that are under way.
+#[derive(Default)]
+struct UnderWay {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
 }
 
 /// A question that is under way.
 struct Asking<'a> {
     asker: &'a Asker,
     url: Arc<str>,
+    client: IpAddr,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut asking = self.asker.asking.borrow_mut();
-        if let Some(count) = asking.get_mut(&self.url) {
-            *count -= 1;
-            if *count == 0 {
-                asking.remove(&self.url);
+        let Some(under_way) = asking.get_mut(&self.url) else { return };
+        under_way.all -= 1;
+        if let Some(of_client) = under_way.by_client.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                under_way.by_client.remove(&self.client);
             }
+        }
+        if under_way.all == 0 {
+            asking.remove(&self.url);
         }
     }
 }
 
 impl Asker {
-    /// Asks another server. Why there is no answer is told to the log, once a second.
-    pub(super) async fn ask(&self, ask: Ask) -> Reply {
-        let Some(_asking) = self.begin(&ask.url) else { return Reply::TooBusy };
+    /// Asks another server for this client. Why there is no answer is told to the log, once a second.
+    pub(super) async fn ask(&self, client: IpAddr, ask: Ask) -> Reply {
+        let Some(_asking) = self.begin(&ask.url, client) else { return Reply::TooBusy };
         let said = match timeout(ask.timeout, self.answer(&ask)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {} ms", ask.timeout.as_millis())),
@@ -79,15 +94,23 @@ impl Asker {
         Reply::Asked(said)
     }
 
-    fn begin(&self, url: &Arc<str>) -> Option<Asking<'_>> {
+    fn begin(&self, url: &Arc<str>, client: IpAddr) -> Option<Asking<'_>> {
+        let client = subscriber(client);
         let mut asking = self.asking.borrow_mut();
-        let all: usize = asking.values().sum();
-        let mine = asking.get(url).copied().unwrap_or_default();
-        if all >= ASKING_MAX || mine >= ASKING_ONE_MAX {
+        let all: usize = asking.values().map(|under_way| under_way.all).sum();
+        if all >= ASKING_MAX {
             return None;
         }
-        asking.insert(Arc::clone(url), mine + 1);
-        Some(Asking { asker: self, url: Arc::clone(url) })
+        let (to_url, of_client) = asking.get(url).map_or((0, 0), |under_way| {
+            (under_way.all, under_way.by_client.get(&client).copied().unwrap_or(0))
+        });
+        if of_client >= ASKING_ONE_MAX.saturating_sub(to_url) {
+            return None;
+        }
+        let under_way = asking.entry(Arc::clone(url)).or_default();
+        under_way.all += 1;
+        *under_way.by_client.entry(client).or_default() += 1;
+        Some(Asking { asker: self, url: Arc::clone(url), client })
     }
 
     async fn answer(&self, ask: &Ask) -> Result<Asked, String> {
@@ -143,5 +166,30 @@ fn explain(error: &reqwest::Error) -> String {
     match error.source() {
         None => error.to_string(),
         Some(_) => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u32) -> IpAddr {
+        number.to_be_bytes().into()
+    }
+
+    #[test]
+    fn who_asks_a_lot_leaves_room_for_others() {
+        let (asker, url) = (&Asker::default(), &Arc::from("http://auth.test/"));
+        let all_of = |number| std::iter::from_fn(move || asker.begin(url, client(number)));
+        let flood: Vec<_> = all_of(1).collect();
+        assert_eq!(flood.len(), ASKING_ONE_MAX / 2);
+        let others: Vec<_> =
+            (2..50).filter_map(|number| asker.begin(url, client(number))).collect();
+        assert_eq!(others.len(), 48);
+        // What is given back can be had again.
+        drop((flood, others));
+        assert_eq!(all_of(1).collect::<Vec<_>>().len(), ASKING_ONE_MAX / 2);
+        assert!(asker.begin(&Arc::from("http://other.test/"), client(1)).is_some());
+        assert!(asker.asking.borrow().is_empty());
     }
 }

@@ -194,6 +194,15 @@ impl Worker {
         idle_since_ms < self.idle_until_ms.get()
     }
 
+    /// Whether a body that is under way since then, and of which so much has come or gone, is to make room: somebody waits for a
+    /// place, and its client is slower than anybody who means it.
+    pub(super) fn is_too_slow(&self, since_ms: u64, bytes: u64) -> bool {
+        let took_ms = self.clock.now_ms().saturating_sub(since_ms);
+        took_ms > SLOW_MS_MIN
+            && bytes.saturating_mul(1_000) < took_ms.saturating_mul(RATE_MIN)
+            && self.waiting.load(Relaxed) > 0
+    }
+
     /// Whether connections end with the request they are in.
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.get()
@@ -230,6 +239,10 @@ impl Drop for Waits<'_> {
 /// How long a connection may idle in any case, and how often those are ended that have idled for longer where all places are taken.
 const IDLE_MS_MIN: u64 = 2_000;
 const ROOM_PAUSE_MS: u64 = 1_000;
+
+/// How long a body may take in any case, and how many bytes a second have to come or go after that where all places are taken.
+const SLOW_MS_MIN: u64 = 5_000;
+const RATE_MIN: u64 = 500;
 
 /// How long to leave the listener alone when the system has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -705,6 +705,38 @@ async fn the_silent_make_room_where_all_places_are_taken() {
     assert!(read(&mut busy).await.starts_with("HTTP/1.1 200 "));
 }
 
+/// A byte now and then is no silence, and keeps nobody else out for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slowest_make_room_where_all_places_are_taken() {
+    let mut settings = settings();
+    settings.limits.connections_max = 4;
+    let patient = origin(|_, mut stream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let (quick, patient) = (saying(OK).await, patient.await);
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:a.test", &[quick]), ("Host:patient.test", &[patient])];
+    let serving = Serving::start(settings, &routes);
+    let drip = |addr: SocketAddr, host: &'static str| async move {
+        let mut stream = TcpStream::connect(addr).await.expect("connected");
+        let ask = format!("POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.expect("sent");
+        while stream.write_all(b"1\r\na\r\n").await.is_ok() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    for host in ["patient.test", "a.test"] {
+        let dripping: Vec<_> = (0..4).map(|_| tokio::spawn(drip(serving.addr, host))).collect();
+        let open = || serving.state.live.totals.open_connections();
+        eventually("all places are taken", || async { open() == 4 }).await;
+        let get = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        let answer = exchange(serving.addr, get).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+        dripping.into_iter().for_each(|task| task.abort());
+        eventually("they have left", || async { open() == 0 }).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_cut_off_and_a_slow_sender_is_told() {
     let mut settings = settings();

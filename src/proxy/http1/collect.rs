@@ -53,6 +53,7 @@ pub(super) async fn collect(
         return Err(NotRead::Refused(Error::BodyTooLarge));
     }
     let mut body = Body {
+        begun_ms: worker.clock.now_ms(),
         relay: Relay::new(length, Sink::Plain),
         store: Store::new(&worker.reserve, kept.memory_bytes),
         bytes_max: kept.bytes_max,
@@ -77,6 +78,7 @@ pub(super) async fn collect(
 }
 
 struct Body {
+    begun_ms: u64,
     relay: Relay,
     store: Store,
     bytes_max: u64,
@@ -108,7 +110,10 @@ impl Body {
         match client.poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
             Poll::Ready(_) => return Poll::Ready(Err(NotRead::Gone)),
-            Poll::Pending if client.deadline.is_over(&worker.clock) => {
+            Poll::Pending
+                if client.deadline.is_over(&worker.clock)
+                    || worker.is_too_slow(self.begun_ms, self.store.len()) =>
+            {
                 return Poll::Ready(Err(NotRead::Refused(Error::SlowClient)));
             }
             Poll::Pending => {

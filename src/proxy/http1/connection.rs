@@ -279,7 +279,8 @@ impl Client {
         if self.socket.shut_down().is_err() {
             return;
         }
-        let mut end_ms = worker.clock.now_ms() + LINGER_MS;
+        let began_ms = worker.clock.now_ms();
+        let mut end_ms = began_ms + LINGER_MS;
         self.deadline.set(&worker.clock, LINGER_SILENT_MS);
         poll_fn(|cx| {
             if worker.is_draining() {
@@ -290,7 +291,11 @@ impl Client {
                 let mut scratch = worker.buffers.read.borrow_mut();
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match self.poll_read(cx, &mut buffer) {
-                    _ if self.deadline.is_over(&worker.clock) => return Poll::Ready(()),
+                    _ if self.deadline.is_over(&worker.clock)
+                        || worker.is_too_slow(began_ms, 0) =>
+                    {
+                        return Poll::Ready(());
+                    }
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                         let left_ms = end_ms.saturating_sub(worker.clock.now_ms());
                         self.deadline.set(&worker.clock, left_ms.min(LINGER_SILENT_MS));

@@ -79,7 +79,8 @@ pub(super) enum Stop {
 
 /// What a step wants to know.
 pub(super) enum Need {
-    Ask(Box<Ask>),
+    /// Something that another server knows, for this client.
+    Ask(IpAddr, Box<Ask>),
     /// Something to be worked out, for this client.
     Work(IpAddr, Box<dyn FnOnce() -> bool + Send>),
 }

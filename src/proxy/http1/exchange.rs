@@ -320,7 +320,7 @@ pub(super) fn attempts_max(worker: &Worker, route: &Route) -> u32 {
 async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Reply> {
     let reply = async {
         match need {
-            Need::Ask(ask) => worker.asker.ask(*ask).await,
+            Need::Ask(client, ask) => worker.asker.ask(client, *ask).await,
             Need::Work(client, work) => worker.desk.work(client, work).await,
         }
     };

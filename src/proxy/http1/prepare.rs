@@ -248,7 +248,7 @@ fn lead(
         match flow {
             Flow::Continue => at += 1,
             Flow::Answer(answer) => return Led::Answered(Error::AnsweredHere(answer)),
-            Flow::Ask(ask) => return Led::Waiting(at, Need::Ask(ask)),
+            Flow::Ask(ask) => return Led::Waiting(at, Need::Ask(exchange.client_ip(), ask)),
             Flow::Work(work) => {
                 return Led::Waiting(at, Need::Work(exchange.client_ip(), work));
             }

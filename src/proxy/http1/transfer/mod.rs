@@ -63,6 +63,7 @@ pub(super) struct Transfer<'x> {
     /// An answer's head that has not come whole.
     half_head: Option<Box<HalfHead>>,
     interims: u32,
+    begun_ms: u64,
     /// Whether other requests went over the server's connection before.
     is_reused: bool,
     /// Whether any byte of the request went out.
@@ -215,6 +216,7 @@ impl<'x> Transfer<'x> {
             down: None,
             half_head: None,
             interims: 0,
+            begun_ms: worker.clock.now_ms(),
             is_reused,
             has_sent: false,
             is_flushed: false,
@@ -309,6 +311,9 @@ impl<'x> Transfer<'x> {
                 return Poll::Ready(Err(Failure::Gone));
             }
         }
+        if self.is_clients_turn() && self.worker.is_too_slow(self.begun_ms, self.moved()) {
+            return Poll::Ready(Err(self.broke(Error::SlowClient)));
+        }
         if self.worker.is_cutting() {
             self.cut_off();
         }
@@ -323,6 +328,19 @@ impl<'x> Transfer<'x> {
         if self.down.is_some() && self.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
+    }
+
+    /// Whether it is the client that is waited for: to send, or to take.
+    fn is_clients_turn(&self) -> bool {
+        let is_sending = !self.up.is_done() && self.sent == self.to_server.len();
+        is_sending || self.taken < self.to_client.len()
+    }
+
+    /// How much of both bodies the client has sent and taken.
+    fn moved(&self) -> u64 {
+        let left = (self.to_client.len() - self.taken) as u64;
+        let down = self.down.as_ref().map_or(0, |down| down.body.moved().1);
+        self.up.moved().0 + down.saturating_sub(left)
     }
 
     /// Whether the request has gone out whole.
@@ -355,9 +373,8 @@ impl<'x> Transfer<'x> {
             // What the server says meanwhile is not looked at.
             return Failure::Cut(Error::SlowClient);
         }
-        let is_clients_turn = !self.up.is_done() && self.sent == self.to_server.len();
         if self.down.is_some() {
-            return self.broke(match is_clients_turn {
+            return self.broke(match self.is_clients_turn() {
                 true => Error::SlowClient,
                 false => Error::SlowServer("its answer came to a halt"),
             });
