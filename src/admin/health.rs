@@ -114,9 +114,7 @@ pub(super) fn events(app: &App) -> impl Iterator<Item = EventRow> {
 pub(super) async fn all(State(app): State<App>) -> Json<Value> {
     let view = app.state.view();
     let now_ms = app.now_ms();
-    let mut seen = std::collections::HashSet::new();
-    let backends = view.table.routes().iter().map(|route| &route.backend);
-    let servers = backends.filter(|backend| seen.insert(backend.id())).flat_map(|backend| {
+    let servers = view.table.reachable_backends().flat_map(|backend| {
         backend.servers().iter().map(move |server| {
             let health = &server.live.health;
             let (passes, failures) = health.in_a_row();

@@ -382,7 +382,8 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn new(view: &'a View, now_ms: u64) -> Self {
         let routes = view.table.routes().iter();
-        let backends = routes.clone().map(|route| (route.backend.id(), &*route.backend)).collect();
+        let backends = view.table.reachable_backends().map(|backend| (backend.id(), &**backend));
+        let backends = backends.collect();
         Self { routes: routes.map(|route| (&route.id, &**route)).collect(), backends, now_ms }
     }
 

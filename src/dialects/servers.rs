@@ -323,6 +323,9 @@ impl Reader<'_> {
         let problem = match (wanted, reason) {
             (Some(wanted), _) => {
                 let what = format!("It is not in the network \"{wanted}\"; {why}");
+                let hint = format!(
+                    "Write traefik.docker.network={network}, or --docker.network={network} for all."
+                );
                 Some(Problem::warning(&label, what).hint(hint))
             }
             (None, Reason::First) => {

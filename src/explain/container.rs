@@ -122,7 +122,7 @@ impl<'a> Context<'a> {
 fn shadow_step(id: &FrontendId, frontend: &Frontend) -> Option<Step> {
     let winner = frontend.shadowed_by.as_ref()?;
     let why = format!(
-        "{} ({}) belongs to the older {}, which keeps it.",
+        "{} ({}) belongs to {} already, which keeps it.",
         frontend.rule.text(),
         id.name,
         winner.name

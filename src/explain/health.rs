@@ -18,13 +18,29 @@ pub fn add_health(table: &Table, now_ms: u64, explanation: &mut Explanation) {
         for (name, _) in own {
             let running = route.backend.servers().iter().find(|server| server.name == *name);
             let Some(running) = running else { continue };
-            let why = in_words(running, now_ms);
-            let outcome = match running.live.condition(now_ms) {
-                Condition::Unchecked => continue,
-                Condition::Up => Outcome::Pass,
-                Condition::Unknown | Condition::Down | Condition::Ejected => {
+            let condition = running.live.condition(now_ms);
+            let (outcome, why) = match condition {
+                _ if running.weight == 0 => {
+                    let why = format!(
+                        "{}: its weight is 0, so that it gets no new client.",
+                        running.url()
+                    );
                     stopped.get_or_insert_with(|| why.clone());
-                    Outcome::Note
+                    (Outcome::Note, why)
+                }
+                Condition::Unchecked => continue,
+                Condition::Up => (Outcome::Pass, in_words(running, now_ms)),
+                Condition::Unknown if !is_running(table) => {
+                    let why = format!(
+                        "{} is checked: whether it passes, the Herder that runs knows.",
+                        running.url()
+                    );
+                    (Outcome::Note, why)
+                }
+                Condition::Unknown | Condition::Down | Condition::Ejected => {
+                    let why = in_words(running, now_ms);
+                    stopped.get_or_insert_with(|| why.clone());
+                    (Outcome::Note, why)
                 }
             };
             let step = Step { outcome, what: "health check".to_owned(), why };
@@ -37,6 +53,17 @@ pub fn add_health(table: &Table, now_ms: u64, explanation: &mut Explanation) {
     if let Some(why) = stopped {
         explanation.verdict = format!("Routed, but left alone now. {why}");
     }
+}
+
+/// Whether a table is, or was, in force: where it is not, nobody has asked the servers how they are.
+fn is_running(table: &Table) -> bool {
+    table.revision > 0
+}
+
+/// Whether no server may serve: there is none, or their checks or weights keep all of them from it.
+pub(super) fn is_nobody_well(table: &Table, servers: &[RunningServer]) -> bool {
+    let may_serve = |server: &RunningServer| server.may_serve() || !is_running(table);
+    !servers.iter().any(|server| server.weight > 0 && may_serve(server))
 }
 
 /// One sentence: how a server is doing, and why.
@@ -54,7 +81,10 @@ fn in_words(server: &RunningServer, now_ms: u64) -> String {
 }
 
 /// What to say of servers that get nothing because of their checks: ` (2 fail their checks)`.
-pub(super) fn aside(servers: &[RunningServer]) -> String {
+pub(super) fn aside(table: &Table, servers: &[RunningServer]) -> String {
+    if !is_running(table) {
+        return String::new();
+    }
     let count = |condition: Condition| {
         servers.iter().filter(|server| server.live.health.condition() == condition).count()
     };

@@ -6,7 +6,7 @@ use super::health;
 use crate::explain::Asked;
 use crate::middleware::Flow;
 use crate::model::{Exchange, FrontendId, Problem, slips};
-use crate::table::{Route, RunningServer, Table, plain};
+use crate::table::{Route, Table, plain};
 
 /// More losers than this tell nobody anything.
 const LOSERS_MAX: usize = 20;
@@ -45,7 +45,7 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
     let fails = match (winner, answer) {
         (None, _) => true,
         (Some(_), Some(answer)) => answer.status >= 400,
-        (Some(route), None) => is_nobody_well(route),
+        (Some(route), None) => health::is_nobody_well(table, route.backend.servers()),
     };
     let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
     let servers =
@@ -56,7 +56,7 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
         target: asked.target.clone(),
         sent: way.as_ref().and_then(|way| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
-        verdict: verdict(winner, answer),
+        verdict: verdict(table, winner, answer),
         fails,
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
@@ -94,12 +94,7 @@ fn way(route: &Route, asked: &Asked) -> Result<String, Instead> {
     Ok(format!("{}{mark}{query}", exchange.path))
 }
 
-/// Whether no server may serve: there is none, or their checks keep all of them from it.
-fn is_nobody_well(route: &Route) -> bool {
-    !route.backend.servers().iter().any(RunningServer::may_serve)
-}
-
-fn verdict(winner: Option<&Arc<Route>>, answer: Option<&Instead>) -> String {
+fn verdict(table: &Table, winner: Option<&Arc<Route>>, answer: Option<&Instead>) -> String {
     let Some(route) = winner else {
         return "No frontend takes it: the client gets 404.".to_owned();
     };
@@ -107,9 +102,9 @@ fn verdict(winner: Option<&Arc<Route>>, answer: Option<&Instead>) -> String {
         return format!("{} takes it: {}.", route.id.name, answer.what);
     }
     let count = route.backend.servers().len();
-    let aside = health::aside(route.backend.servers());
+    let aside = health::aside(table, route.backend.servers());
     let answer = match count {
-        _ if is_nobody_well(route) => {
+        _ if health::is_nobody_well(table, route.backend.servers()) => {
             format!("has no healthy server{aside}: the client gets 503")
         }
         1 => format!("has one server{aside}"),

@@ -97,7 +97,7 @@ fn conflict(
         false => hosts.iter().cloned().collect::<Vec<_>>().join(", "),
     };
     let rest = if is_all { "This one gets no request." } else { "This one keeps its other hosts." };
-    let what = format!("{claimed} belongs to the older {winner} already, which keeps it. {rest}");
+    let what = format!("{claimed} belongs to {winner} already, which keeps it. {rest}");
     let hint = "Give one of them another host, or a priority if one is to go first.";
     Problem::error(&frontend.origin, what).hint(hint)
 }

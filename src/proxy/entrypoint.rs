@@ -77,10 +77,10 @@ fn local_port(socket: &Socket) -> io::Result<u16> {
 fn explain(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            ": somebody listens there already; choose another port with --http"
+            ": somebody listens there already; choose another address, with --http or where it was said"
         }
         io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 need a privilege; choose another one with --http"
+            ": ports below 1024 need a privilege; choose another one, with --http or where it was said"
         }
         io::ErrorKind::AddrNotAvailable => ": this machine does not have that address",
         _ => "",

@@ -145,7 +145,11 @@ impl Parts {
         let mut is_empty = true;
         for term in split_outside_braces(text, ';') {
             let Some((name, values)) = term.split_once(':') else {
-                return Err(format!("\"{term}\" is not of the form Matcher:value"));
+                let hint = match term.contains('`') {
+                    true => "; that is a rule of Traefik 2, here it is Host:a.example.com",
+                    false => "",
+                };
+                return Err(format!("\"{term}\" is not of the form Matcher:value{hint}"));
             };
             let values = split_outside_braces(values, ',');
             if values.is_empty() {

@@ -10,6 +10,7 @@ pub mod plain;
 mod published;
 mod running;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,15 @@ impl Table {
     /// All backends, in the order of their names.
     pub fn backends(&self) -> &[Arc<RunningBackend>] {
         &self.backends
+    }
+
+    /// Those that requests can reach, each once: a frontend leads to them, or has a page of theirs in the place of errors.
+    pub fn reachable_backends(&self) -> impl Iterator<Item = &Arc<RunningBackend>> {
+        let mut seen = HashSet::new();
+        let all = self.routes.iter().flat_map(|route| {
+            std::iter::once(&route.backend).chain(route.pages.iter().map(|page| &page.backend))
+        });
+        all.filter(move |backend| seen.insert(Arc::as_ptr(backend)))
     }
 
     /// Whether a server is spoken to over https.

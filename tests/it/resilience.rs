@@ -128,6 +128,15 @@ async fn a_body_that_cannot_be_kept_takes_its_head_along_nowhere() {
     let herder =
         Herder::start_with("TMPDIR", dir.path().join("gone"), &["run", &args[0], &args[1]]);
     eventually("it serves", || async { herder.get("web.local", "/").await.status == 200 }).await;
+    // Who has pages alone is in use, too.
+    for (path, word) in [
+        ("/api/health", "\"file/pages\""),
+        ("/metrics", "traefik_backend_server_up{backend=\"pages\""),
+    ] {
+        let told = herder.admin(path).await.body;
+        assert!(told.contains(word), "{path}: {told}");
+    }
+    assert!(!herder.admin("/").await.body.contains("no frontend leads here"));
     let chunked = |body: &str| {
         let head = "POST /asked HTTP/1.1\r\nHost: web.local\r\nTransfer-Encoding: chunked\r\n\r\n";
         format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())

@@ -6,7 +6,7 @@
 mod families;
 mod text;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
@@ -70,11 +70,9 @@ struct Scrape<'a> {
 type LeftOut = BTreeMap<&'static str, usize>;
 
 impl Scrape<'_> {
-    /// Every backend that runs, once.
+    /// Every backend that requests can reach, once.
     fn backends(&self) -> Vec<&Arc<RunningBackend>> {
-        let mut seen = HashSet::new();
-        let backends = self.view.table.routes().iter().map(|route| &route.backend);
-        backends.filter(|backend| seen.insert(Arc::as_ptr(backend))).collect()
+        self.view.table.reachable_backends().collect()
     }
 
     fn reloads(&self, text: &mut Text) {
@@ -398,7 +396,8 @@ mod tests {
 
     #[test]
     fn names_are_said_once() {
-        let names: HashSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        let names: std::collections::HashSet<&str> =
+            FAMILIES.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), FAMILIES.len());
     }
 }

@@ -52,14 +52,14 @@ pub(super) struct Ran {
     pub(super) verdict: Verdict,
     /// Whether the time it took is the server's: the client did not hold it up.
     pub(super) is_timed: bool,
-    /// Both sides speak another protocol from now on.
-    pub(super) switched: Option<Box<Switched>>,
 }
 
 /// What a try says of its server.
 pub(super) enum Verdict {
     /// It answers.
     Well,
+    /// It does, and speaks another protocol from now on.
+    Switched(Box<Switched>),
     /// Its answer broke off.
     Broke(Box<Error>),
     /// Nothing: the end of an old stream, say, or a client's doing.
@@ -134,9 +134,8 @@ impl Course<'_> {
                     return Ok(Ran {
                         after: After::Close,
                         status: Some(101),
-                        verdict: Verdict::Well,
+                        verdict: Verdict::Switched(Box::new(Switched { upstream, used, _guard })),
                         is_timed: false,
-                        switched: Some(Box::new(Switched { upstream, used, _guard })),
                     });
                 }
                 Ok(End::Answered(whole)) => {
@@ -282,7 +281,7 @@ impl Course<'_> {
             _ => After::Linger,
         };
         let (verdict, is_timed) = (Verdict::Well, attempt.has_come);
-        Ran { after, status: Some(status), verdict, is_timed, switched: None }
+        Ran { after, status: Some(status), verdict, is_timed }
     }
 
     /// Joins both sides until they have ended.
@@ -317,7 +316,7 @@ impl Course<'_> {
             false => Verdict::Nothing,
         };
         let (after, status) = (After::Close, Some(status));
-        Ran { after, status, verdict, is_timed: false, switched: None }
+        Ran { after, status, verdict, is_timed: false }
     }
 
     /// Whether an answer that ends now has lasted for so long that its end says nothing of its server.
@@ -337,7 +336,7 @@ impl Course<'_> {
             true => Verdict::Well,
             false => Verdict::Nothing,
         };
-        Ran { after: After::Close, status: None, verdict, is_timed: false, switched: None }
+        Ran { after: After::Close, status: None, verdict, is_timed: false }
     }
 
     /// Connects to a server.

@@ -123,9 +123,9 @@ impl Course<'_> {
             let run = self.run(attempt).await;
             self.note(attempt, &run);
             match run {
-                Ok(mut ran) => {
+                Ok(ran) => {
                     let done = trials.won(attempt, &ran);
-                    if let Some(switched) = ran.switched.take() {
+                    if let Verdict::Switched(switched) = ran.verdict {
                         // Days, maybe: the table is not held meanwhile.
                         drop(table);
                         Box::pin(self.tunnel(*switched)).await;
@@ -144,10 +144,12 @@ impl Course<'_> {
 
     /// Tells those who want to know how a try ended.
     fn note(&mut self, attempt: &Attempt<'_>, run: &Result<Ran, Failed>) {
-        let error = run.as_ref().map_err(|failed| &failed.error).err();
-        record::received(&mut self.record, &attempt.body);
-        if !matches!(run, Ok(Ran { switched: Some(_), .. })) {
-            record::tried(&mut self.record, error);
+        if self.record.is_some() {
+            record::received(&mut self.record, &attempt.body);
+            if !matches!(run, Ok(Ran { verdict: Verdict::Switched(_), .. })) {
+                let error = run.as_ref().map_err(|failed| &failed.error).err();
+                record::tried(&mut self.record, error);
+            }
         }
         if self.page.is_none() {
             luck::note(self.worker, attempt.route, attempt.server, run);

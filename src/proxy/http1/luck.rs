@@ -21,7 +21,7 @@ pub(super) fn note(
     let error = match run {
         Ok(Ran { verdict: Verdict::Broke(error), .. }) => &**error,
         Ok(Ran { verdict: Verdict::Nothing, .. }) => return,
-        Ok(Ran { verdict: Verdict::Well, .. })
+        Ok(Ran { verdict: Verdict::Well | Verdict::Switched(_), .. })
         | Err(Failed { error: Error::Again(_) | Error::Replaced(_), .. }) => {
             if server.live.ejection.answered() {
                 let change = (Condition::Ejected, server.live.health.condition());

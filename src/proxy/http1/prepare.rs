@@ -15,10 +15,11 @@ use super::request::{Hop, Request};
 use crate::balance::{Moment, sticky};
 use crate::control::Phase;
 use crate::middleware::{Flow, Handler, Reply};
-use crate::model::{Exchange, Sender, has_doubtful_dots};
+use crate::model::{Changes, Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
 use crate::proxy::worker::{WayIn, as_ms};
 use crate::table::{Page, Route, RunningServer, Table, Tried};
+use crate::telemetry::Record;
 
 /// Where the chain let a request go.
 enum Led {
@@ -92,16 +93,12 @@ impl Course<'_> {
             random: || fastrand::u64(..),
         };
         let route = table.lookup(&exchange);
-        let next_step = match std::mem::replace(&mut self.stage, Stage::Through(None)) {
-            Stage::Fresh => Some((0, None)),
-            Stage::Told(told) => Some((told.0, Some(told.1))),
-            Stage::Through(Some(went)) if !route.is_some_and(|route| went.has_chain_of(route)) => {
-                // The host has got other steps meanwhile, which have not seen it. What the old ones made of it is nobody's.
-                self.changes = None;
-                self.record.iter_mut().for_each(|record| record.starts_over());
+        let next_step = match self.stage {
+            Stage::Fresh => {
+                self.stage = Stage::Through(None);
                 Some((0, None))
             }
-            Stage::Through(_) => None,
+            _ => next_step(&mut self.stage, &mut self.changes, &mut self.record, route),
         };
         exchange.take_up(self.changes.take());
         self.tally.begin(way_in, request, route.map(|route| &**route));
@@ -223,6 +220,27 @@ impl Course<'_> {
             (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),
             (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
         }
+    }
+}
+
+/// The step at which a request goes on that has waited, or was sent before; none where it is past all of them.
+#[cold]
+fn next_step(
+    stage: &mut Stage,
+    changes: &mut Option<Box<Changes>>,
+    record: &mut Option<Box<Record>>,
+    route: Option<&Arc<Route>>,
+) -> Option<(usize, Option<Reply>)> {
+    match std::mem::replace(stage, Stage::Through(None)) {
+        Stage::Fresh => Some((0, None)),
+        Stage::Told(told) => Some((told.0, Some(told.1))),
+        Stage::Through(Some(went)) if !route.is_some_and(|route| went.has_chain_of(route)) => {
+            // The host has got other steps meanwhile, which have not seen it. What the old ones made of it is nobody's.
+            *changes = None;
+            record.iter_mut().for_each(|record| record.starts_over());
+            Some((0, None))
+        }
+        Stage::Through(_) => None,
     }
 }
 

@@ -175,8 +175,10 @@ impl<'h, 's> Request<'h, 's> {
         let host = host.map_err(|_| Error::BadRequest("the Host line is not plain text"))?;
         let target = Target::read(method, target, host)?;
         let length = framing::of_request(&framing, version)?;
-        let is_upgradable = version == Version::Http11 && options.upgrade && upgrades == 1;
-        let upgrade = upgrade.filter(|value| is_upgradable && names_protocols(value));
+        let is_upgrade = |value: &&[u8]| {
+            version == Version::Http11 && options.upgrade && upgrades == 1 && names_protocols(value)
+        };
+        let upgrade = upgrade.filter(is_upgrade);
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
@@ -189,8 +191,10 @@ impl<'h, 's> Request<'h, 's> {
             is_kept_alive,
             upgrade: upgrade.and_then(|value| Names::of(bytes, value)),
             expects,
-            may_be_unread: matches!(length, Length::Known(1..) | Length::Chunked)
-                && matches!(method, "GET" | "HEAD" | "TRACE"),
+            may_be_unread: match length {
+                Length::None | Length::Known(0) | Length::ToClose => false,
+                Length::Known(_) | Length::Chunked => matches!(method, "GET" | "HEAD" | "TRACE"),
+            },
         };
         let head = bytes;
         // RFC 9110, section 7.6.2: who may forward it no further answers it, and we know nothing of such methods.
