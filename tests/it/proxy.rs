@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::harness::PATIENCE;
 use crate::harness::proxy::{Serving, config, settings, sticky};
 use crate::harness::raw::{Origin, exchange, head};
+use crate::harness::{PATIENCE, eventually};
 
 /// A test service of this name.
 fn web_test(name: &str) -> SocketAddr {
@@ -257,6 +257,19 @@ async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
     let mut seen = Vec::new();
     let end = timeout(PATIENCE, server.read_to_end(&mut seen)).await;
     assert!(end.is_ok(), "the server's connection ends without the client's word");
+    // A client that has ended, and is gone: the server is told, though it says nothing.
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let (mut server, _) = listener.accept().await.expect("asked");
+    head(&mut server).await;
+    server.write_all(switched.as_bytes()).await.expect("sent");
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    client.shutdown().await.expect("ended");
+    assert_eq!(server.read(&mut [0]).await.expect("told"), 0);
+    client.set_zero_linger().expect("a reset at its end");
+    drop(client);
+    let open = || serving.state.live.totals.open_connections();
+    eventually("the tunnel has ended", || async { open() == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

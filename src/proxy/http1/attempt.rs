@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::net::TcpStream;
+
 use super::answer::Then;
 use super::course::{After, Course};
 use super::exchange::attempts_max;
@@ -293,7 +295,9 @@ impl Course<'_> {
         if let Ok(stream) = self.client.socket.watched() {
             let Worker { buffers, clock, limits, .. } = self.worker;
             let (deadline, silence_ms) = (&self.client.deadline, limits.body_ms);
-            let patience = Patience { clock, deadline, silence_ms };
+            // What cannot be asked is as good as broken.
+            let has_broken = |client: &TcpStream| !matches!(client.take_error(), Ok(None));
+            let patience = Patience { clock, deadline, silence_ms, has_broken };
             // However it ends, it has ended: both sides are closed here.
             let _ = tunnel::join(stream, &mut upstream, early, buffers, patience, &mut note).await;
         }

@@ -19,31 +19,35 @@ struct Pipe {
 }
 
 /// How long a client may be silent whose server has ended: nobody answers it any more. A client that has ended may still be
-/// listening, for as long as its server speaks.
-pub(super) struct Patience<'p> {
+/// listening, for as long as its server likes, unless its connection has broken.
+pub(super) struct Patience<'p, C> {
     pub(super) clock: &'p Clock,
     pub(super) deadline: &'p Deadline,
     pub(super) silence_ms: u64,
+    pub(super) has_broken: fn(&C) -> bool,
 }
+
+/// How often it is looked whether the connection of a client that has ended has broken: nobody reads from it, who would learn of it.
+const LOOK_MS: u64 = 2_000;
 
 /// Joins both sides until both have ended. `early` is what the client said before the change was confirmed. `note` is told
 /// how many bytes more went to the server, and to the client.
 ///
 /// # Errors
 /// Where a connection breaks, or is waited for too long: both have ended then.
-pub(super) async fn join(
-    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut C,
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
     early: Vec<u8>,
     buffers: &Buffers,
-    Patience { clock, deadline, silence_ms }: Patience<'_>,
+    Patience { clock, deadline, silence_ms, has_broken }: Patience<'_, C>,
     note: &mut impl FnMut(u64, u64),
 ) -> io::Result<()> {
     deadline.lift();
     let mut up = Pipe { left: early, taken: 0, has_ended: false };
     let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
     poll_fn(|cx| {
-        let (mut has_moved, had_ended) = (false, down.has_ended);
+        let (mut has_moved, had_ended, client_had_ended) = (false, down.has_ended, up.has_ended);
         let mut sent = |bytes| {
             has_moved |= bytes > 0;
             note(bytes, 0);
@@ -54,6 +58,15 @@ pub(super) async fn join(
             (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
             (Poll::Pending, Poll::Ready(())) if has_moved || !had_ended => {
                 deadline.set(clock, silence_ms);
+            }
+            (Poll::Ready(()), Poll::Pending) if !client_had_ended => {
+                deadline.set(clock, LOOK_MS);
+            }
+            (Poll::Ready(()), Poll::Pending) if deadline.is_over(clock) => {
+                if has_broken(client) {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+                deadline.set(clock, LOOK_MS);
             }
             _ if deadline.is_over(clock) => {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
