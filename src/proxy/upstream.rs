@@ -164,19 +164,21 @@ impl Pool {
             Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
         };
         loop {
-            if connections.is_empty() {
-                return None;
-            }
-            // A server may have few places: the connection that is made instead of one gets its place.
-            let Some(place) = connections.iter().rposition(|idle| idle.ripe_ms <= now_ms) else {
+            let youngest = connections.last()?;
+            // Most are ripe at once.
+            let (age, mut next) = if youngest.ripe_ms <= now_ms {
+                (now_ms.saturating_sub(youngest.since_ms), connections.pop()?)
+            } else if let Some(place) = connections.iter().rposition(|one| one.ripe_ms <= now_ms) {
+                (now_ms.saturating_sub(connections[place].since_ms), connections.remove(place))
+            } else {
+                // A server may have few places: the connection that is made now gets one of theirs.
                 idle.part_with(connections.remove(0), now_ms);
                 return None;
             };
-            if now_ms.saturating_sub(connections[place].since_ms) > age_max {
-                connections.remove(place);
+            if age > age_max {
+                // The same.
                 return None;
             }
-            let mut next = connections.remove(place);
             let sound = next.upstream.listen(next.is_doubtful || risk == Risk::Once);
             if next.is_doubtful {
                 idle.note(&next, sound, now_ms);

@@ -94,10 +94,8 @@ impl Course<'_> {
         };
         let route = table.lookup(&exchange);
         let next_step = match self.stage {
-            Stage::Fresh => {
-                self.stage = Stage::Through(None);
-                Some((0, None))
-            }
+            // Whoever has it prepared again says where it goes on.
+            Stage::Fresh => Some((0, None)),
             _ => next_step(&mut self.stage, &mut self.changes, &mut self.record, route),
         };
         exchange.take_up(self.changes.take());
