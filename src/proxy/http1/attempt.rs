@@ -51,20 +51,31 @@ pub(super) struct Ran {
     pub(super) after: After,
     /// The status that the client was told; none where it left before.
     pub(super) status: Option<u16>,
-    pub(super) verdict: Verdict,
+    /// What is odd about it; nothing where the server answered.
+    pub(super) odd: Option<Box<Odd>>,
     /// Whether the time it took is the server's: the client did not hold it up.
     pub(super) is_timed: bool,
 }
 
-/// What a try says of its server.
-pub(super) enum Verdict {
-    /// It answers.
-    Well,
-    /// It does, and speaks another protocol from now on.
-    Switched(Box<Switched>),
+impl Ran {
+    /// Whether the answer broke off, and the server is to blame.
+    pub(super) fn broke(&self) -> bool {
+        self.odd.as_deref().is_some_and(|odd| matches!(odd, Odd::Broke(_)))
+    }
+
+    /// Whether both sides speak another protocol from now on.
+    pub(super) fn is_switched(&self) -> bool {
+        self.odd.as_deref().is_some_and(|odd| matches!(odd, Odd::Switched(_)))
+    }
+}
+
+/// How a try ended besides well.
+pub(super) enum Odd {
+    /// The server speaks another protocol from now on.
+    Switched(Switched),
     /// Its answer broke off.
-    Broke(Box<Error>),
-    /// Nothing: the end of an old stream, say, or a client's doing.
+    Broke(Error),
+    /// It says nothing of the server: the end of an old stream, or the client's doing.
     Nothing,
 }
 
@@ -136,7 +147,7 @@ impl Course<'_> {
                     return Ok(Ran {
                         after: After::Close,
                         status: Some(101),
-                        verdict: Verdict::Switched(Box::new(Switched { upstream, used, _guard })),
+                        odd: Some(Box::new(Odd::Switched(Switched { upstream, used, _guard }))),
                         is_timed: false,
                     });
                 }
@@ -175,7 +186,7 @@ impl Course<'_> {
                     let status = transfer.status().unwrap_or(502);
                     drop(transfer);
                     let ran = self.cut(attempt, status, error);
-                    if matches!(ran.verdict, Verdict::Broke(_)) {
+                    if ran.broke() {
                         guard.fail();
                     }
                     return Ok(ran);
@@ -282,8 +293,7 @@ impl Course<'_> {
             (Then::Close, true) if !may_be_reset => After::Close,
             _ => After::Linger,
         };
-        let (verdict, is_timed) = (Verdict::Well, attempt.has_come);
-        Ran { after, status: Some(status), verdict, is_timed }
+        Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come }
     }
 
     /// Joins both sides until they have ended.
@@ -315,12 +325,12 @@ impl Course<'_> {
         if attempt.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
-        let verdict = match error.is_servers() && !self.is_old_stream() {
-            true => Verdict::Broke(Box::new(error)),
-            false => Verdict::Nothing,
+        let odd = match error.is_servers() && !self.is_old_stream() {
+            true => Odd::Broke(error),
+            false => Odd::Nothing,
         };
-        let (after, status) = (After::Close, Some(status));
-        Ran { after, status, verdict, is_timed: false }
+        let (after, odd) = (After::Close, Some(Box::new(odd)));
+        Ran { after, status: Some(status), odd, is_timed: false }
     }
 
     /// Whether an answer that ends now has lasted for so long that its end says nothing of its server.
@@ -336,11 +346,9 @@ impl Course<'_> {
             self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
         }
         record::failed(&mut self.record, &"the client left");
-        let verdict = match status.is_some() && !self.is_old_stream() {
-            true => Verdict::Well,
-            false => Verdict::Nothing,
-        };
-        Ran { after: After::Close, status: None, verdict, is_timed: false }
+        let says_nothing = status.is_none() || self.is_old_stream();
+        let odd = says_nothing.then(|| Box::new(Odd::Nothing));
+        Ran { after: After::Close, status: None, odd, is_timed: false }
     }
 
     /// Connects to a server.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::attempt::{Attempt, Failed, Ran, Verdict};
+use super::attempt::{Attempt, Failed, Odd, Ran};
 use super::collect::{NotRead, Wanted, collect};
 use super::connection::{Client, WATCH_AFTER_MS};
 use super::course::{After, Course, Done, Need, Refusal, Stage, Stop};
@@ -125,10 +125,12 @@ impl Course<'_> {
             match run {
                 Ok(ran) => {
                     let done = trials.won(attempt, &ran);
-                    if let Verdict::Switched(switched) = ran.verdict {
+                    if let Some(odd) = ran.odd
+                        && let Odd::Switched(switched) = *odd
+                    {
                         // Days, maybe: the table is not held meanwhile.
                         drop(table);
-                        Box::pin(self.tunnel(*switched)).await;
+                        Box::pin(self.tunnel(switched)).await;
                     }
                     return Ok(done);
                 }
@@ -146,7 +148,7 @@ impl Course<'_> {
     fn note(&mut self, attempt: &Attempt<'_>, run: &Result<Ran, Failed>) {
         if self.record.is_some() {
             record::received(&mut self.record, &attempt.body);
-            if !matches!(run, Ok(Ran { verdict: Verdict::Switched(_), .. })) {
+            if !run.as_ref().is_ok_and(Ran::is_switched) {
                 let error = run.as_ref().map_err(|failed| &failed.error).err();
                 record::tried(&mut self.record, error);
             }
@@ -262,7 +264,7 @@ impl Trials {
     /// A try reached the client.
     fn won(&self, attempt: &Attempt<'_>, ran: &Ran) -> Done {
         let Ran { after, status, is_timed, .. } = *ran;
-        let is_network_error = matches!(ran.verdict, Verdict::Broke(_));
+        let is_network_error = ran.broke();
         if self.retries > 0 && status.is_some() {
             attempt.route.backend.retried_well(self.retries.into());
         }

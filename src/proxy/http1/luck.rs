@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Failed, Ran, Verdict};
+use super::attempt::{Failed, Odd, Ran};
 use crate::live::{Condition, Ejected};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
@@ -18,11 +18,11 @@ pub(super) fn note(
     server: &RunningServer,
     run: &Result<Ran, Failed>,
 ) {
+    let odd = run.as_ref().ok().and_then(|ran| ran.odd.as_deref());
     let error = match run {
-        Ok(Ran { verdict: Verdict::Broke(error), .. }) => &**error,
-        Ok(Ran { verdict: Verdict::Nothing, .. }) => return,
-        Ok(Ran { verdict: Verdict::Well | Verdict::Switched(_), .. })
-        | Err(Failed { error: Error::Again(_) | Error::Replaced(_), .. }) => {
+        Ok(_) if let Some(Odd::Broke(error)) = odd => error,
+        Ok(_) if let Some(Odd::Nothing) = odd => return,
+        Ok(_) | Err(Failed { error: Error::Again(_) | Error::Replaced(_), .. }) => {
             if server.live.ejection.answered() {
                 let change = (Condition::Ejected, server.live.health.condition());
                 tell(worker, route, server, change, "it answers requests again".into());

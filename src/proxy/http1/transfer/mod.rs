@@ -238,14 +238,8 @@ impl<'x> Transfer<'x> {
     }
 
     /// Notes how much of both bodies went through.
-    pub(super) fn note_moved(&mut self) {
-        if self.record.is_some() {
-            self.record_moved();
-        }
-    }
-
     #[inline(never)]
-    fn record_moved(&mut self) {
+    pub(super) fn note_moved(&mut self) {
         let Some(record) = &mut self.record else { return };
         record.received(self.up.moved().0);
         if let Some(down) = &self.down {
