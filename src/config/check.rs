@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{HeaderLines, HealthCheck, Scheme};
+use crate::middleware::check_host;
 use crate::settings::duration;
 
 /// A check as it runs.
@@ -178,7 +179,7 @@ impl Reader {
     }
 
     fn host(&mut self, host: &str) -> Option<String> {
-        let is_good = !host.contains('@') && host.parse::<http::uri::Authority>().is_ok();
+        let is_good = check_host(host).is_ok();
         if !host.is_empty() && !is_good {
             let why = format!("\"{host}\" is not a host; the server's own is used");
             self.complain("hostname", why, "Write a.example.com.");
