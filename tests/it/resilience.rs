@@ -526,22 +526,25 @@ async fn a_websocket_that_begins_is_an_answer() {
 /// The server answers before it has read the body, and waits for it as we do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_stalls_after_the_answer_began_is_not_its_servers_fault() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let early = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                head(&mut stream).await;
-                let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
-                stream.write_all(begun).await.expect("written");
-                head(&mut stream).await;
-            });
-        }
-    });
+    let early = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    head(&mut stream).await;
+                    let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+                    stream.write_all(begun).await.expect("written");
+                    head(&mut stream).await;
+                });
+            }
+        });
+        addr
+    };
     let timeouts = TimeoutsWish { body: "100ms".to_owned(), ..TimeoutsWish::default() };
     let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
-    let serving = serve(&[early, early], &wishes);
-    for _ in 0..8 {
+    let serving = serve(&[early().await, early().await], &wishes);
+    for _ in 0..12 {
         let half = "POST / HTTP/1.1\r\nHost: web.local\r\nContent-Length: 100\r\n\r\nabc";
         let text = exchange(serving.addr, half.as_bytes()).await;
         assert!(text.starts_with("HTTP/1.1 200 ") && !text.ends_with("0\r\n\r\n"), "{text}");
