@@ -1,6 +1,5 @@
 //! The `HERDER_…` variables: which there are, which was wrong, which nobody knows.
 
-use crate::model::nearest;
 use std::env;
 use std::ffi::OsString;
 
@@ -10,6 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use super::Cli;
 use super::args::{OwnFlag, reason};
+use crate::model::nearest;
 
 const OURS: &str = "HERDER_";
 

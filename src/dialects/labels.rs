@@ -1,10 +1,10 @@
 //! What we know of a label by its key.
 
-use crate::model::{nearest, slips};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub use super::label_table::LABELS;
+use crate::model::{nearest, slips};
 
 /// What becomes of a label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

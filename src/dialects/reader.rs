@@ -11,7 +11,7 @@ use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known, near};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, State,
-    Trace,
+    Trace, slips,
 };
 use crate::rules::v1;
 use crate::settings::{Defaults, HostParts};
@@ -500,7 +500,7 @@ fn guards(tail: &str) -> bool {
 /// Whether a key of a frontend keeps strangers out, or is so near to one that does that it was meant to.
 pub(super) fn is_guard(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let is_near = |guard: &&str| strsim::damerau_levenshtein(guard, &key) <= 2;
+    let is_near = |guard: &&str| slips(guard, &key).is_some_and(|slips| slips <= 2);
     let is_other = OTHER_KEYS.contains(&key.as_str());
     !is_other && GUARDS.iter().any(is_near)
 }

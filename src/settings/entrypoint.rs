@@ -1,12 +1,12 @@
 //! Entry points: where requests come in.
 
-use crate::model::nearest;
 use std::fmt;
 
 use ipnet::IpNet;
 
 use super::typed::network;
 use super::{EntryAuth, Listen};
+use crate::model::nearest;
 
 /// Where requests come in.
 #[derive(Clone, Debug, Eq, PartialEq)]

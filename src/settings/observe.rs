@@ -1,11 +1,12 @@
 //! What is told about each request: the access log, the request's id, traces. As Traefik 1.7 has it where it has it
 //! (types/logs.go), with OpenTelemetry in the place of the tracers of its time.
 
-use crate::model::nearest;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::model::nearest;
 
 /// What is told about each request. Nothing, unless asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
