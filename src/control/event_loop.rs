@@ -261,7 +261,7 @@ impl<'c> Listed<'c> {
         for (id, backend) in &config.backends {
             // Both are in order: none is looked for.
             while others.next_if(|(other, _)| *other < id).is_some() {}
-            let other = others.next_if(|(other, _)| *other == id).map(|(_, other)| other);
+            let other = others.next_if(|(other, _)| *other <= id).map(|(_, other)| other);
             if other.is_some_and(|other| Arc::ptr_eq(other, backend)) {
                 continue;
             }

@@ -38,8 +38,8 @@ pub struct ServerLive {
     response_time: ResponseTime,
     /// When it began to serve, for its slow start; 0: it has not been looked at since it came.
     serving_since_ms: AtomicU64,
-    /// The revision of the last table it was in.
-    revision: AtomicU64,
+    /// The revision of the first table without it; 0: it has not left.
+    left_at: AtomicU64,
     /// What its checks found.
     pub health: Health,
     /// What requests to it found.
@@ -47,11 +47,16 @@ pub struct ServerLive {
 }
 
 impl ServerLive {
-    /// It is in the table of this revision. One that was not in the table before has come anew, even where an old request
-    /// has kept its state.
+    /// It leaves with the table of this revision, or is made anew for it.
+    pub fn left(&self, revision: u64) {
+        self.left_at.store(revision, Relaxed);
+    }
+
+    /// It is in the table of this revision, which is made now. One that was not in the table before has come anew, even where
+    /// an old request has kept its state.
     pub fn listed(&self, revision: u64) {
-        let last = self.revision.swap(revision, Relaxed);
-        if last != 0 && last + 1 < revision {
+        let left_at = self.left_at.swap(0, Relaxed);
+        if left_at != 0 && left_at != revision {
             self.starts_anew();
         }
     }
@@ -574,9 +579,12 @@ mod tests {
         server.listed(1);
         let share = |now_ms| server.start_share(now_ms, 10_000);
         assert_eq!((share(1), share(20_000)), (0.1, 1.0));
-        server.listed(2);
+        // Made anew for the third table.
+        server.left(3);
         server.listed(3);
         assert_eq!(share(20_000), 1.0);
+        // Not in the fourth.
+        server.left(4);
         server.listed(5);
         assert_eq!((share(20_000), share(40_000)), (0.1, 1.0));
         server.refused(40_000);

@@ -3,7 +3,7 @@
 //! Docker and Rancher speak differently; a provider turns both into these nouns and decides nothing.
 //! Whether an instance is served is decided later, where the reason can be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub type Labels = LiteMap<Arc<str>, Arc<str>>;
 /// Everything one orchestrator said at one moment.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
-    /// The services, in the order of their ids. Shared, since a refresh mostly finds the same ones.
+    /// The services, in an order that mostly stays. Shared, since a refresh mostly finds the same ones.
     pub services: Vec<Arc<Service>>,
     /// The rule files, in the order of their names. Shared, too.
     pub documents: Vec<Arc<Document>>,
@@ -31,9 +31,16 @@ impl Snapshot {
     /// compares the two need not look inside.
     pub fn share(&mut self, earlier: &Self) {
         let mut old = earlier.services.iter().peekable();
+        let mut by_id: Option<HashMap<&str, &Arc<Service>>> = None;
         for service in &mut self.services {
-            while old.next_if(|old| old.id < service.id).is_some() {}
-            if let Some(same) = old.peek().filter(|old| **old == service) {
+            if old.next_if(|old| Arc::ptr_eq(old, service)).is_some() {
+                continue;
+            }
+            let same = old.next_if(|old| old.id == service.id).or_else(|| {
+                let all = || earlier.services.iter().map(|old| (&*old.id, old)).collect();
+                by_id.get_or_insert_with(all).get(&*service.id).copied()
+            });
+            if let Some(same) = same.filter(|same| *same == service) {
                 *service = Arc::clone(same);
             }
         }

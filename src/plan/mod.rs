@@ -16,6 +16,7 @@ use crate::config::{Config, Frontend};
 use crate::dialects::{self, Reading};
 use crate::model::{Document, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
 use crate::settings::{Defaults, EntryPoint, Settings};
+use claims::Claimed;
 use merge::{Draft, Merged, Shared};
 use readings::Readings;
 use references::{References, is_homeless};
@@ -53,6 +54,8 @@ struct Last {
     shared: Shared,
     /// What was wrong about that.
     problems: Vec<Problem>,
+    /// The hosts that it claims.
+    claimed: Claimed,
 }
 
 /// Plans once for everything that is known: a [`Planner`] that remembers nothing.
@@ -115,50 +118,56 @@ impl Planner {
             }
         }
         let (services, documents) = (services.finish(), documents.finish());
-        let patched = self.last.as_ref().and_then(|last| {
-            let gone = documents.gone().chain(services.gone());
-            let came = documents.came().chain(services.came());
-            merge::patched(previous, &last.shared, gone, came)
+        let patched = self.last.as_mut().and_then(|last| {
+            let gone = || documents.gone().chain(services.gone());
+            let came = || documents.came().chain(services.came());
+            let config = merge::patched(previous, &last.shared, gone(), came())?;
+            last.claimed.follow(gone(), came()).then_some(config)
         });
         (self.services, self.documents) = (services.all, documents.all);
-        problems.extend(self.readings().flat_map(|reading| &reading.problems).cloned());
+        for reading in self.readings().filter(|reading| !reading.problems.is_empty()) {
+            problems.extend_from_slice(&reading.problems);
+        }
         let config = match patched {
             Some(config) => {
                 debug_assert_eq!(config, self.merged(previous).config, "both ways lead there");
-                config
+                problems.extend(self.last.iter().flat_map(|last| &last.problems).cloned());
+                self.referring(config, &mut problems)
             }
             None => {
-                let Merged { config, problems, shared } = self.merged(previous);
-                self.last = Some(Last { shared, problems });
+                let Merged { config, problems: merging, shared } = self.merged(previous);
+                problems.extend_from_slice(&merging);
+                let count = config.frontends.len();
+                let mut config = self.referring(config, &mut problems);
+                let has_losers = claims::settle(&mut config, previous, &mut problems);
+                let is_whole = !has_losers && config.frontends.len() == count;
+                self.last = is_whole.then(|| {
+                    let claimed = Claimed::of(&config);
+                    Last { shared, problems: merging, claimed }
+                });
+                merge::share(&mut config, previous);
                 config
             }
         };
-        problems.extend(self.last.iter().flat_map(|last| &last.problems).cloned());
-        let config = self.settled(config, previous, &mut problems);
         problems.sort();
         problems.dedup();
         (config, problems)
     }
 
-    /// Leaves out what cannot be served, and settles who keeps what two of them claim.
-    fn settled(
-        &mut self,
-        mut config: Config,
-        previous: &Config,
-        problems: &mut Vec<Problem>,
-    ) -> Config {
+    /// Tells what frontends name that is not there, and leaves out those that cannot be served for it.
+    fn referring(&mut self, mut config: Config, problems: &mut Vec<Problem>) -> Config {
         let frontends = config.frontends.iter().chain(self.refused());
-        for (id, frontend) in frontends {
+        for (id, frontend) in frontends.filter(|(_, f)| !references::names_nothing(f)) {
             let references = References { planner: self, config: &config, id, frontend };
             references.check(problems);
         }
-        let count = config.frontends.len();
-        config.frontends.retain(|_, frontend| !is_homeless(frontend, &config.backends));
-        let has_losers = claims::settle(&mut config, previous, problems);
-        if has_losers || config.frontends.len() < count {
+        let homeless = config.frontends.iter().filter(|(_, f)| is_homeless(f, &config.backends));
+        let homeless: Vec<FrontendId> = homeless.map(|(id, _)| id.clone()).collect();
+        for id in &homeless {
+            config.frontends.remove(id);
+            // What is put together anew has it.
             self.last = None;
         }
-        merge::share(&mut config, previous);
         config
     }
 
@@ -175,14 +184,12 @@ impl Planner {
     }
 }
 
-fn by_age(services: &[Arc<Service>]) -> Vec<&Arc<Service>> {
-    let mut services: Vec<&Arc<Service>> = services.iter().collect();
-    // Unknown age counts as the youngest.
-    services.sort_by(|a, b| {
-        let age = |service: &Service| service.age_order.unwrap_or(i64::MAX);
-        age(a).cmp(&age(b)).then_with(|| a.id.cmp(&b.id))
-    });
-    services
+/// The older ones first; those of unknown age are the youngest.
+fn by_age(services: &[Arc<Service>]) -> impl Iterator<Item = &Arc<Service>> {
+    let keyed = services.iter().map(|service| (service.age_order.unwrap_or(i64::MAX), service));
+    let mut keyed: Vec<(i64, &Arc<Service>)> = keyed.collect();
+    keyed.sort_by(|(age, a), (other, b)| age.cmp(other).then_with(|| a.id.cmp(&b.id)));
+    keyed.into_iter().map(|(_, service)| service)
 }
 
 #[cfg(test)]

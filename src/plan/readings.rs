@@ -45,13 +45,23 @@ struct Read<T> {
 
 /// Readings while all is read once more.
 pub(super) struct Renewal<T> {
-    /// What was read before and has not been asked for since.
-    before: Vec<Option<Read<T>>>,
-    /// The one that is asked for next, if all is asked for in the order of the last time, as most is.
-    next: usize,
-    /// The places of those before, from the first time on that they are asked for in another order.
-    places: Option<HashMap<Key, usize, RandomState>>,
+    /// What was read before and is asked for again in the same order, as most is: it stays where it is. From the first thing on
+    /// that is not, only what has been asked for.
     news: News<T>,
+    /// How many of them have been asked for.
+    read: usize,
+    /// Those after the first that was out of turn.
+    rest: Option<Rest<T>>,
+}
+
+/// Readings of before that are asked for in another order.
+struct Rest<T> {
+    /// What has not been asked for since.
+    before: Vec<Option<Read<T>>>,
+    /// The one that is asked for next, if the order goes on as it was.
+    next: usize,
+    /// The places of those before, from the first time on that this does not help.
+    places: Option<HashMap<Key, usize, RandomState>>,
 }
 
 /// All readings, and what is new about them. What has changed both went and came.
@@ -77,12 +87,11 @@ impl<T: Thing> Read<T> {
 
 impl<T: Thing> Readings<T> {
     /// Begins to read all once more, with room for so many.
-    pub(super) fn renew(self, count: usize) -> Renewal<T> {
+    pub(super) fn renew(mut self, count: usize) -> Renewal<T> {
         // In one piece from the start: growing takes the room twice.
-        let all = Vec::with_capacity(count);
-        let news = News { all: Self { all }, gone: Vec::new(), came: Vec::new() };
-        let before = self.all.into_iter().map(Some).collect();
-        Renewal { before, next: 0, places: None, news }
+        self.all.reserve_exact(count.saturating_sub(self.all.len()));
+        let news = News { all: self, gone: Vec::new(), came: Vec::new() };
+        Renewal { news, read: 0, rest: None }
     }
 
     /// What was read, and how.
@@ -99,21 +108,55 @@ impl<T: Thing> Renewal<T> {
         thing: &Arc<T>,
         read: impl FnOnce() -> Reading,
     ) {
-        let before = self.before(provider, thing);
-        let News { all, gone, came } = &mut self.news;
+        let News { all: Readings { all }, gone, came } = &mut self.news;
+        let place = self.read;
+        self.read += 1;
+        if self.rest.is_none() {
+            match all.get_mut(place) {
+                Some(before) if before.provider == provider && before.thing == *thing => return,
+                Some(before) if before.is(provider, thing) => {
+                    came.push(place);
+                    before.thing = Arc::clone(thing);
+                    gone.push(std::mem::replace(&mut before.reading, read()));
+                    return;
+                }
+                // Read where it is the last one.
+                None => {}
+                Some(_) => {
+                    let before = all.split_off(place).into_iter().map(Some).collect();
+                    self.rest = Some(Rest { before, next: 0, places: None });
+                }
+            }
+        }
+        let before = self.rest.as_mut().and_then(|rest| rest.take(provider, thing));
         let kept = match before {
             Some(before) if before.thing == *thing => before,
             before => {
                 gone.extend(before.map(|before| before.reading));
-                came.push(all.all.len());
+                came.push(place);
                 Read { provider, thing: Arc::clone(thing), reading: read() }
             }
         };
-        all.all.push(kept);
+        all.push(kept);
     }
 
+    /// Ends: what was not asked for is gone.
+    pub(super) fn finish(self) -> News<T> {
+        let Self { mut news, read, rest } = self;
+        let rest = rest.into_iter().flat_map(|rest| rest.before).flatten();
+        let all = &mut news.all.all;
+        news.gone.extend(all.drain(read..).chain(rest).map(|read| read.reading));
+        // Thousands may have left at once.
+        if all.capacity() > 2 * all.len() {
+            all.shrink_to_fit();
+        }
+        news
+    }
+}
+
+impl<T: Thing> Rest<T> {
     /// What was read of this one before. Of two of one name each is given once, the first one first.
-    fn before(&mut self, provider: ProviderName, thing: &T) -> Option<Read<T>> {
+    fn take(&mut self, provider: ProviderName, thing: &T) -> Option<Read<T>> {
         let is_it =
             |read: &Option<Read<T>>| read.as_ref().is_some_and(|read| read.is(provider, thing));
         if !self.before.get(self.next).is_some_and(is_it) {
@@ -130,13 +173,6 @@ impl<T: Thing> Renewal<T> {
         let read = self.before.get_mut(self.next)?.take();
         self.next += 1;
         read
-    }
-
-    /// Ends: what was not asked for is gone.
-    pub(super) fn finish(self) -> News<T> {
-        let Self { before, mut news, .. } = self;
-        news.gone.extend(before.into_iter().flatten().map(|read| read.reading));
-        news
     }
 }
 

@@ -16,6 +16,13 @@ pub(super) struct References<'a> {
     pub(super) frontend: &'a Frontend,
 }
 
+/// Whether a frontend can name nothing that may be missing: most of those that labels ask for.
+pub(super) fn names_nothing(frontend: &Frontend) -> bool {
+    frontend.wishes.is_none()
+        && frontend.entrypoints.is_empty()
+        && frontend.backend.provider != ProviderName::File
+}
+
 /// Whether a frontend of a file leads to a backend that no file has.
 pub(super) fn is_homeless(
     frontend: &Frontend,

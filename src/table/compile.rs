@@ -1,6 +1,5 @@
 //! From what is asked for to what runs.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,64 +60,12 @@ pub fn compile_after(
     live: &Live,
     entrypoints: EntryPoints<'_>,
 ) -> Table {
-    let known = Known::of(before);
-    let same = |(id, backend): (&BackendId, &Arc<Backend>)| {
-        known.backends.get(&Arc::as_ptr(backend)).copied().filter(|running| running.id() == id)
-    };
-    // Those that run on as they are, by their place in memory.
-    let mut kept = HashSet::with_capacity_and_hasher(before.backends.len(), RandomState::default());
-    kept.extend(config.backends.iter().filter_map(|asked| same(asked).map(Arc::as_ptr)));
-    depart(before, &config, &kept, live);
-    let backends: Vec<Arc<RunningBackend>> = config
-        .backends
-        .iter()
-        .map(|(id, backend)| match same((id, backend)) {
-            Some(running) => {
-                running.servers().iter().for_each(|server| server.live.listed(revision));
-                Arc::clone(running)
-            }
-            None => Arc::new(running_backend(revision, id, backend, live)),
-        })
-        .collect();
-    let by_id = ById(&backends);
-    let default_entrypoints: Arc<[String]> = entrypoints.default.into();
-    let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
-    let mut routes: Vec<Arc<Route>> = serving
-        .map(|(id, frontend)| {
-            let pages = pages(id, frontend, by_id);
-            let is_same = |route: &&&Arc<Route>| {
-                let old = route.pages.iter().map(|page| &page.backend);
-                let same = |(old, new): (&Arc<_>, &Page)| Arc::ptr_eq(old, &new.backend);
-                kept.contains(&Arc::as_ptr(&route.backend))
-                    && route.pages.len() == pages.len()
-                    && old.zip(&pages).all(same)
-            };
-            let old = known.routes.get(&Arc::as_ptr(frontend)).filter(|route| route.id == *id);
-            if let Some(route) = old.filter(is_same) {
-                return Arc::clone(route);
-            }
-            let backend = by_id.get(&frontend.backend);
-            let backend = backend.expect("the plan gives every frontend its backend");
-            let served_at = match frontend.entrypoints.is_empty() {
-                true => Arc::clone(&default_entrypoints),
-                false => (&*frontend.entrypoints).into(),
-            };
-            let asked = &config.backends[&frontend.backend];
-            let parts = Parts { id, frontend, backend: asked, live, entrypoints: entrypoints.all };
-            Arc::new(Route {
-                id: id.clone(),
-                entrypoints: served_at,
-                frontend: Arc::clone(frontend),
-                chain: chain(&parts),
-                is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
-                pages: pages.into(),
-                backend: Arc::clone(backend),
-                live: old.map_or_else(|| live.frontends.arrive(id), |old| Arc::clone(&old.live)),
-            })
-        })
-        .collect();
-    // Equal priorities: the names decide, so that equal configs compile alike. They are in this order already.
-    routes.sort_by_key(|route| Reverse(route.priority()));
+    let (backends, gone) = backends_after(before, revision, &config, live);
+    let routes = routes_after(before, &config, ById(&backends), &gone, live, entrypoints);
+    debug_assert!(
+        routes.len() == config.frontends.values().filter(|f| f.shadowed_by.is_none()).count(),
+        "each frontend that is served has one route"
+    );
     // Places in the list are the same where its rules are, one for one.
     let has_same_rule = |(a, b): (&Arc<Route>, &Arc<Route>)| {
         Arc::ptr_eq(a, b) || a.frontend.rule == b.frontend.rule
@@ -142,31 +89,145 @@ pub fn compile_after(
     }
 }
 
+/// Things that do not run on, by their place in memory. The table before holds on to them, so that no place is anybody else's
+/// meanwhile.
+type Gone<T> = HashSet<*const T, RandomState>;
+
+/// The backends of a config, those of the table before where they are asked for as they were; and who of that table does not
+/// run on.
+fn backends_after(
+    before: &Table,
+    revision: u64,
+    config: &Config,
+    live: &Live,
+) -> (Vec<Arc<RunningBackend>>, Gone<RunningBackend>) {
+    let mut gone = Gone::default();
+    // Whoever is made anew takes his state up again: so he leaves first.
+    let mut leave = |backend: &Arc<RunningBackend>| {
+        gone.insert(Arc::as_ptr(backend));
+        live.backends.depart(backend.id.clone(), &backend.live);
+        for server in &backend.servers {
+            server.live.left(revision);
+            live.servers.depart((backend.id.clone(), server.scheme, server.addr), &server.live);
+        }
+    };
+    let mut backends = Vec::with_capacity(config.backends.len());
+    // Both are in the order of names.
+    let mut old = before.config.backends.iter().zip(&*before.backends).peekable();
+    for (id, asked) in &config.backends {
+        while let Some((_, running)) = old.next_if(|((old, _), _)| *old < id) {
+            leave(running);
+        }
+        let backend = match old.next_if(|((old, _), _)| *old <= id) {
+            Some(((_, was), running)) if Arc::ptr_eq(was, asked) => Arc::clone(running),
+            was => {
+                was.into_iter().for_each(|(_, running)| leave(running));
+                Arc::new(running_backend(revision, id, asked, live))
+            }
+        };
+        backends.push(backend);
+    }
+    old.for_each(|(_, running)| leave(running));
+    (backends, gone)
+}
+
+/// The routes of a config, in the order in which they are asked; those of the table before where nothing of theirs has changed.
+fn routes_after(
+    before: &Table,
+    config: &Config,
+    backends: ById<'_>,
+    gone: &Gone<RunningBackend>,
+    live: &Live,
+    entrypoints: EntryPoints<'_>,
+) -> Vec<Arc<Route>> {
+    let default_entrypoints: Arc<[String]> = entrypoints.default.into();
+    let made = |id: &FrontendId, frontend: &Arc<Frontend>, pages: Vec<Page>, live_of| {
+        let backend = backends.get(&frontend.backend);
+        let backend = backend.expect("the plan gives every frontend its backend");
+        let served_at = match frontend.entrypoints.is_empty() {
+            true => Arc::clone(&default_entrypoints),
+            false => (&*frontend.entrypoints).into(),
+        };
+        let asked = &config.backends[&frontend.backend];
+        let parts = Parts { id, frontend, backend: asked, live, entrypoints: entrypoints.all };
+        Arc::new(Route {
+            id: id.clone(),
+            entrypoints: served_at,
+            frontend: Arc::clone(frontend),
+            chain: chain(&parts),
+            is_by_host: frontend.rule.hosts().is_some() && frontend.rule.matchers().len() == 1,
+            pages: pages.into(),
+            backend: Arc::clone(backend),
+            live: live_of,
+        })
+    };
+    let (left, came) = frontends_between(&before.config, config);
+    let mut kept = Vec::with_capacity(config.frontends.len());
+    let mut fresh = Vec::new();
+    for route in &before.routes {
+        if left.contains(&Arc::as_ptr(&route.frontend)) {
+            live.frontends.depart(route.id.clone(), &route.live);
+            continue;
+        }
+        let pages = pages(&route.id, &route.frontend, backends);
+        let is_same = !gone.contains(&Arc::as_ptr(&route.backend))
+            && route.pages.len() == pages.len()
+            && route.pages.iter().zip(&pages).all(|(a, b)| Arc::ptr_eq(&a.backend, &b.backend));
+        match is_same {
+            true => kept.push(Arc::clone(route)),
+            false => fresh.push(made(&route.id, &route.frontend, pages, Arc::clone(&route.live))),
+        }
+    }
+    for (id, frontend) in came.into_iter().filter(|(_, f)| f.shadowed_by.is_none()) {
+        let pages = pages(id, frontend, backends);
+        fresh.push(made(id, frontend, pages, live.frontends.arrive(id)));
+    }
+    in_order(&kept, fresh)
+}
+
+/// The frontends of the one config that the other one has not in that very form, and the other way round.
+fn frontends_between<'c>(
+    before: &Config,
+    after: &'c Config,
+) -> (Gone<Frontend>, Vec<(&'c FrontendId, &'c Arc<Frontend>)>) {
+    let (mut left, mut came) = (Gone::default(), Vec::new());
+    let mut old = before.frontends.iter().peekable();
+    for (id, frontend) in &after.frontends {
+        while let Some((_, was)) = old.next_if(|(old, _)| *old < id) {
+            left.insert(Arc::as_ptr(was));
+        }
+        let was = old.next_if(|(old, _)| *old <= id).map(|(_, was)| was);
+        if !was.is_some_and(|was| Arc::ptr_eq(was, frontend)) {
+            left.extend(was.map(Arc::as_ptr));
+            came.push((id, frontend));
+        }
+    }
+    left.extend(old.map(|(_, was)| Arc::as_ptr(was)));
+    (left, came)
+}
+
+/// Routes in the order in which they are asked: those that were kept are.
+fn in_order(mut kept: &[Arc<Route>], mut fresh: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+    // Equal priorities: the names decide, so that equal configs compile alike.
+    let order = |a: &Arc<Route>, b: &Arc<Route>| {
+        b.priority().cmp(&a.priority()).then_with(|| a.id.cmp(&b.id))
+    };
+    fresh.sort_by(order);
+    let mut routes = Vec::with_capacity(kept.len() + fresh.len());
+    for route in fresh {
+        let place = kept.partition_point(|kept| order(kept, &route).is_lt());
+        let (earlier, later) = kept.split_at(place);
+        routes.extend_from_slice(earlier);
+        routes.push(route);
+        kept = later;
+    }
+    routes.extend_from_slice(kept);
+    routes
+}
+
 fn opened(all: &[EntryPoint]) -> Box<[String]> {
     let opened = all.iter().filter(|entrypoint| entrypoint.shut.is_none());
     opened.map(|entrypoint| entrypoint.name.clone()).collect()
-}
-
-/// Has everybody leave who is not there any more, or is made anew: who comes takes his state up again.
-fn depart(
-    before: &Table,
-    config: &Config,
-    kept: &HashSet<*const RunningBackend, RandomState>,
-    live: &Live,
-) {
-    for backend in before.backends.iter().filter(|old| !kept.contains(&Arc::as_ptr(old))) {
-        live.backends.depart(backend.id.clone(), &backend.live);
-        for server in &backend.servers {
-            live.servers.depart((backend.id.clone(), server.scheme, server.addr), &server.live);
-        }
-    }
-    let mut asked = HashSet::with_capacity_and_hasher(before.routes.len(), RandomState::default());
-    if !before.routes.is_empty() {
-        asked.extend(config.frontends.values().map(Arc::as_ptr));
-    }
-    for route in before.routes.iter().filter(|old| !asked.contains(&Arc::as_ptr(&old.frontend))) {
-        live.frontends.depart(route.id.clone(), &route.live);
-    }
 }
 
 /// Backends as they run, in the order of their names.
@@ -177,21 +238,6 @@ impl<'t> ById<'t> {
     fn get(self, id: &BackendId) -> Option<&'t Arc<RunningBackend>> {
         let place = self.0.binary_search_by(|backend| backend.id().cmp(id)).ok()?;
         self.0.get(place)
-    }
-}
-
-/// What ran before, by the place in memory of what was asked for. The table before holds on to it, so that no place is
-/// anybody else's meanwhile.
-struct Known<'t> {
-    backends: HashMap<*const Backend, &'t Arc<RunningBackend>, RandomState>,
-    routes: HashMap<*const Frontend, &'t Arc<Route>, RandomState>,
-}
-
-impl<'t> Known<'t> {
-    fn of(table: &'t Table) -> Self {
-        let asked = table.config.backends.values().map(Arc::as_ptr);
-        let routes = table.routes.iter().map(|route| (Arc::as_ptr(&route.frontend), route));
-        Self { backends: asked.zip(&*table.backends).collect(), routes: routes.collect() }
     }
 }
 

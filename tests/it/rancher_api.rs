@@ -132,11 +132,12 @@ async fn all_pages_are_read_and_put_together() {
     let mut rancher = Rancher::new(&settings).expect("a provider");
     assert_eq!(rancher.name(), ProviderName::Rancher);
     let snapshot: Snapshot = rancher.fetch(Depth::Everything).await.expect("an answer");
-    let drawn: Vec<String> = snapshot
+    let mut drawn: Vec<String> = snapshot
         .services
         .iter()
         .map(|s| format!("{}.{} {}", s.name, s.stack.as_deref().unwrap_or("?"), s.instances.len()))
         .collect();
+    drawn.sort();
     assert_eq!(drawn, ["api.shop 1", "quiet.shop 0", "web.shop 3"]);
     assert_eq!(rancher.fetch(Depth::Everything).await.expect("an answer"), snapshot);
 }

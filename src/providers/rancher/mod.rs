@@ -47,6 +47,8 @@ pub struct Rancher {
     remembered: Remembered,
     /// When there was news last.
     last_news: Option<Instant>,
+    /// The version that the last news were, where that was a moment ago.
+    news: Option<String>,
 }
 
 /// Who is asked.
@@ -72,7 +74,7 @@ impl Rancher {
     pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
         let source = Source::new(settings)?;
         let (long_poll, remembered) = (settings.long_poll, Remembered::default());
-        Ok(Self { source, long_poll, last: None, remembered, last_news: None })
+        Ok(Self { source, long_poll, last: None, remembered, last_news: None, news: None })
     }
 
     /// Reads everything. What came in one answer belongs together, whatever the version does meanwhile: it is
@@ -130,7 +132,10 @@ impl Provider for Rancher {
                 return Ok(snapshot);
             }
         };
-        let version = metadata.version().await?;
+        let version = match self.news.take() {
+            Some(version) => version,
+            None => metadata.version().await?,
+        };
         if let (Depth::News, Some((known, snapshot))) = (depth, &self.last)
             && *known == version
         {
@@ -151,11 +156,12 @@ impl Provider for Rancher {
             return pending().await;
         };
         loop {
-            let is_news = metadata.wait(known, LONG_POLL).await? != *known;
-            if is_news {
+            let version = metadata.wait(known, LONG_POLL).await?;
+            if version != *known {
                 // Two servers behind one name may disagree for ever. News after a quiet time goes on at once.
-                if let Some(last) = self.last_news {
-                    sleep_until(last + NEWS_PAUSE).await;
+                match self.last_news.map(|last| last + NEWS_PAUSE) {
+                    Some(end) if end > Instant::now() => sleep_until(end).await,
+                    _ => self.news = Some(version),
                 }
                 self.last_news = Some(Instant::now());
                 return Ok(());

@@ -187,7 +187,6 @@ pub(super) fn snapshot(
         }
     }
     snapshot.problems.truncate(PROBLEMS_MAX);
-    snapshot.services.sort_by(|a, b| a.id.cmp(&b.id));
     *remembered = fresh;
     Ok(snapshot)
 }
