@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{HeaderLines, HealthCheck, Scheme};
 use crate::middleware::check_host;
+use crate::model::origin_form;
 use crate::settings::duration;
 
 /// A check as it runs.
@@ -170,7 +171,7 @@ impl Reader {
                 "" => "GET".to_owned(),
                 method => method.to_owned(),
             },
-            target: target(&wish.path),
+            target: origin_form(&wish.path),
             is_http10: wish.is_http10,
             host: self.host(&wish.hostname),
             headers: wish.headers.clone(),
@@ -257,22 +258,6 @@ impl Reader {
         }
         range.map(|(from, to)| from..=to)
     }
-}
-
-/// A path that can stand in a request: absolute, with what cannot stand there written as `%20`.
-fn target(path: &str) -> String {
-    let mut target = String::with_capacity(path.len() + 1);
-    if !path.starts_with('/') {
-        target.push('/');
-    }
-    for byte in path.bytes().take_while(|byte| *byte != b'#') {
-        match byte {
-            b'!'..=b'~' => target.push(char::from(byte)),
-            // Writing to a string cannot fail.
-            _ => _ = write!(target, "%{byte:02X}"),
-        }
-    }
-    target
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub const FAILURES_MAX: u32 = 5;
 const FIRST_MS: u64 = 1_000;
 const LONGEST_MS: u64 = 30_000;
 
-/// Failures further apart than this are no row.
+/// A failure of what was sent so long after the last one, or later, is none of its row.
 const FORGOTTEN_MS: u64 = 60_000;
 
 /// One server's failures in a row, and until when it is left alone.
@@ -33,11 +33,17 @@ pub struct Ejected {
 }
 
 impl Ejection {
-    /// A request failed: the connection was refused or broke, or no answer came in time. `may_spare` is asked last: it says
-    /// whether enough others are left.
-    pub fn failed(&self, now_ms: u64, may_spare: impl FnOnce() -> bool) -> Option<Ejected> {
+    /// A request failed that was sent at `asked_ms`: the connection was refused or broke, or no answer came in time. `may_spare` is
+    /// asked last: it says whether enough others are left.
+    pub fn failed(
+        &self,
+        asked_ms: u64,
+        now_ms: u64,
+        may_spare: impl FnOnce() -> bool,
+    ) -> Option<Ejected> {
         let before_ms = self.failed_ms.swap(now_ms, Relaxed);
-        if now_ms.saturating_sub(before_ms) > FORGOTTEN_MS {
+        // Counted from when it was sent: a server that hangs lets each request wait for as long as it may.
+        if asked_ms.saturating_sub(before_ms) > FORGOTTEN_MS {
             self.failures.store(0, Relaxed);
             self.times.store(0, Relaxed);
         }
@@ -77,7 +83,7 @@ mod tests {
     use super::*;
 
     fn fail(ejection: &Ejection, now_ms: u64, times: u32) -> Option<Ejected> {
-        (0..times).filter_map(|_| ejection.failed(now_ms, || true)).last()
+        (0..times).filter_map(|_| ejection.failed(now_ms, now_ms, || true)).last()
     }
 
     #[test]
@@ -110,7 +116,10 @@ mod tests {
     fn failures_that_are_far_apart_are_no_row() {
         let ejection = Ejection::default();
         let far_apart = (1..100).map(|n| n * (FORGOTTEN_MS + 1));
-        assert_eq!(far_apart.filter_map(|now_ms| ejection.failed(now_ms, || true)).count(), 0);
+        assert_eq!(
+            far_apart.filter_map(|now_ms| ejection.failed(now_ms, now_ms, || true)).count(),
+            0
+        );
         // How often it was ejected long ago does not count either.
         let ejected = Some(Ejected { failures: 5, for_ms: 1_000 });
         assert_eq!(fail(&ejection, 10_000_000, FAILURES_MAX), ejected);
@@ -118,9 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_hangs_is_ejected_however_long_it_is_waited_for() {
+        let ejection = Ejection::default();
+        // One client at a time, and each waits for two minutes.
+        let mut waits = (1..=5_u64).map(|n| (n * 121_000, n * 121_000 + 120_000));
+        let ejected = waits.find_map(|(asked, now)| ejection.failed(asked, now, || true));
+        assert_eq!(ejected, Some(Ejected { failures: 5, for_ms: 1_000 }));
+    }
+
+    #[test]
     fn nobody_is_ejected_who_cannot_be_spared() {
         let ejection = Ejection::default();
-        assert_eq!((0..20).find_map(|_| ejection.failed(1, || false)), None);
+        assert_eq!((0..20).find_map(|_| ejection.failed(1, 1, || false)), None);
         assert!(!ejection.is_on(1));
     }
 }

@@ -15,7 +15,7 @@ pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
 pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber};
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
-pub use path::{has_dot_segments, has_doubtful_dots, plain, with_single_slashes};
+pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};
 pub use problem::{Problem, Severity};
 pub use service::{
     Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,

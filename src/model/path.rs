@@ -7,6 +7,7 @@
 //! beginning, where others take what follows for a host.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use percent_encoding::{percent_decode, percent_decode_str};
 
@@ -109,6 +110,23 @@ fn resolved(path: &str) -> Option<String> {
     Some(resolved)
 }
 
+/// A path with its query as somebody wrote it, as it can stand in a request's first line (RFC 9112, section 3.2.1): absolute, and
+/// what cannot stand there written as `%20`.
+pub fn origin_form(written: &str) -> String {
+    let mut target = String::with_capacity(written.len() + 1);
+    if !written.starts_with('/') {
+        target.push('/');
+    }
+    for byte in written.bytes().take_while(|byte| *byte != b'#') {
+        match byte {
+            b'!'..=b'~' => target.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => _ = write!(target, "%{byte:02X}"),
+        }
+    }
+    target
+}
+
 /// Whether it has dot segments.
 pub fn has_dot_segments(path: &str) -> bool {
     path.split('/').any(|part| dots(part).is_some())
@@ -176,6 +194,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_somebody_wrote_stands_in_one_first_line() {
+        for (written, sent) in [
+            ("", "/"),
+            ("ok", "/ok"),
+            ("/{status}.html?a=b", "/{status}.html?a=b"),
+            ("/my page?é#top", "/my%20page?%C3%A9"),
+            (
+                "/x HTTP/1.1\r\nHost: a\r\n\r\nGET /",
+                "/x%20HTTP/1.1%0D%0AHost:%20a%0D%0A%0D%0AGET%20/",
+            ),
+        ] {
+            assert_eq!(origin_form(written), sent);
+        }
+    }
 
     #[track_caller]
     fn check(path: &str, sent: &str, plain: &str) {

@@ -157,7 +157,7 @@ pub(super) fn as_ms(time: Duration) -> u64 {
 }
 
 impl Worker {
-    /// The table in force, to be kept until the end of one request.
+    /// The table in force, to be kept until the end of one try.
     #[allow(clippy::redundant_allocation)] // see `table::Reader`
     pub(super) fn table(&self) -> Rc<Arc<Table>> {
         self.reader.borrow_mut().table()

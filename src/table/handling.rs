@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::running::RunningBackend;
 use crate::config::{Backend, BackendWishes, ErrorPage};
+use crate::model::origin_form;
 use crate::rules::RetryExpression;
 use crate::settings::duration;
 
@@ -125,7 +126,7 @@ impl Page {
             Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
         };
         let statuses = page.status.iter().filter_map(range).collect();
-        Self { statuses, backend, query: page.query.clone() }
+        Self { statuses, backend, query: origin_form(&page.query) }
     }
 
     /// Whether it stands in for this status.
@@ -139,7 +140,6 @@ impl Page {
     pub fn target(&self, status: u16) -> (String, String) {
         let target = self.query.replace("{status}", &status.to_string());
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        (path, query.to_owned())
+        (path.to_owned(), query.to_owned())
     }
 }

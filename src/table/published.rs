@@ -14,7 +14,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Puts a table into force. Requests under way keep the one they began with.
+    /// Puts a table into force. A try under way keeps the one it began with.
     pub fn publish(&self, table: Arc<Table>) {
         self.current.store(table);
     }

@@ -51,11 +51,16 @@ impl Route {
     }
 
     /// Whether a request that went through the steps of this one has been through those of that one, too: the frontend is the
-    /// same, and asks for the same.
+    /// same, and asks for the same, and so does its backend, which has steps of its own.
     pub fn has_chain_of(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.frontend, &other.frontend);
-        Arc::ptr_eq(ours, theirs)
-            || (self.id == other.id && ours.chain == theirs.chain && ours.wishes == theirs.wishes)
+        let is_frontend = Arc::ptr_eq(ours, theirs)
+            || (self.id == other.id && ours.chain == theirs.chain && ours.wishes == theirs.wishes);
+        let steps =
+            |route: &Self| route.chain.iter().map(|step| step.describe()).collect::<Vec<_>>();
+        is_frontend
+            && (Arc::ptr_eq(&self.backend, &other.backend)
+                || (ours.backend == theirs.backend && steps(self) == steps(other)))
     }
 
     fn is_at(&self, entrypoint: &str) -> bool {
@@ -206,8 +211,8 @@ impl RunningBackend {
     /// The next server for this request, noted in `tried` so that asking again gives another one.
     ///
     /// The server of the sticky cookie comes first, whatever its weight: one of weight 0 gets no new clients and keeps
-    /// those it has. Servers that refused a connection a moment ago come last: when everybody did, one of them is better
-    /// than nobody. Servers whose checks say no get nothing. Returns none when all were tried, or none is there.
+    /// those it has. Servers that refused a connection a moment ago come last, the cookie's before the others: when everybody
+    /// did, one of them is better than nobody. Servers whose checks say no get nothing. Returns none when all were tried, or none is there.
     pub fn pick(
         &self,
         exchange: &Exchange<'_>,
@@ -233,6 +238,7 @@ impl RunningBackend {
             .wanted_by_cookie(exchange)
             .filter(is_able)
             .or_else(|| self.balanced(exchange, moment, is_able))
+            .or_else(|| self.wanted_by_cookie(exchange).filter(is_fresh))
             .or_else(|| self.balanced(exchange, moment, is_fresh))?;
         let server = &self.servers[index];
         tried.add(server);

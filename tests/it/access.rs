@@ -732,6 +732,45 @@ async fn an_entry_point_has_guards_of_its_own() {
     assert_eq!(status(&get(serving.addr, "b.local", &credentials).await), "503");
 }
 
+/// The authority takes its time; meanwhile the host comes, with a password of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_comes_while_its_entry_point_asks_is_found_and_its_guards_too() {
+    let origin = Origin::start(OK, true).await;
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let authority = listener.local_addr().expect("an address");
+    let (asked, word) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&go));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            head(&mut stream).await;
+            count.fetch_add(1, Relaxed);
+            word.acquire().await.expect("open").forget();
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .await;
+        }
+    });
+    let text = format!("Name:http Address:127.0.0.1:0 Auth.Forward.Address:http://{authority}/");
+    let entrypoint: EntryPoint = text.parse().expect("a good one");
+    for (has_users, expected) in [(false, "200"), (true, "401")] {
+        let settings = Settings { entrypoints: vec![entrypoint.clone()], ..settings() };
+        let serving = Serving::start(settings, &[]);
+        let before = asked.load(Relaxed);
+        let addr = serving.addr;
+        let asking = tokio::spawn(async move { get(addr, "a.local", "").await });
+        eventually("it is asked", || async { asked.load(Relaxed) > before }).await;
+        let auth = has_users.then(|| basic(&[SHA]));
+        let wishes = FrontendWishes { auth, ..FrontendWishes::default() };
+        serving.publish(self::asking(wishes, origin.addr));
+        go.add_permits(10);
+        assert_eq!(status(&asking.await.expect("an answer")), expected);
+        // It may not have been asked twice.
+        let left = go.available_permits();
+        go.forget_permits(left);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_side_asks_for_a_name() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use herder::config::{Backend, Config, CookieScope, HashKey, Method, SameSite};
 use herder::document::Language;
-use herder::live::ServerLive;
+use herder::live::{ServerLive, Thresholds};
 use herder::model::Document;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -424,6 +424,28 @@ async fn a_weight_of_0_keeps_old_clients_and_takes_no_new_ones() {
         let (name, head) = client.get(&format!("Cookie: {cookie}\r\n")).await;
         assert_eq!((name, cookie_of(&head)), ('a', None));
         assert_eq!(client.get("").await.0, 'b');
+    }
+}
+
+/// It refused a moment ago, and comes last; but there is nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_finds_its_server_where_all_others_are_gone() {
+    let [a, b, _] = three().await;
+    let serving = serving(sticky(web(&[(&a, 1)], |_| {})));
+    let mut client = Client::connect(serving.addr).await;
+    let cookie = cookie_of(&client.get("").await.1).expect("a cookie");
+    serving.publish(sticky(web(&[(&a, 0), (&b, 1)], |_| {})));
+    let view = serving.state.view();
+    let servers = view.table.routes()[0].backend.servers();
+    let place = |weight| servers.iter().find(|server| server.weight == weight).expect("it");
+    // Its check fails.
+    let thresholds = Thresholds { rise: 1, fall: 1 };
+    place(1).live.health.hold(true);
+    place(1).live.health.checked(false, thresholds, 1, Duration::ZERO);
+    for _ in 0..3 {
+        place(0).live.refused(serving.state.now_ms());
+        let (name, head) = client.get(&format!("Cookie: {cookie}\r\n")).await;
+        assert_eq!((name, cookie_of(&head)), ('a', None), "{head}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use herder::config::{
-    Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes,
+    Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes, MaxConn,
     TimeoutsWish, UsersAuth,
 };
 use tokio::io::AsyncWriteExt;
@@ -233,6 +233,11 @@ async fn a_kept_answer_comes_whole_or_not_at_all() {
         Some("/short") => answer(200, "", &"x".repeat(1_000)),
         Some("/long") => answer(200, "", &"x".repeat(1_001)),
         Some("/cut") => Act::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".to_vec()),
+        Some("/pieces") => {
+            let pieces = "1\r\nx\r\n".repeat(1_000);
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            Act::Send(format!("{head}{pieces}0\r\n\r\n").into_bytes())
+        }
         _ => Act::Close(b"HTTP/1.1 200 OK\r\n\r\nto the end".to_vec()),
     })
     .await;
@@ -254,6 +259,12 @@ async fn a_kept_answer_comes_whole_or_not_at_all() {
     }
     let text = get("/end").await;
     assert!(text.ends_with("\r\n\r\na\r\nto the end\r\n0\r\n\r\n"), "{text}");
+    // What frames the body is no part of it.
+    let text = get("/pieces").await;
+    assert!(
+        text.starts_with("HTTP/1.1 200 ") && text.matches("1\r\nx\r\n").count() == 1_000,
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -436,6 +447,29 @@ async fn a_host_that_changes_hands_meanwhile_does_not_lead_around_its_new_guards
     assert_eq!(server.requests().len(), 0);
 }
 
+/// Its backend gets a bound meanwhile, which it counts against as all others do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_request_does_not_pass_by_the_bound_that_its_backend_gets_meanwhile() {
+    let server = Scripted::start(|_, _, _| Act::Hang).await;
+    let serving = serve(&[server.addr], &buffering(Buffering::default()));
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let whole = post("hello");
+    let (half, rest) = whole.split_at(whole.len() - 2);
+    stream.write_all(half.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let max_conn = Some(MaxConn { amount: 1, extractor_func: "request.host".to_owned() });
+    serving.publish(edited(config(&[("Host:web.local", &[server.addr])]), |_, backend| {
+        let max_conn = max_conn.clone();
+        backend.wishes = Some(Box::new(BackendWishes { max_conn, ..BackendWishes::default() }));
+    }));
+    let _other = tokio::spawn(exchange_owned(serving.addr, GET));
+    eventually("the place is taken", || async { server.requests().len() == 1 }).await;
+    stream.write_all(rest.as_bytes()).await.expect("sent");
+    let text = read(&mut stream).await;
+    assert!(text.starts_with("HTTP/1.1 429 "), "{text}");
+    assert_eq!(server.requests().len(), 1);
+}
+
 /// The client can hold its body back for as long as it likes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_request_does_not_pass_by_guards_that_its_frontend_gets_meanwhile() {
@@ -494,6 +528,18 @@ async fn a_client_alone_opens_no_breaker_and_ejects_no_server() {
     let text = exchange(serving.addr, GET).await;
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
+}
+
+/// What is no HTTP is no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_nonsense_is_ejected() {
+    let ill = Scripted::start(|_, _, _| Act::Close(b"nonsense\r\n\r\n".to_vec())).await;
+    let well = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let serving = serve(&[ill.addr, well.addr], &BackendWishes::default());
+    for _ in 0..10 {
+        exchange(serving.addr, post("").as_bytes()).await;
+    }
+    assert_eq!(serving.state.live.journal.count(), 1, "it is ejected");
 }
 
 /// Five failures in a row eject a server, one in two does not: neither where the others are WebSockets.
@@ -576,6 +622,99 @@ async fn an_expression_asks_those_that_are_there_again() {
     let text = exchange(serving.addr, GET).await;
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     assert_eq!(busy.requests().len(), 4);
+}
+
+/// What the retries of a backend are too many for is not thrown away: its servers say why, and when to come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_sent_again_any_more_the_servers_answer_is_the_answer() {
+    let busy = Scripted::start(|_, _, _| answer(503, "Retry-After: 7\r\n", "busy")).await;
+    let retry_expression = "ResponseCode() == 503 && Attempts() < 90".to_owned();
+    let wishes = buffering(Buffering { retry_expression, ..Buffering::default() });
+    let serving = serve(&[busy.addr], &wishes);
+    for _ in 0..4 {
+        let text = exchange(serving.addr, GET).await;
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with("busy"), "{text}");
+        assert!(text.contains("\r\nRetry-After: 7\r\n"), "{text}");
+    }
+}
+
+/// Two tries: the one that was refused is none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_costs_no_try_of_an_expression() {
+    let busy = Scripted::start(|_, _, _| answer(503, "", "busy")).await;
+    let well = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let nobody = free.local_addr().expect("an address");
+    drop(free);
+    let retry_expression = "ResponseCode() == 503 && Attempts() < 2".to_owned();
+    let buffering = Some(Buffering { retry_expression, ..Buffering::default() });
+    let timeouts = Some(TimeoutsWish { attempts: 2, ..TimeoutsWish::default() });
+    let wishes = BackendWishes { buffering, timeouts, ..BackendWishes::default() };
+    for _ in 0..3 {
+        // Turn by turn, in this order.
+        let serving = serve(&[nobody, busy.addr, well.addr], &wishes);
+        let text = exchange(serving.addr, GET).await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+}
+
+/// Clients that hold up their requests, or do not take their answers, say nothing of how fast the servers are.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_open_no_breaker_that_looks_at_times() {
+    let large = "x".repeat(20_000_000);
+    let server = Scripted::start(move |_, head, _| match head.starts_with("GET /large ") {
+        true => answer(200, "", &large),
+        false => answer(200, "", "ok"),
+    })
+    .await;
+    let expression = "LatencyAtQuantileMS(50.0) > 400".to_owned();
+    let timeouts = TimeoutsWish { body: "600ms".to_owned(), ..TimeoutsWish::default() };
+    let wishes = BackendWishes {
+        circuit_breaker: Some(CircuitBreaker { expression }),
+        timeouts: Some(timeouts),
+        ..BackendWishes::default()
+    };
+    let serving = serve(&[server.addr], &wishes);
+    let half = b"POST / HTTP/1.1\r\nHost: web.local\r\nContent-Length: 1\r\n\r\n";
+    for _ in 0..2 {
+        let text = exchange(serving.addr, half).await;
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    let mut slow = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask = b"GET /large HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\n\r\n";
+    slow.write_all(ask).await.expect("written");
+    // What is measured is time.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(read(&mut slow).await.matches('x').count(), 20_000_000);
+    for _ in 0..3 {
+        let text = exchange(serving.addr, GET).await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+}
+
+/// A server whose address nobody answers at: what becomes of a client that leaves meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_a_connection_is_made_is_let_go() {
+    // Its queue is full: what comes then is not answered.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let full = full.expect("a socket");
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+    full.listen(0).expect("listens");
+    let addr = full.local_addr().expect("an address").as_socket().expect("of IP");
+    let _first = TcpStream::connect(addr).await.expect("connected");
+    let timeouts = TimeoutsWish { connect: "60s".to_owned(), ..TimeoutsWish::default() };
+    let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
+    let serving = serve(&[addr], &wishes);
+    let active = || {
+        let view = serving.state.view();
+        let route = view.table.routes().first().map(std::sync::Arc::clone).expect("a route");
+        route.backend.servers()[0].live.active()
+    };
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    stream.write_all(GET).await.expect("written");
+    eventually("it is under way", || async { active() == 1 }).await;
+    drop(stream);
+    eventually("it is let go", || async { active() == 0 }).await;
 }
 
 async fn exchange_owned(addr: SocketAddr, bytes: &'static [u8]) -> String {

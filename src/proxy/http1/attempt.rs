@@ -9,6 +9,7 @@ use std::task::Poll;
 use tokio::net::TcpStream;
 
 use super::answer::Then;
+use super::connection::WATCH_AFTER_MS;
 use super::course::{After, Course};
 use super::exchange::attempts_max;
 use super::parse::Version;
@@ -124,7 +125,8 @@ impl Course<'_> {
                     Some(upstream) => (upstream, true),
                     None => match Box::pin(self.dial(attempt)).await {
                         Ok(upstream) => (upstream, false),
-                        Err(error) => {
+                        Err(None) => return Ok(self.gone(attempt, None)),
+                        Err(Some(error)) => {
                             if error.is_servers() {
                                 guard.fail();
                                 guard.server.refused(worker.clock.now_ms());
@@ -253,7 +255,7 @@ impl Course<'_> {
                 pages: if self.page.is_none() { &route.pages } else { &[] },
                 shown: self.page.map(|page| page.status),
                 hold: buffering.and_then(|buffering| buffering.answers),
-                retry: retry.map(|expression| Again { expression, attempts, method }),
+                retry: retry.map(|expression| Again { expression, attempts, method, backend }),
             }))
         };
         let followers = self.changes.as_mut().map(|changes| &mut *changes.followers);
@@ -281,19 +283,20 @@ impl Course<'_> {
         whole: &Whole,
         guard: &mut Guard<&ServerLive>,
     ) -> Ran {
-        let Whole { status, then, is_complete, may_be_reset, .. } = *whole;
+        let Whole { status, then, is_complete, may_be_reset, is_held_up, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
             self.failed(Some(attempt.route), &attempt.fault(status, None));
         }
         let is_complete = is_complete && self.page.is_none_or(|page| page.is_complete);
+        let has_next = self.client.inbox.len() > attempt.used;
         let after = match (then, is_complete) {
             (Then::KeepAlive, true) => After::Again,
-            (Then::Close, true) if !may_be_reset => After::Close,
+            (Then::Close, true) if !may_be_reset && !has_next => After::Close,
             _ => After::Linger,
         };
-        Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come }
+        Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come && !is_held_up }
     }
 
     /// Joins both sides until they have ended.
@@ -351,27 +354,42 @@ impl Course<'_> {
         Ran { after: After::Close, status: None, odd, is_timed: false }
     }
 
-    /// Connects to a server.
-    async fn dial(&self, attempt: &Attempt<'_>) -> Result<Upstream, Error> {
-        let (worker, deadline) = (self.worker, &self.client.deadline);
+    /// Connects to a server. An error that is none: the client left meanwhile.
+    async fn dial(&mut self, attempt: &Attempt<'_>) -> Result<Upstream, Option<Error>> {
+        let (worker, client) = (self.worker, &mut *self.client);
         let handling = attempt.route.backend.handling().filter(|_| self.page.is_none());
         let wait = handling.and_then(|handling| handling.timeouts.connect);
-        deadline.set(&worker.clock, wait.map_or(worker.limits.connect_ms, as_ms));
+        let limit_ms = wait.map_or(worker.limits.connect_ms, as_ms);
+        // What a client sends that is still sending is its body.
+        let mut watches_later = attempt.body.is_done() && limit_ms > WATCH_AFTER_MS;
+        let mut watches = false;
+        let first_ms = if watches_later { WATCH_AFTER_MS } else { limit_ms };
+        client.deadline.set(&worker.clock, first_ms);
         let place = attempt.place();
         let mut dial = pin!(worker.pool.dial(&place));
-        poll_fn(|cx| match dial.as_mut().poll(cx) {
-            Poll::Ready(Ok(upstream)) => Poll::Ready(Ok(upstream)),
-            Poll::Ready(Err(error)) if is_ours(&error) => {
-                Poll::Ready(Err(Error::NoMeans(error.to_string())))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Unreachable(error.to_string()))),
-            Poll::Pending if deadline.is_over(&worker.clock) => {
-                Poll::Ready(Err(Error::SlowServer("it did not take the connection")))
-            }
-            Poll::Pending => {
-                deadline.watch(cx);
-                Poll::Pending
-            }
+        poll_fn(|cx| {
+            let failed = match dial.as_mut().poll(cx) {
+                Poll::Ready(Ok(upstream)) => return Poll::Ready(Ok(upstream)),
+                Poll::Ready(Err(error)) if is_ours(&error) => Error::NoMeans(error.to_string()),
+                Poll::Ready(Err(error)) => Error::Unreachable(error.to_string()),
+                Poll::Pending => {
+                    let is_over = client.deadline.is_over(&worker.clock);
+                    if is_over && std::mem::take(&mut watches_later) {
+                        watches = true;
+                        client.deadline.extend(limit_ms - WATCH_AFTER_MS);
+                    } else if is_over {
+                        return Poll::Ready(Err(Some(Error::SlowServer(
+                            "it did not take the connection",
+                        ))));
+                    }
+                    if watches && client.poll_gone(worker, cx).is_ready() {
+                        return Poll::Ready(Err(None));
+                    }
+                    client.deadline.watch(cx);
+                    return Poll::Pending;
+                }
+            };
+            Poll::Ready(Err(Some(failed)))
         })
         .await
     }

@@ -34,7 +34,7 @@ pub(super) struct Course<'c> {
     pub(super) collected: Option<Box<Collected>>,
     /// The page that stands in for what came of it.
     pub(super) page: Option<PageOf>,
-    /// How often it was sent.
+    /// How often it was sent. Servers that could not be reached do not count.
     pub(super) sent: u32,
     pub(super) tally: Tally,
     /// What is noted of it, where somebody wants to know.
@@ -71,7 +71,7 @@ pub(super) enum Stop {
     Refused(Refusal),
     /// The step of this number wants to know something first.
     Wait(usize, Need),
-    /// It is past its chain, and another table is in force than the one that it began with.
+    /// It has waited, and another table is in force than the one that it began with.
     Outdated,
     /// Its body is to be read whole first.
     Collect(Wanted, Arc<Route>, Facts),
@@ -95,6 +95,8 @@ pub(super) struct Refusal {
     pub(super) after: After,
     /// How much of the inbox is the request's.
     pub(super) used: usize,
+    /// Whether the time it took says something of the servers: the client was not waited for.
+    pub(super) is_timed: bool,
 }
 
 /// What becomes of the client's connection.

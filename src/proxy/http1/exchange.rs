@@ -80,6 +80,8 @@ struct Trials {
     failed: Option<Box<Refusal>>,
     has_paused: bool,
     has_waited: bool,
+    /// Another table is in force than the one that it was prepared with.
+    is_outdated: bool,
 }
 
 impl Course<'_> {
@@ -100,8 +102,9 @@ impl Course<'_> {
         let mut trials = Trials { has_waited: self.page.is_some(), ..Trials::default() };
         let mut table = worker.table();
         loop {
-            if let Stage::Through(Some(_)) = self.stage {
+            if trials.is_outdated || matches!(self.stage, Stage::Through(Some(_))) {
                 table = worker.table();
+                trials.is_outdated = false;
             }
             let mut attempt = None;
             // What a `match` looks at would take its room for as long as an arm waits.
@@ -113,10 +116,11 @@ impl Course<'_> {
             }
             let Some(attempt) = &mut attempt else { continue };
             trials.failed = None;
-            if trials.has_waited || self.sent > 0 {
+            let is_asked_again = self.sent > 0 || trials.dials > 0;
+            if trials.has_waited || is_asked_again {
                 self.tally.asks(worker);
             }
-            if self.sent > 0 && self.page.is_none() {
+            if is_asked_again && self.page.is_none() {
                 self.tally.asks_again(attempt.route);
             }
             self.sent += 1;
@@ -136,6 +140,7 @@ impl Course<'_> {
                 }
                 Err(failed) => {
                     self.tally.stays_with(attempt.route);
+                    self.sent -= u32::from(failed.is_unsent);
                     let refusal = trials.lost(worker, attempt, failed)?;
                     self.stage = Stage::Through(Some(Arc::clone(attempt.route)));
                     trials.failed = Some(refusal);
@@ -154,7 +159,8 @@ impl Course<'_> {
             }
         }
         if self.page.is_none() {
-            luck::note(self.worker, attempt.route, attempt.server, run);
+            let asked_ms = self.tally.asked_ms();
+            luck::note(self.worker, attempt.route, attempt.server, asked_ms, run);
         }
     }
 
@@ -174,7 +180,10 @@ impl Course<'_> {
                 trials.has_waited = true;
                 return self.collect(wanted, route, &facts).await;
             }
-            Stop::Outdated => return Ok(None),
+            Stop::Outdated => {
+                trials.is_outdated = true;
+                return Ok(None);
+            }
             Stop::Refused(refusal) => refusal,
         };
         let Some(last) = last else { return Err(Box::new(refusal)) };
@@ -228,7 +237,8 @@ impl Course<'_> {
             Err(NotRead::Refused(error)) => {
                 let (after, route, server) = (After::Linger, Some(route), None);
                 let (is_head, used) = (facts.is_head, self.client.inbox.len());
-                Err(Box::new(Refusal { error, route, server, is_head, after, used }))
+                let is_timed = false;
+                Err(Box::new(Refusal { error, route, server, is_head, after, used, is_timed }))
             }
             Err(NotRead::Gone) => Ok(Some(self.left())),
         }
@@ -297,8 +307,11 @@ impl Trials {
             server: Some(Arc::clone(&server.name)),
             is_head: attempt.facts.is_head,
             used: attempt.used,
+            is_timed: attempt.has_come,
         });
-        if !may_go_on || !(is_unsent || route.backend.may_retry(worker.clock.now_ms())) {
+        // What the expression holds of was counted before its answer was thrown away.
+        let is_counted = is_unsent || matches!(refusal.error, Error::Again(_));
+        if !may_go_on || !(is_counted || route.backend.may_retry(worker.clock.now_ms())) {
             return Err(refusal);
         }
         self.retries += u32::from(!is_unsent);

@@ -80,6 +80,11 @@ pub(super) fn classify(name: &[u8]) -> Field {
     }
 }
 
+/// Whether a name is none that anybody means to speak by: it holds something else than letters, digits and hyphens.
+pub(super) fn is_odd(name: &[u8]) -> bool {
+    name.iter().any(|&byte| !byte.is_ascii_alphanumeric() && byte != b'-')
+}
+
 /// The same for what begins with an `x`, as hardly any line does.
 #[inline(never)]
 fn of_client(name: &[u8]) -> Field {

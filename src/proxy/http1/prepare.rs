@@ -68,6 +68,7 @@ impl Course<'_> {
         let rest = &inbox[end..];
         let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
             Box::new(Stop::Refused(Refusal {
+                is_timed: is_complete && !matches!(error, Error::Interrupted),
                 after: After::refusal(&error, &facts, is_complete),
                 error,
                 route: route.cloned(),
@@ -116,6 +117,14 @@ impl Course<'_> {
         {
             self.changes = exchange.take_changes();
             self.stage = Stage::Through(Some(Arc::clone(route)));
+            return Err(Box::new(Stop::Outdated));
+        }
+        if let (Led::Through, None, true) = (&led, route, has_waited)
+            && worker.table().lookup(&exchange).is_some()
+        {
+            // Its host came meanwhile: it goes through all steps, for the new ones may stand before some that it has passed.
+            self.stage = Stage::Fresh;
+            self.record.iter_mut().for_each(|record| record.starts_over());
             return Err(Box::new(Stop::Outdated));
         }
         let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
@@ -304,5 +313,6 @@ fn own_host_of(server: &RunningServer) -> String {
 fn unread(error: Error, used: usize) -> Box<Stop> {
     let (route, server) = (None, None);
     let after = After::Linger;
-    Box::new(Stop::Refused(Refusal { error, route, server, is_head: false, after, used }))
+    let (is_head, is_timed) = (false, false);
+    Box::new(Stop::Refused(Refusal { error, route, server, is_head, after, used, is_timed }))
 }

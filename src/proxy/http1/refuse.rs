@@ -75,7 +75,7 @@ impl Course<'_> {
             used: *used,
             status: Some(status),
             is_network_error: error.is_servers(),
-            is_timed: !matches!(error, Error::Interrupted),
+            is_timed: refusal.is_timed,
         }
     }
 }

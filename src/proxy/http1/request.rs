@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use arrayvec::ArrayString;
 
 use super::bytes::is_token_byte;
-use super::fields::{Field, Identity, Options, classify};
+use super::fields::{Field, Identity, Options, classify, is_odd};
 use super::framing::{self, Length};
 use super::lines::{Passing, copy, place, put_number};
 use super::parse::{Line, RequestHead, Version};
@@ -303,7 +303,10 @@ impl<'h, 's> Request<'h, 's> {
         let mut passing = self.passing;
         if is_trusted {
             for (index, line) in self.lines.iter().enumerate() {
-                if let Field::Identity(identity) = line.field {
+                // It has not looked at what only some servers take for one of these: its own client wrote that.
+                if let Field::Identity(identity) = line.field
+                    && !is_odd(line.name())
+                {
                     told.add(identity);
                     passing.add(index);
                 }
@@ -408,7 +411,7 @@ impl Request<'_, '_> {
         let ip = hop.client.text();
         put(b"X-Forwarded-For: ");
         for line in self.lines {
-            if line.field == Field::ForwardedFor {
+            if line.field == Field::ForwardedFor && !is_odd(line.name()) {
                 put(line.value);
                 put(b", ");
             }
@@ -536,6 +539,18 @@ mod tests {
             request.write(&exchange, &hop, &mut out);
             String::from_utf8(out).expect("plain text")
         })
+    }
+
+    /// Traefik and HAProxy pass such names on, and write their own ones beside them.
+    #[test]
+    fn what_only_some_servers_take_for_an_identity_is_no_word_of_a_trusted_proxy() {
+        let odd = "X_Forwarded_For: 6.6.6.6\r\nX_Real_Ip: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n";
+        let told = "X-Forwarded-For: 1.1.1.1\r\nX-Real-Ip: 1.1.1.1\r\n";
+        let head = sent(&format!("{odd}{told}"), "10.0.0.0/8");
+        assert!(!head.contains("6.6.6.6") && !head.contains("https"), "{head}");
+        assert!(head.contains("\r\nX-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Real-Ip: 1.1.1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Forwarded-Proto: http\r\n"), "{head}");
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Tally {
         self.asked_us = worker.clock.now_us();
     }
 
+    /// When the server was asked that has it now, by the worker's clock.
+    pub(super) fn asked_ms(&self) -> u64 {
+        us_as_ms(self.asked_us)
+    }
+
     /// How long ago the server was asked.
     pub(super) fn asked_ms_ago(&self, worker: &Worker) -> u64 {
         worker.clock.now_us().saturating_sub(self.asked_us) / 1_000

@@ -31,7 +31,10 @@ impl Transfer<'_> {
                         self.note_progress();
                     }
                     Poll::Ready(_) => return Poll::Ready(Err(Failure::Gone)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.is_held_up = true;
+                        return Poll::Pending;
+                    }
                 }
             }
             if self.taken > 0 {
@@ -67,6 +70,7 @@ impl Transfer<'_> {
                     then: down.then,
                     is_complete,
                     reuse: if may_follow { down.reuse } else { Reuse::Never },
+                    is_held_up: self.is_held_up,
                     may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
                 })));
             }
@@ -125,7 +129,7 @@ impl Transfer<'_> {
         let mut end = Vec::new();
         let ended = down.body.end_of_input(&mut end);
         let sent = match &mut self.hold {
-            Some(hold) => hold.push(&end),
+            Some(hold) => hold.push(&[&end], down.body.moved().0),
             None => {
                 self.to_client.extend_from_slice(&end);
                 Ok(())
@@ -189,7 +193,7 @@ impl Transfer<'_> {
         };
         self.is_spoilt |= used < bytes.len();
         if let Some(hold) = &mut self.hold {
-            let kept = hold.push(write).and_then(|()| hold.push(as_it_is));
+            let kept = hold.push(&[write, as_it_is], down.body.moved().0);
             return kept.map_err(Failure::Refused);
         }
         if as_it_is.len() <= COPY_BYTES_MAX {

@@ -6,7 +6,7 @@ use super::super::answer::{Answer, Edits, Then};
 use super::super::head::{From, Scan};
 use super::super::parse::{self, Lines};
 use super::super::record;
-use super::{Down, Failure, HalfHead, Hold, Special, Transfer};
+use super::{Again, Down, Failure, HalfHead, Hold, Special, Transfer};
 use crate::model::Response;
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
@@ -132,7 +132,9 @@ impl Transfer<'_> {
     /// Why an answer of this status does not go to the client.
     fn unwanted(&self, status: u16) -> Option<Error> {
         let Special { retry, shown, pages, .. } = &**self.special.as_ref()?;
-        if retry.is_some_and(|again| again.wants(Some(status))) {
+        // Where too many were sent again already, what the server says is the answer.
+        let may_again = |again: &Again<'_>| again.backend.may_retry(self.worker.clock.now_ms());
+        if retry.filter(|again| again.wants(Some(status))).as_ref().is_some_and(may_again) {
             return Some(Error::Again(status));
         }
         let has_page = shown.is_none() && pages.iter().any(|page| page.is_for(status));
@@ -161,7 +163,7 @@ impl Transfer<'_> {
         self.hold = hold.map(|kept| {
             Box::new(Hold {
                 store: Store::new(&self.worker.reserve, kept.memory_bytes),
-                bytes_max: kept.bytes_max.saturating_add(write.len() as u64),
+                bytes_max: kept.bytes_max,
                 is_whole: false,
             })
         });

@@ -21,7 +21,7 @@ use crate::proxy::store::Store;
 use crate::proxy::upstream::{Reuse, Upstream};
 use crate::proxy::worker::Worker;
 use crate::rules::RetryExpression;
-use crate::table::{Kept, Page};
+use crate::table::{Kept, Page, RunningBackend};
 use crate::telemetry::Record;
 
 /// One read of a body that was kept.
@@ -72,6 +72,8 @@ pub(super) struct Transfer<'x> {
     is_flushed: bool,
     /// Whether the client did not take the last piece at once.
     is_slow: bool,
+    /// Whether the client was ever waited for to take a piece.
+    is_held_up: bool,
     /// Bytes came that belong to no answer, or the server ended the connection.
     is_spoilt: bool,
     /// The client has sent more while it waited.
@@ -115,6 +117,8 @@ pub(super) struct Again<'x> {
     /// How often it was sent, this time included.
     pub(super) attempts: u32,
     pub(super) method: &'x str,
+    /// Who says whether one more may be sent again.
+    pub(super) backend: &'x RunningBackend,
 }
 
 impl Again<'_> {
@@ -127,6 +131,7 @@ impl Again<'_> {
 /// An answer that is kept until it has come whole, as the client is to get it.
 struct Hold {
     store: Store,
+    /// The largest body, without what frames it.
     bytes_max: u64,
     is_whole: bool,
 }
@@ -155,6 +160,8 @@ pub(super) struct Whole {
     pub(super) is_complete: bool,
     /// Whether the server's connection may carry another request.
     pub(super) reuse: Reuse,
+    /// Whether the client was waited for to take some of it.
+    pub(super) is_held_up: bool,
     /// Whether more has come from the client, or the answer is so large that the client may still be reading when more comes.
     pub(super) may_be_reset: bool,
 }
@@ -179,11 +186,13 @@ pub(super) enum Failure {
 }
 
 impl Hold {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if self.store.len() + bytes.len() as u64 > self.bytes_max {
+    /// Keeps a piece more of an answer of whose body so much has come.
+    fn push(&mut self, pieces: &[&[u8]], came: u64) -> Result<(), Error> {
+        if came > self.bytes_max {
             return Err(Error::TooLong);
         }
-        self.store.push(bytes).map_err(|error| Error::NotKept(error.to_string()))
+        let mut kept = pieces.iter().map(|piece| self.store.push(piece));
+        kept.try_for_each(|kept| kept).map_err(|error| Error::NotKept(error.to_string()))
     }
 }
 
@@ -221,6 +230,7 @@ impl<'x> Transfer<'x> {
             has_sent: false,
             is_flushed: false,
             is_slow: false,
+            is_held_up: false,
             is_spoilt: false,
             has_next: false,
             watches: false,
