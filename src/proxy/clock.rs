@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
 /// A tick that is later than this finds a worker that was stopped (`SIGSTOP`, a frozen container): what has come meanwhile could
@@ -22,8 +21,7 @@ const NEVER: u64 = u64::MAX;
 /// A worker's time, in milliseconds since the process began ([`State::now_ms`](crate::control::State::now_ms)); it starts
 /// at 1, so that 0 can mean never.
 pub(super) struct Clock {
-    /// When that was, as the system counts.
-    start_us: u64,
+    start: Instant,
     now_ms: Cell<u64>,
     /// How old `now_ms` gets.
     tick_ms: Cell<u64>,
@@ -45,9 +43,7 @@ impl Clock {
     pub(super) fn start(start: Instant) -> Self {
         let date = RefCell::new(httpdate::fmt_http_date(SystemTime::now()));
         let (now_ms, tick_ms) = (Cell::new(1), Cell::new(0));
-        let since_us = u64::try_from(start.elapsed().as_micros()).unwrap_or_default();
-        let start_us = system_us().saturating_sub(since_us);
-        let clock = Self { start_us, now_ms, tick_ms, date, watched: RefCell::default() };
+        let clock = Self { start, now_ms, tick_ms, date, watched: RefCell::default() };
         clock.tick();
         clock
     }
@@ -64,7 +60,8 @@ impl Clock {
 
     /// The time now, in microseconds since the process began: exact, where [`now_ms`](Self::now_ms) is coarse.
     pub(super) fn now_us(&self) -> u64 {
-        system_us().saturating_sub(self.start_us)
+        let elapsed = self.start.elapsed();
+        elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }
 
     /// The time now as [`now_ms`](Self::now_ms) counts, but exact.
@@ -102,7 +99,7 @@ impl Clock {
 
     fn tick(&self) {
         let before = self.now_ms.get();
-        let now = self.exact_ms();
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1) + 1;
         self.now_ms.set(now);
         if now / 1_000 != before / 1_000 {
             *self.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
@@ -123,12 +120,6 @@ impl Clock {
     pub(super) fn wake_all(&self) {
         self.watched.borrow().iter().for_each(|watched| watched.wake());
     }
-}
-
-/// The clock that [`Instant`] reads, which each request asks twice: as a number, two need not be taken apart to be subtracted.
-fn system_us() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }
 
 /// Exact microseconds as [`Clock::now_ms`] counts.
