@@ -1,4 +1,4 @@
-//! Who is connected to the admin side. Where all places are taken, whoever holds the most gives one up: a flood of
+//! Who is connected to the admin side, and who reads its events. Where all places are taken, whoever holds the most gives one up: a flood of
 //! connections, however slow or busy, keeps nobody out who has fewer.
 
 use std::collections::{HashMap, VecDeque};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A bounded number of places for connections.
+/// A bounded number of places.
 pub(super) struct Crowd {
     max: usize,
     max_of_one: usize,
@@ -16,7 +16,7 @@ pub(super) struct Crowd {
 
 #[derive(Default)]
 struct Held {
-    /// By client, the oldest first. Dropping a sender ends the connection.
+    /// By client, the oldest first. Dropping a sender gives the place up.
     by_client: HashMap<IpAddr, VecDeque<(u64, oneshot::Sender<()>)>>,
     count: usize,
     next: u64,
@@ -32,12 +32,12 @@ pub(super) struct Seat {
 }
 
 impl Crowd {
-    /// Places for so many, and for so many of one client.
+    /// So many places, of which one client may have so many.
     pub(super) fn new(max: usize, max_of_one: usize) -> Arc<Self> {
         Arc::new(Self { max, max_of_one, held: Mutex::default() })
     }
 
-    /// A place for one more connection of this client; none where it has as many as one may have, or more than all others.
+    /// One more place for this client; none where it has as many as one may have, or more than all others.
     pub(super) fn seat(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = held.by_client.get(&client).map_or(0, VecDeque::len);
@@ -54,7 +54,7 @@ impl Crowd {
 }
 
 impl Held {
-    /// Ends the oldest connection of the client that has the most, where those are more than `mine`.
+    /// Takes the oldest place of the client that has the most, where those are more than `mine`.
     fn make_room(&mut self, mine: usize) -> bool {
         let oldest = |seats: &VecDeque<(u64, _)>| seats.front().map(|(number, _)| *number);
         let most = self.by_client.iter_mut().max_by(|(_, a), (_, b)| {

@@ -3,16 +3,19 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::App;
+use super::crowd::Seat;
 use super::rates::lock;
+use super::serve::Peer;
 
 /// Between two `stats` events of one stream, and at least between two `view` events: a storm of changes is one piece of
 /// news a second.
@@ -24,11 +27,11 @@ struct Stream {
     tick: Interval,
     /// Not before this moment is there a `view` event.
     next_view: Instant,
-    _permit: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
-pub(super) async fn stream(State(app): State<App>) -> Response {
-    let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
+pub(super) async fn stream(State(app): State<App>, Extension(peer): Extension<Peer>) -> Response {
+    let Some(seat) = app.streams.seat(peer.0) else {
         let retry = [(header::RETRY_AFTER, "10")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many event streams\n")
             .into_response();
@@ -39,18 +42,20 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
     // Where things stand is the first news.
     changes.mark_changed();
     let next_view = Instant::now();
-    let stream = Stream { app, changes, tick, next_view, _permit: permit };
+    let stream = Stream { app, changes, tick, next_view, seat };
     let events = unfold(stream, |mut stream| async move {
-        let event = stream.next().await;
+        let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))
     });
     Sse::new(events).keep_alive(KeepAlive::new()).into_response()
 }
 
 impl Stream {
-    async fn next(&mut self) -> Event {
-        tokio::select! {
+    /// None: somebody else, who has fewer streams, gets the place.
+    async fn next(&mut self) -> Option<Event> {
+        let event = tokio::select! {
             biased;
+            _ = &mut self.seat.given_up => return None,
             changed = self.changes.changed(), if self.next_view <= Instant::now() => match changed {
                 Ok(()) => {
                     self.next_view = Instant::now() + TICK;
@@ -60,7 +65,8 @@ impl Stream {
                 Err(_) => Event::default().comment("end"),
             },
             _ = self.tick.tick() => self.stats(),
-        }
+        };
+        Some(event)
     }
 
     fn stats(&self) -> Event {

@@ -30,17 +30,18 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use crate::control::State;
 use crate::middleware::Handler;
 use crate::settings::EntryPoint;
 use crate::table::entry_chain;
+use crowd::Crowd;
 use guard::Guard;
 use rates::Rates;
 use view::Unrouted;
 
-/// Event streams open at once; further ones are told to come back later.
+/// Event streams open at once. Where all are, whoever has the most loses the oldest to who has fewer; others are told to come back
+/// later.
 const STREAMS_MAX: usize = 64;
 
 /// What every page and answer is made from.
@@ -48,7 +49,7 @@ const STREAMS_MAX: usize = 64;
 struct App {
     state: Arc<State>,
     rates: Arc<Mutex<Rates>>,
-    streams: Arc<Semaphore>,
+    streams: Arc<Crowd>,
     /// Whether the log was told that only the busiest have metrics of their own.
     has_told_of_bound: Arc<AtomicBool>,
     /// Who is not routed, worked out once for each view.
@@ -71,7 +72,7 @@ impl App {
             state,
             rates: Arc::default(),
             has_told_of_bound: Arc::default(),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams: Crowd::new(STREAMS_MAX, STREAMS_MAX),
             unrouted: Arc::new(Mutex::new((u64::MAX, Arc::from([])))),
         }
     }

@@ -144,12 +144,15 @@ async fn events_tell_of_views_and_rates() {
 #[tokio::test(flavor = "multi_thread")]
 async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
     let herder = demo().await;
-    let open = || async {
-        let mut stream = TcpStream::connect(herder.admin).await.expect("connected");
+    let open_from = async |ip: [u8; 4]| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((ip, 0).into()).expect("bound");
+        let mut stream = socket.connect(herder.admin).await.expect("connected");
         stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
         let head = head(&mut stream).await;
         (stream, head)
     };
+    let open = || open_from([127, 0, 0, 1]);
     let mut streams = Vec::new();
     for place in 0..64 {
         let (stream, head) = open().await;
@@ -159,6 +162,11 @@ async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
     let (mut late, head) = open().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: "), "{head}");
     assert!(read(&mut late).await.contains("too many event streams"));
+    // Whoever has none gets one, and the oldest stream ends.
+    let (_other, head) = open_from([127, 0, 0, 2]).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let ended = read(&mut streams[0]).await;
+    assert!(ended.ends_with("0\r\n\r\n"), "{ended}");
     drop(streams.pop());
     eventually("a place is free", || async { open().await.1.starts_with("HTTP/1.1 200 ") }).await;
 }
