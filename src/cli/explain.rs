@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::sources;
 use crate::control::View;
 use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
+use crate::model::slips;
 use crate::settings::Typed;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
@@ -58,23 +59,22 @@ fn named(view: &View, name: &str) -> (String, bool) {
     let found = view.explain(name, 0);
     if found.is_empty() {
         let known: Vec<String> = view.explain_all().map(|e| e.subject).collect();
-        let slips = |known: &String| {
-            let service = known.split('.').next().unwrap_or_default();
-            [&**known, service]
-                .map(|known| strsim::damerau_levenshtein(known, name))
-                .into_iter()
-                .min()
+        // By its whole name, or by that of its service or stack.
+        let slips = |known: &str| {
+            let words = std::iter::once(known).chain(known.split('.'));
+            words.filter_map(|word| slips(word, name)).min()
         };
-        let nearest = known.iter().min_by_key(|known| slips(known));
-        let hint = match nearest {
-            Some(nearest) if slips(nearest) <= Some(SLIPS_MAX.min(name.len() / 3)) => {
+        let near = known.iter().filter_map(|known| Some((slips(known)?, known)));
+        let hint = match near.min_by_key(|(slips, _)| *slips) {
+            // A third of a name's letters makes another name.
+            Some((slips, nearest)) if slips <= (name.len() / 3).max(1) => {
                 format!(" Did you mean {nearest}?")
             }
             _ if is_host(view, name) => {
                 format!(" It is a host: `herder explain http://{name}/` says who takes it.")
             }
-            Some(_) => " `herder explain` lists those that somebody knows.".to_owned(),
-            None => format!(" {}", nobody_known(view)),
+            _ if known.is_empty() => format!(" {}", nobody_known(view)),
+            _ => " `herder explain` lists those that somebody knows.".to_owned(),
         };
         return (format!("Nobody knows of a container or service \"{name}\".{hint}\n"), false);
     }
@@ -88,9 +88,6 @@ fn is_host(view: &View, name: &str) -> bool {
     let asked = Asked::parse(&format!("http://{name}/"), None, &[]);
     asked.is_ok_and(|asked| explain::request(&view.table, &asked).winner.is_some())
 }
-
-/// More wrong letters than this are another name, and so is a third of them.
-const SLIPS_MAX: usize = 3;
 
 fn explanation(explanation: &Explanation) -> String {
     let mut text = format!("{}\n  {}\n", explanation.subject, explanation.verdict);

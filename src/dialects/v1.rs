@@ -108,6 +108,16 @@ fn read_segment(reader: &mut Reader<'_>) {
     }
 }
 
+/// What is wrong with a rule that no request can fit, and what to write instead. `key` is what says it.
+pub(super) fn unmatchable(key: &str, text: &str, rule: &Rule) -> Option<(String, String)> {
+    let (first, second) = rule.contradiction()?;
+    let (first, second) = (first.describe(), second.describe());
+    let what =
+        format!("{key} \"{text}\": no request fits both {first} and {second}; nobody reaches it.");
+    let values = second.split_once(':').map_or("", |(_, values)| values);
+    Some((what, format!("Write {first},{values} where one of them is enough.")))
+}
+
 /// What becomes of the requests that a service asks for.
 enum Routing<'a> {
     /// They are its own.
@@ -123,7 +133,13 @@ fn rule<'a>(reader: &mut Reader<'a>) -> Routing<'a> {
     let key = "traefik.frontend.rule";
     if let Some(text) = reader.label(key) {
         return match v1::parse(text) {
-            Ok(reading) => Routing::Rule(reading),
+            Ok(reading) => {
+                if let Some((what, hint)) = unmatchable(&reader.written(key), text, &reading.rule) {
+                    let problem = Problem::warning(&reader.origin.label(key), what);
+                    reader.problem(problem.hint(hint));
+                }
+                Routing::Rule(reading)
+            }
             Err(why) => {
                 let key = reader.written(key);
                 let what = format!("{key} \"{text}\" cannot be read: {why}; it is not routed.");

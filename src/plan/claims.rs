@@ -14,6 +14,9 @@ use crate::rules::{Matcher, Rule};
 /// points and wish for priority.
 type Claim = (Option<String>, String, Box<[String]>, Option<i64>);
 
+/// Who has which claim: its frontend, and the service or the line of a file that asks for it.
+type Taken = BTreeMap<Claim, (FrontendId, Arc<str>)>;
+
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
 /// any lost something: if none did, all are as they were.
 pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) -> bool {
@@ -29,7 +32,7 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
         let age = frontend.age_order;
         (age.is_none(), !had_it, id.provider, age, id.name.clone())
     });
-    let mut taken: BTreeMap<Claim, FrontendId> = BTreeMap::new();
+    let mut taken = Taken::new();
     let mut has_losers = false;
     for id in order {
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
@@ -116,15 +119,15 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
 fn settle_one(
     id: &FrontendId,
     frontend: &mut Arc<Frontend>,
-    taken: &mut BTreeMap<Claim, FrontendId>,
+    taken: &mut Taken,
     problems: &mut Vec<Problem>,
 ) -> bool {
     let (lost, kept): (Vec<Claim>, Vec<Claim>) =
         claims(frontend).into_iter().partition(|claim| taken.contains_key(claim));
     if let Some(first) = lost.first() {
-        let winner = taken[first].clone();
+        let (winner, service) = taken[first].clone();
         let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.0.clone()).collect();
-        problems.push(conflict(frontend, &winner, &hosts, kept.is_empty()));
+        problems.push(conflict(frontend, (&winner, &service), &hosts, kept.is_empty()));
         let frontend = Arc::make_mut(frontend);
         if kept.is_empty() {
             frontend.shadowed_by = Some(winner);
@@ -132,13 +135,14 @@ fn settle_one(
         }
         frontend.rule = without(&frontend.rule, &hosts);
     }
-    taken.extend(kept.into_iter().map(|claim| (claim, id.clone())));
+    let service = &frontend.origin.service;
+    taken.extend(kept.into_iter().map(|claim| (claim, (id.clone(), Arc::clone(service)))));
     !lost.is_empty()
 }
 
 fn conflict(
     frontend: &Frontend,
-    winner: &FrontendId,
+    (winner, service): (&FrontendId, &str),
     hosts: &BTreeSet<String>,
     is_all: bool,
 ) -> Problem {
@@ -147,7 +151,8 @@ fn conflict(
         false => hosts.iter().cloned().collect::<Vec<_>>().join(", "),
     };
     let rest = if is_all { "This one gets no request." } else { "This one keeps its other hosts." };
-    let what = format!("{claimed} belongs to {winner} already, which keeps it. {rest}");
+    let what =
+        format!("{claimed} belongs to {winner} of {service} already, which keeps it. {rest}");
     let hint = "Give one of them another host, or a priority if one is to go first.";
     Problem::error(&frontend.origin, what).hint(hint)
 }

@@ -398,7 +398,8 @@ mod tests {
         );
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].severity, Severity::Error);
-        assert!(problems[0].message.contains("x.local"), "{}", problems[0]);
+        let told = "x.local belongs to docker/frontend-Host-x-local of a.s already";
+        assert!(problems[0].message.contains(told), "{}", problems[0]);
     }
 
     #[test]

@@ -95,6 +95,20 @@ impl Rule {
         self.matchers.iter().find(|matcher| !matcher.matches(exchange))
     }
 
+    /// The two terms of one sort that no request can both fit (`Host:a;Host:b`), where there are such.
+    pub fn contradiction(&self) -> Option<(&Matcher, &Matcher)> {
+        let excludes = |a: &Matcher, b: &Matcher| match (a, b) {
+            (Matcher::Host(a), Matcher::Host(b)) | (Matcher::Method(a), Matcher::Method(b)) => {
+                !a.iter().any(|word| b.contains(word))
+            }
+            _ => false,
+        };
+        let pairs = self.matchers.iter().enumerate().flat_map(|(place, first)| {
+            self.matchers.iter().skip(place + 1).map(move |second| (first, second))
+        });
+        pairs.into_iter().find(|(first, second)| excludes(first, second))
+    }
+
     /// The hosts this rule is bound to, where a `Host` term binds it: what the index files it under.
     pub fn hosts(&self) -> Option<&[String]> {
         self.matchers.iter().find_map(|matcher| match matcher {

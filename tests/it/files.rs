@@ -241,6 +241,10 @@ async fn one_bad_entry_of_a_file_costs_only_itself() {
             "Did you mean \\\"b\\\"?",
         ),
         ("[frontends.bad]\nbackend = \"b\"\n", "has no routes"),
+        (
+            "[frontends.bad]\nbackend = \"b\"\n[frontends.bad.routes.r]\nrule = \"Host:x;Host:z\"\n",
+            "no request fits both Host:x and Host:z; nobody reaches it",
+        ),
         ("[backends.bad.servers.s]\nurl = \"10.0.0.1\"\n", "http://"),
         (
             "[backends.bad.servers.s]\nurl = \"http://no-such-name.invalid\"\n",

@@ -485,6 +485,30 @@ fn one_bad_label_costs_only_itself() {
     }
 }
 
+/// Two values of one sort are joined by a comma; a semicolon asks for both at once.
+#[test]
+fn a_rule_that_no_request_can_fit_is_told() {
+    for (rule, told) in [
+        ("Host:a.t;Host:b.t,c.t", Some("Write Host:a.t,b.t,c.t where one of them is enough.")),
+        ("Host:a.t;Method:GET;Method:PUT", Some("Write Method:GET,PUT where")),
+        ("Host:a.t;Path:/a;Host:b.t,a.t", None),
+        ("HostRegexp:{a:[a-z]+}.t;Host:a.t", None),
+    ] {
+        let text = format!("traefik.frontend.rule={rule}");
+        let (_, problems) = planned(ProviderName::Docker, vec![service(labels(&text))]);
+        let hints: Vec<_> = problems.iter().map(|problem| problem.hint.as_deref()).collect();
+        match told {
+            None => assert_eq!(problems, [], "{rule}"),
+            Some(told) => {
+                assert!(
+                    hints.len() == 1 && hints[0].is_some_and(|hint| hint.contains(told)),
+                    "{problems:?}"
+                );
+            }
+        }
+    }
+}
+
 /// A setting of a check that cannot be used costs itself, and its owner is told.
 #[test]
 fn what_is_wrong_with_a_check_is_told() {

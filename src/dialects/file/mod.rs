@@ -17,6 +17,7 @@ use super::Reading;
 use super::balancing::{self, Balancing, InvalidBalancing, Said};
 use super::health::problem_of;
 use super::reader::is_guard;
+use super::v1::unmatchable;
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
@@ -359,6 +360,13 @@ impl<'d> FileReader<'d> {
         let texts: Vec<&str> = rules.iter().map(|(_, text, _)| *text).collect();
         match v1::parse_all(&texts) {
             Ok(v1::Reading { rule, chain }) => {
+                if let Some((key, _, place)) = rules.last()
+                    && let Some((what, hint)) =
+                        unmatchable(&format!("{name}.routes.{key}.rule"), rule.text(), &rule)
+                {
+                    let problem = Problem::warning(&self.origin(*place), what);
+                    self.reading.problems.push(problem.hint(hint));
+                }
                 let owned = |(key, text, _): (&str, &str, Place)| (key.to_owned(), text.to_owned());
                 Some(Routes { rule, chain, routes: rules.into_iter().map(owned).collect() })
             }
