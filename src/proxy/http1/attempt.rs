@@ -119,7 +119,7 @@ impl Course<'_> {
         let mut may_be_pooled = true;
         loop {
             // What is in this block takes no room while the answer is waited for.
-            let upstream = {
+            let (mut upstream, is_reused) = {
                 let pooled = may_be_pooled.then(|| self.pooled(&idle, repeats)).flatten();
                 match pooled {
                     Some(upstream) => (upstream, true),
@@ -136,13 +136,14 @@ impl Course<'_> {
                     },
                 }
             };
-            let mut transfer = self.transfer(attempt, repeats, upstream, timer.as_ref());
+            let by = (&mut upstream, is_reused);
+            let mut transfer = self.transfer(attempt, repeats, by, timer.as_ref());
             transfer.begin();
             let end = poll_fn(|cx| transfer.poll(cx)).await;
             transfer.note_moved();
             match end {
                 Ok(End::Switched) => {
-                    let upstream = transfer.into_server();
+                    drop(transfer);
                     self.answered(attempt.by(), 101);
                     let live = Arc::clone(&attempt.server.live);
                     let (used, _guard) = (attempt.used, guard.held_by(live));
@@ -154,7 +155,7 @@ impl Course<'_> {
                     });
                 }
                 Ok(End::Answered(whole)) => {
-                    let upstream = transfer.into_server();
+                    drop(transfer);
                     worker.pool.keep(&idle, upstream, whole.reuse, &worker.clock);
                     return Ok(self.ended(attempt, &whole, &mut guard));
                 }
@@ -222,7 +223,7 @@ impl Course<'_> {
         &'x mut self,
         attempt: &'x mut Attempt<'_>,
         repeats: Repeats,
-        upstream: (Upstream, bool),
+        upstream: (&'x mut Upstream, bool),
         timer: Option<&'x Timer<'x>>,
     ) -> Transfer<'x> {
         let Attempt { route, server, ref facts, .. } = *attempt;

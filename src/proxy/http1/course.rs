@@ -36,6 +36,8 @@ pub(super) struct Course<'c> {
     pub(super) page: Option<PageOf>,
     /// How often it was sent. Servers that could not be reached do not count.
     pub(super) sent: u32,
+    /// Whether it went through all steps anew, for routes had come while it waited.
+    pub(super) has_started_over: bool,
     pub(super) tally: Tally,
     /// What is noted of it, where somebody wants to know.
     pub(super) record: Option<Box<Record>>,
@@ -134,6 +136,7 @@ impl<'c> Course<'c> {
             collected: None,
             page: None,
             sent: 0,
+            has_started_over: false,
             tally: Tally::new(worker, span),
             record: record::begin(worker),
         }

@@ -95,8 +95,8 @@ impl Course<'_> {
 
     /// Asks one server after another until one answers.
     ///
-    /// Each is picked from the table in force then: a server that has left meanwhile is not asked. The steps of the chain are those
-    /// of the table that it began with.
+    /// Each is picked from the table in force then: a server that has left meanwhile is not asked. The steps of the chain are gone
+    /// through once, and anew where they have changed.
     pub(super) async fn forward(&mut self) -> Result<Done, Box<Refusal>> {
         let worker = self.worker;
         let mut trials = Trials { has_waited: self.page.is_some(), ..Trials::default() };

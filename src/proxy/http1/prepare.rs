@@ -17,7 +17,7 @@ use crate::control::Phase;
 use crate::middleware::{Flow, Handler, Reply};
 use crate::model::{Changes, Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
-use crate::proxy::worker::{WayIn, Worker, as_ms};
+use crate::proxy::worker::{WayIn, as_ms};
 use crate::table::{Page, Route, RunningServer, Table, Tried};
 use crate::telemetry::Record;
 
@@ -120,9 +120,10 @@ impl Course<'_> {
             return Err(Box::new(Stop::Outdated));
         }
         if let (Led::Through, None, true) = (&led, route, has_waited)
-            && is_known_by_now(worker, &exchange)
+            && worker.table().revision != table.revision
+            && !std::mem::replace(&mut self.has_started_over, true)
         {
-            // Its host came meanwhile: it goes through all steps, for the new ones may stand before some that it has passed.
+            // Its host may have come meanwhile: it goes through all steps, whatever those of a new frontend are.
             self.stage = Stage::Fresh;
             self.record.iter_mut().for_each(|record| record.starts_over());
             return Err(Box::new(Stop::Outdated));
@@ -228,12 +229,6 @@ impl Course<'_> {
             (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
         }
     }
-}
-
-/// Whether a frontend has the request's host in the table in force.
-#[cold]
-fn is_known_by_now(worker: &Worker, exchange: &Exchange<'_>) -> bool {
-    worker.table().lookup(exchange).is_some()
 }
 
 /// The step at which a request goes on that has waited, or was sent before; none where it is past all of them.

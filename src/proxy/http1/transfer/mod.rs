@@ -53,7 +53,7 @@ pub(super) struct Transfer<'x> {
     body_ms: u64,
     /// The answer, while it is kept until it has come whole.
     hold: Option<Box<Hold>>,
-    server: Upstream,
+    server: &'x mut Upstream,
     up: &'x mut Relay,
     to_server: &'x mut Vec<u8>,
     sent: usize,
@@ -203,7 +203,7 @@ impl<'x> Transfer<'x> {
         client: &'x mut Client,
         facts: &'x Facts,
         (response_ms, body_ms): (u64, u64),
-        (server, is_reused): (Upstream, bool),
+        (server, is_reused): (&'x mut Upstream, bool),
         up: &'x mut Relay,
         to_server: &'x mut Vec<u8>,
     ) -> Self {
@@ -256,12 +256,6 @@ impl<'x> Transfer<'x> {
             let (came, went) = down.body.moved();
             record.moved(came, went);
         }
-    }
-
-    /// Gives the server's connection back. In line: what else there is of the exchange is not moved for it.
-    #[inline(always)]
-    pub(super) fn into_server(self) -> Upstream {
-        self.server
     }
 
     /// The status that the client was told, where it was told any.
