@@ -78,7 +78,7 @@ pub const RANCHER_TOOLS_OWN: &[&str] = &[
 ];
 
 /// First parts that Traefik 2 and 3 use; never names of 1.x segments, though 1.7 takes them for such.
-const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls", "docker"];
+pub(super) const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls", "docker"];
 
 /// What is ours of these.
 const DOCKER: &str = "traefik.docker.";

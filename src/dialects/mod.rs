@@ -318,6 +318,9 @@ mod tests {
             ("traefik.frontend.whiteList.sourceRanges", "10.0.0.0/8", "stays closed"),
             ("traefik.frontend.whitelist.sourceRange", "10.0.0.0/8", "stays closed"),
             ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/33", "cannot be read"),
+            ("traefik.fronted.auth.basic.users", "a:b", "stays closed"),
+            ("traefik.frontned.whiteList.sourceRange", "10.0.0.0/8", "stays closed"),
+            ("traefik.web.fronted.auth.basic.users", "a:b", "stays closed"),
         ] {
             let service = service("web", Some("shop"), &[(key, value)]);
             check_service(&service, WEB, problem);

@@ -10,8 +10,8 @@ use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme}
 use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known, near};
 use crate::model::{
-    BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, State,
-    Trace, slips,
+    BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, Trace,
+    slips,
 };
 use crate::rules::v1;
 use crate::settings::{Defaults, HostParts};
@@ -205,13 +205,7 @@ impl<'a> Reader<'a> {
     /// How old it counts when two claim one rule. What does not run has no seniority: a container that was
     /// replaced and not removed must not keep its rule from the one that runs.
     pub(super) fn age_order(&self) -> Option<i64> {
-        self.service.age_order.filter(|_| !self.is_down())
-    }
-
-    /// Whether it has instances, and none of them runs.
-    pub(super) fn is_down(&self) -> bool {
-        let instances = &self.service.instances;
-        !instances.is_empty() && instances.iter().all(|i| matches!(i.state, State::Down(_)))
+        self.service.age_order.filter(|_| !self.service.is_down())
     }
 
     /// Whether its owner labelled it for us at all.
@@ -491,10 +485,19 @@ fn tail(key: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Whether what is said there was to keep strangers out.
+/// Whether what is said there was to keep strangers out, slips of the fingers included. A segment may stand before it.
 fn guards(tail: &str) -> bool {
-    tail.get(.."frontend.".len()).is_some_and(|start| start.eq_ignore_ascii_case("frontend."))
-        && tail.split('.').nth(1).is_some_and(is_guard)
+    let mut words = tail.split('.');
+    let (first, second, third) = (words.next(), words.next(), words.next());
+    let is_frontend = |word: Option<&str>| {
+        let word = word.unwrap_or_default();
+        word.eq_ignore_ascii_case("frontend")
+            || slips("frontend", word).is_some_and(|slips| slips <= 2)
+    };
+    let guards = |word: Option<&str>| word.is_some_and(is_guard);
+    // A later Traefik's names are its own.
+    let is_later = first.is_some_and(|first| labels::V2_FAMILIES.contains(&first));
+    (is_frontend(first) && guards(second)) || (!is_later && is_frontend(second) && guards(third))
 }
 
 /// Whether a key of a frontend keeps strangers out, or is so near to one that does that it was meant to.

@@ -18,7 +18,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if !reader.fits_constraints() {
         return reader.finish();
     }
-    if reader.is_down() && !reader.is_labelled() {
+    if reader.service.is_down() && !reader.is_labelled() {
         reader.step(Outcome::Stop, "state", || {
             "It does not run, and no label says that it should be known all the same.".to_owned()
         });

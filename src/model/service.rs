@@ -95,6 +95,12 @@ impl Service {
         full_name(&self.name, self.stack.as_deref())
     }
 
+    /// Whether it has instances, and none of them runs.
+    pub fn is_down(&self) -> bool {
+        !self.instances.is_empty()
+            && self.instances.iter().all(|instance| matches!(instance.state, State::Down(_)))
+    }
+
     /// A service of which only the labels are known, as if one container of it ran on this machine and exposed port 80.
     pub fn running(name: &str, stack: Option<&str>, labels: Labels) -> Self {
         let address = Address {

@@ -11,23 +11,31 @@ use crate::model::{BackendId, FrontendId, Problem};
 use crate::rules::{Matcher, Rule};
 
 /// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
-/// points and wish for priority.
-type Claim = (Option<String>, String, Box<[String]>, Option<i64>);
+/// points and wish for priority, however these are spelled.
+type Claim = (Option<String>, String, Vec<String>, Option<i64>);
 
 /// Who has which claim: its frontend, and the service or the line of a file that asks for it.
 type Taken = BTreeMap<Claim, (FrontendId, Arc<str>)>;
 
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
 /// any lost something: if none did, all are as they were.
-pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<Problem>) -> bool {
+///
+/// `default` are the entry points of frontends that name none.
+pub(super) fn settle(
+    config: &mut Config,
+    previous: &Config,
+    default: &[String],
+    problems: &mut Vec<Problem>,
+) -> bool {
     let mut order = contested(config);
     if order.is_empty() {
         return false;
     }
-    let owners = owners(previous);
+    let owners = owners(previous, default);
     order.sort_by_cached_key(|id| {
         let frontend = &config.frontends[id];
-        let had_it = claims(frontend).iter().any(|c| owners.get(c) == Some(&frontend.backend));
+        let had_it =
+            claims(frontend, default).iter().any(|c| owners.get(c) == Some(&frontend.backend));
         // Which provider goes first is the order of their names: any fixed order will do.
         let age = frontend.age_order;
         (age.is_none(), !had_it, id.provider, age, id.name.clone())
@@ -36,7 +44,7 @@ pub(super) fn settle(config: &mut Config, previous: &Config, problems: &mut Vec<
     let mut has_losers = false;
     for id in order {
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
-        has_losers |= settle_one(&id, frontend, &mut taken, problems);
+        has_losers |= settle_one(&id, frontend, default, &mut taken, problems);
     }
     has_losers
 }
@@ -119,11 +127,12 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
 fn settle_one(
     id: &FrontendId,
     frontend: &mut Arc<Frontend>,
+    default: &[String],
     taken: &mut Taken,
     problems: &mut Vec<Problem>,
 ) -> bool {
     let (lost, kept): (Vec<Claim>, Vec<Claim>) =
-        claims(frontend).into_iter().partition(|claim| taken.contains_key(claim));
+        claims(frontend, default).into_iter().partition(|claim| taken.contains_key(claim));
     if let Some(first) = lost.first() {
         let (winner, service) = taken[first].clone();
         let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.0.clone()).collect();
@@ -158,19 +167,24 @@ fn conflict(
 }
 
 /// Who had which claim in the config in force.
-fn owners(previous: &Config) -> BTreeMap<Claim, BackendId> {
+fn owners(previous: &Config, default: &[String]) -> BTreeMap<Claim, BackendId> {
     let winners = previous.frontends.values().filter(|f| f.shadowed_by.is_none());
-    winners.flat_map(|f| claims(f).into_iter().map(|c| (c, f.backend.clone()))).collect()
+    winners.flat_map(|f| claims(f, default).into_iter().map(|c| (c, f.backend.clone()))).collect()
 }
 
-fn claims(frontend: &Frontend) -> Vec<Claim> {
+fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
     let mut others: Vec<String> = others.map(Matcher::describe).collect();
     others.sort();
-    let claim = |host: Option<&String>| {
-        (host.cloned(), others.join(";"), frontend.entrypoints.clone(), frontend.priority)
-    };
+    let named = &*frontend.entrypoints;
+    let mut entrypoints = if named.is_empty() { default.to_vec() } else { named.to_vec() };
+    entrypoints.sort();
+    entrypoints.dedup();
+    // Zero is as if none was asked for: how long the rule is decides.
+    let priority = frontend.priority.filter(|&priority| priority != 0);
+    let claim =
+        |host: Option<&String>| (host.cloned(), others.join(";"), entrypoints.clone(), priority);
     match frontend.rule.hosts() {
         Some(hosts) => hosts.iter().map(|host| claim(Some(host))).collect(),
         None => vec![claim(None)],

@@ -33,6 +33,8 @@ pub(super) struct Draft {
     backends: Gathered<BackendId, Backend>,
     problems: Vec<Problem>,
     shared: Shared,
+    /// The backends of what runs, once something comes that does not.
+    running: Option<HashSet<BackendId, RandomState>>,
 }
 
 impl Draft {
@@ -44,6 +46,7 @@ impl Draft {
             backends: HashMap::with_capacity_and_hasher(config.backends.len(), state),
             problems: Vec::new(),
             shared: Shared::default(),
+            running: None,
         }
     }
 
@@ -71,6 +74,24 @@ impl Draft {
                 }
             }
         }
+    }
+
+    /// Adds what a service asks for that does not run, after all that do. It decides nothing about a backend of theirs: a container
+    /// that was replaced, and not removed, would undo what its labels have learnt since.
+    pub(super) fn merge_down(&mut self, fragment: &Fragment) {
+        let all = || self.backends.keys().cloned().collect();
+        let running = self.running.get_or_insert_with(all);
+        let (theirs, own): (Vec<_>, Vec<_>) =
+            fragment.backends.iter().cloned().partition(|(id, _)| running.contains(id));
+        if theirs.is_empty() {
+            return self.merge(fragment);
+        }
+        let (of_theirs, frontends): (Vec<_>, Vec<_>) =
+            fragment.frontends.iter().cloned().partition(|(_, f)| running.contains(&f.backend));
+        // What comes of these depends on it all the same.
+        self.shared.backends.extend(theirs.into_iter().map(|(id, _)| id));
+        self.shared.frontends.extend(of_theirs.into_iter().map(|(id, _)| id));
+        self.merge(&Fragment { frontends, backends: own, refused: Vec::new() });
     }
 
     /// Adds what one file asks for. A name that an earlier file has is not taken twice (Traefik 1.7, provider/file).
@@ -104,7 +125,7 @@ impl Draft {
 
     /// Puts it in the order of names. `previous` has most of them in it.
     pub(super) fn finish(self, previous: &Config) -> Merged {
-        let Self { frontends, backends, problems, shared } = self;
+        let Self { frontends, backends, problems, shared, running: _ } = self;
         let frontends = in_order(frontends, &previous.frontends);
         let backends = in_order(backends, &previous.backends);
         Merged { config: Config { frontends, backends }, problems, shared }

@@ -1,7 +1,7 @@
 //! Fragments → `Config`: names settled among all services, and who keeps a rule that two of them claim.
 //!
 //! The order in which they are merged decides every conflict: files first, then the services of one provider after the other, by
-//! age, then by id.
+//! age, then by id; those that do not run come after all that do.
 //! What was in force before comes before all of it: the older *route* stays, even while its containers are
 //! replaced by younger ones.
 
@@ -40,6 +40,8 @@ pub struct Input<'a> {
 pub struct Planner {
     /// The names that frontends may use; empty: they are not looked at.
     entrypoints: Vec<String>,
+    /// Those of them that frontends have which name none.
+    default: Vec<String>,
     /// Those of them at which nobody listens.
     shut: Vec<String>,
     services: Readings<Service>,
@@ -80,7 +82,8 @@ impl Planner {
                 .collect()
         };
         let (entrypoints, shut) = (names(|_| true), names(|entrypoint| entrypoint.shut.is_some()));
-        Self { entrypoints, shut, ..Self::default() }
+        let default = settings.default_entrypoints.clone();
+        Self { entrypoints, default, shut, ..Self::default() }
     }
 
     /// The frontends that were not served in the last plan, for their rule cannot be read.
@@ -139,7 +142,8 @@ impl Planner {
                 problems.extend_from_slice(&merging);
                 let count = config.frontends.len();
                 let mut config = self.referring(config, &mut problems);
-                let has_losers = claims::settle(&mut config, previous, &mut problems);
+                let has_losers =
+                    claims::settle(&mut config, previous, &self.default, &mut problems);
                 let is_whole = !has_losers && config.frontends.len() == count;
                 self.last = is_whole.then(|| {
                     let claimed = Claimed::of(&config);
@@ -177,17 +181,22 @@ impl Planner {
         for (_, reading) in self.documents.iter() {
             draft.merge_file(&reading.fragment);
         }
-        for (_, reading) in self.services.iter() {
-            draft.merge(&reading.fragment);
+        for (service, reading) in self.services.iter() {
+            match service.is_down() {
+                false => draft.merge(&reading.fragment),
+                true => draft.merge_down(&reading.fragment),
+            }
         }
         draft.finish(previous)
     }
 }
 
-/// The older ones first; those of unknown age are the youngest.
+/// The older ones first; those of unknown age are the youngest. What does not run comes last: its labels may be of yesterday.
 fn by_age(services: &[Arc<Service>]) -> impl Iterator<Item = &Arc<Service>> {
-    let keyed = services.iter().map(|service| (service.age_order.unwrap_or(i64::MAX), service));
-    let mut keyed: Vec<(i64, &Arc<Service>)> = keyed.collect();
+    let keyed = services
+        .iter()
+        .map(|service| ((service.is_down(), service.age_order.unwrap_or(i64::MAX)), service));
+    let mut keyed: Vec<((bool, i64), &Arc<Service>)> = keyed.collect();
     keyed.sort_by(|(age, a), (other, b)| age.cmp(other).then_with(|| a.id.cmp(&b.id)));
     keyed.into_iter().map(|(_, service)| service)
 }
@@ -234,6 +243,13 @@ mod tests {
             health_block: None,
             age_order: Some(age),
         })
+    }
+
+    /// The same, once it has ended.
+    fn down(service: Arc<Service>) -> Arc<Service> {
+        let mut service = Arc::unwrap_or_clone(service);
+        service.instances[0].state = State::Down("exited".into());
+        Arc::new(service)
     }
 
     fn planned(services: Vec<Arc<Service>>, previous: &Config) -> (Config, Vec<Problem>) {
@@ -306,9 +322,10 @@ mod tests {
             let mut planner = Planner::new(vec!["http".to_owned()]);
             let mut previous = Config::default();
             for round in rounds {
-                // Two of them are called alike: replicas, or what becomes of a container that is made anew.
+                // Two of them are called alike: replicas, or what becomes of a container that is made anew, where one has ended.
                 let made = |(age, labels): (&i64, &Vec<_>)| {
-                    container(["a", "b", "c", "d"][*age as usize % 4], "s", *age, labels)
+                    let made = container(["a", "b", "c", "d"][*age as usize % 4], "s", *age, labels);
+                    if *age == 1 { down(made) } else { made }
                 };
                 let services: Vec<_> = round.iter().map(made).collect();
                 let snapshot = Snapshot { services, ..Snapshot::default() };
@@ -382,6 +399,50 @@ mod tests {
         let (config, problems) = planned(services, &Config::default());
         assert_eq!(drawn(&config), ["frontend-Host-web-shop-local Host:web.shop.local 2"]);
         assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    /// What `docker-compose run` leaves, and containers that were replaced and not removed, have the labels of another day.
+    #[test]
+    fn what_does_not_run_decides_nothing_beside_what_does() {
+        let guard = ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8");
+        let enabled = ("traefik.enable", "true");
+        let old_rule = ("traefik.frontend.rule", "Host:old.local");
+        for old in [vec![enabled], vec![old_rule]] {
+            let ended = down(container("web", "shop", 1, &old));
+            let runs = container("web", "shop", 2, &[guard]);
+            let (config, problems) = planned(vec![Arc::clone(&ended), runs], &Config::default());
+            assert_eq!(drawn(&config), ["frontend-Host-web-shop-local Host:web.shop.local 1"]);
+            assert_eq!(problems, []);
+            let frontend = config.frontends.values().next().expect("one");
+            assert!(frontend.wishes.as_ref().is_some_and(|wishes| wishes.white_list.is_some()));
+            assert_eq!(frontend.age_order, Some(2));
+            // Alone it is known, and has no server.
+            let (config, _) = planned(vec![ended], &Config::default());
+            assert_eq!((config.frontends.len(), config.backends.len()), (1, 1));
+            assert!(config.backends.values().all(|backend| backend.servers.is_empty()));
+        }
+    }
+
+    #[test]
+    fn one_claim_is_one_however_it_is_spelled() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let label = |key, value| vec![rule, (key, value)];
+        for spelled in [
+            label("traefik.frontend.entryPoints", "http"),
+            label("traefik.frontend.entryPoints", "http,http"),
+            label("traefik.frontend.priority", "0"),
+        ] {
+            let services = vec![container("b", "s", 2, &[rule]), container("a", "s", 1, &spelled)];
+            let snapshot = Snapshot { services, ..Snapshot::default() };
+            let (provider, defaults) = (ProviderName::Docker, defaults());
+            let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
+            let mut planner = Planner { default: vec!["http".to_owned()], ..Planner::default() };
+            let (config, problems) = planner.plan(&[input], &Config::default());
+            let lost = config.frontends.values().filter(|f| f.shadowed_by.is_some());
+            let lost: Vec<&str> = lost.map(|frontend| &*frontend.backend.name).collect();
+            assert_eq!(lost, ["backend-b-s"], "{spelled:?}");
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
     }
 
     #[test]
