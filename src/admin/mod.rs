@@ -78,6 +78,14 @@ impl App {
     }
 }
 
+impl App {
+    /// The steps of an entry point.
+    fn entry_steps(&self, entrypoint: &str) -> &[Arc<dyn Handler>] {
+        let found = self.entry_chains.iter().find(|(name, _)| name == entrypoint);
+        found.map(|(_, steps)| &**steps).unwrap_or_default()
+    }
+}
+
 /// Every path, and who answers it.
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![

@@ -94,7 +94,8 @@ pub(super) async fn route(State(app): State<App>, Query(asked): Query<RequestAsk
         None => (None, String::new()),
         Some(Ok(asked)) => {
             let asked = asked.entering(&app.state.settings);
-            (Some(explain::request(&app.state.view().table, &asked)), String::new())
+            let entry = app.entry_steps(&asked.entrypoint);
+            (Some(explain::request(&app.state.view().table, &asked, entry)), String::new())
         }
         Some(Err(why)) => (None, why),
     };

@@ -86,8 +86,10 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
     let mut said = Said { file: path, notes, ..Said::default() };
     let sources = [(flags, true), (catalog, false), (file, false)];
-    let guards = sources.iter().flat_map(|(found, _)| &found.given).filter(|given| given.guards);
-    let guarded: Vec<String> = guards.map(|given| given.flag.clone()).collect();
+    let given = sources.iter().flat_map(|(found, _)| &found.given);
+    let guarded: Vec<String> =
+        given.filter(|given| given.guard.is_some()).map(|given| given.flag.clone()).collect();
+    let has_users = ["admin_users", "admin_users_file"].into_iter().any(is_said);
     for (found, is_flag) in sources {
         let taken: Vec<String> = said.origins.keys().cloned().collect();
         said.notes.extend(found.notes);
@@ -100,7 +102,21 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
                 Some(ValueSource::EnvVariable) => !is_flag,
                 _ => false,
             };
-            let is_overruled = !given.guards && guarded.contains(&given.flag)
+            if let Some(why) = &given.guard {
+                let is_off = matches
+                    .get_raw(&flag.id)
+                    .is_some_and(|mut said| said.next_back().is_some_and(|said| said == "off"));
+                if was_said && !has_users && !is_off {
+                    bail!(
+                        "the page cannot be opened: {why} Write --admin.users or --admin.usersFile beside --admin, or leave \
+                         --admin out"
+                    );
+                }
+                if !was_said {
+                    said.notes.push(why.clone());
+                }
+            }
+            let is_overruled = given.guard.is_none() && guarded.contains(&given.flag)
                 // Rules are read from one place: the flag that names one goes before a file that names another.
                 || RULES_FROM.contains(&given.flag.as_str())
                     && (taken.iter().any(|flag| RULES_FROM.contains(&flag.as_str())) || names_rules);

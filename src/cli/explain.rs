@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use super::sources;
 use crate::control::View;
 use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
-use crate::model::slips;
+use crate::live::Live;
+use crate::model::{harmless, slips};
 use crate::settings::Typed;
+use crate::table::entry_chain;
 
 /// Says why a container is, or is not, routed, or who takes a URL.
 ///
@@ -44,7 +46,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
         (Some(asked), _) => {
-            let test = explain::request(&view.table, &asked.entering(&settings));
+            let asked = asked.entering(&settings);
+            let found = settings.entrypoints.iter().find(|e| e.name == asked.entrypoint);
+            let entry = found.map(|e| entry_chain(e, &settings.entrypoints, &Live::default()));
+            let test = explain::request(&view.table, &asked, &entry.unwrap_or_default());
             (route_test(&test), test.winner.is_some())
         }
         (None, Some(name)) => named(&view, &name),
@@ -86,18 +91,19 @@ fn named(view: &View, name: &str) -> (String, bool) {
 /// Whether requests for this host are routed.
 fn is_host(view: &View, name: &str) -> bool {
     let asked = Asked::parse(&format!("http://{name}/"), None, &[]);
-    asked.is_ok_and(|asked| explain::request(&view.table, &asked).winner.is_some())
+    asked.is_ok_and(|asked| explain::request(&view.table, &asked, &[]).winner.is_some())
 }
 
 fn explanation(explanation: &Explanation) -> String {
-    let mut text = format!("{}\n  {}\n", explanation.subject, explanation.verdict);
+    let mut text = format!("{}\n", harmless(&explanation.subject));
+    let _ = writeln!(text, "  {}", harmless(&explanation.verdict));
     for step in &explanation.steps {
         let mark = match step.outcome {
             Outcome::Pass => "ok  ",
             Outcome::Note => "note",
             Outcome::Stop => "STOP",
         };
-        let _ = writeln!(text, "  {mark}  {}: {}", step.what, step.why);
+        let _ = writeln!(text, "  {mark}  {}: {}", harmless(&step.what), harmless(&step.why));
     }
     for problem in &explanation.problems {
         let _ = writeln!(text, "  {}: {problem}", problem.severity.as_str());
@@ -106,7 +112,8 @@ fn explanation(explanation: &Explanation) -> String {
 }
 
 fn summary(view: &View) -> String {
-    let lines = view.explain_all().map(|e| format!("{}: {}\n", e.subject, e.verdict));
+    let line = |e: Explanation| format!("{}: {}\n", harmless(&e.subject), harmless(&e.verdict));
+    let lines = view.explain_all().map(line);
     let text: String = lines.collect();
     if text.is_empty() { nobody_known(view) + "\n" } else { text }
 }

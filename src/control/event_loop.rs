@@ -106,13 +106,19 @@ impl Control {
     /// Takes in what happened, and publishes what follows. Plain work, without waiting.
     pub fn work(&mut self, batch: impl Iterator<Item = Event>) {
         let mut earliest: Option<Instant> = None;
+        let mut changed = BTreeSet::new();
         for event in batch {
+            let provider = match &event {
+                Event::Snapshot { provider, .. } => Some(*provider),
+                Event::Files { .. } | Event::Lost { .. } => None,
+            };
             if let Some(since) = self.take_in(event) {
+                changed.extend(provider);
                 earliest = Some(earliest.map_or(since, |earliest| earliest.min(since)));
             }
         }
         match earliest {
-            Some(since) => self.plan_and_publish(since),
+            Some(since) => self.plan_and_publish(since, &changed),
             None => self.publish_status(),
         }
         // Once its routes are in force.
@@ -163,7 +169,8 @@ impl Control {
         }
     }
 
-    fn plan_and_publish(&mut self, since: Instant) {
+    /// Works out the routes after news that came at `since`, of these providers.
+    fn plan_and_publish(&mut self, since: Instant, changed: &BTreeSet<ProviderName>) {
         let before = self.state.view();
         let inputs = self.sources.iter().filter_map(|(&provider, source)| {
             let snapshot = source.snapshot.as_deref()?;
@@ -189,7 +196,7 @@ impl Control {
         let table =
             compile_after(&before.table, self.revision, config, problems, live, entrypoints);
         let took = since.elapsed();
-        for source in self.sources.values_mut() {
+        for (_, source) in self.sources.iter_mut().filter(|(name, _)| changed.contains(name)) {
             source.status.last_change = Some(took);
         }
         if table.has_https() {

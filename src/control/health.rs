@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::State;
 use crate::live::{Condition, HealthEvent};
-use crate::model::{BackendId, ServerName};
+use crate::model::{BackendId, ServerName, harmless};
 
 /// Lines about health in one second; a network that breaks is thousands of events, and the page has them.
 const LINES_MAX: u64 = 100;
@@ -25,12 +25,18 @@ impl State {
         let at = SystemTime::now();
         if self.health_lines.may_write(at) {
             let (was, is) = (from.as_str(), to.as_str());
+            let shown = backend.to_string();
+            let shown = harmless(&shown);
             match (from, to) {
                 (_, Condition::Down | Condition::Ejected) => {
-                    warn!(%backend, %url, was, is, %reason, "a server gets no requests");
+                    warn!(backend = %shown, %url, was, is, %reason, "a server gets no requests");
                 }
-                (Condition::Unknown, _) => debug!(%backend, %url, is, %reason, "a server is new"),
-                _ => info!(%backend, %url, was, is, %reason, "a server gets requests again"),
+                (Condition::Unknown, _) => {
+                    debug!(backend = %shown, %url, is, %reason, "a server is new")
+                }
+                _ => {
+                    info!(backend = %shown, %url, was, is, %reason, "a server gets requests again")
+                }
             }
         }
         let (backend, server) = (backend.clone(), Arc::clone(server));

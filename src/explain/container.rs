@@ -55,8 +55,11 @@ impl<'a> Context<'a> {
     fn frontends(&self, wanted: &crate::config::Fragment) -> Vec<(&'a FrontendId, &'a Frontend)> {
         let all = &self.table.config.frontends;
         let found = wanted.frontends.iter().filter_map(|(id, frontend)| {
-            let own = all.get_key_value(id).filter(|(_, f)| f.backend == frontend.backend);
-            let found = own.or_else(|| all.get_key_value(&id.beside(&frontend.backend)))?;
+            let named = |id: &FrontendId| all.get_key_value(id);
+            // Of two rules that are spelled alike the later one goes by the whole of it.
+            let spelled = named(&id.of_rule(frontend.rule.text()));
+            let own = || named(id).filter(|(_, f)| f.backend == frontend.backend);
+            let found = spelled.or_else(own).or_else(|| named(&id.beside(&frontend.backend)))?;
             Some((found.0, &**found.1))
         });
         found.collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::health;
 use crate::explain::Asked;
-use crate::middleware::Flow;
+use crate::middleware::{Flow, Handler};
 use crate::model::{Exchange, FrontendId, Problem, slips};
 use crate::table::{Route, Table, plain};
 
@@ -36,15 +36,15 @@ pub struct RouteTest {
     pub problems: Vec<Problem>,
 }
 
-/// Says who takes a request.
-pub fn request(table: &Table, asked: &Asked) -> RouteTest {
+/// Says who takes a request. `entry` are the steps of the entry point that it comes in by, which go before all frontends.
+pub fn request(table: &Table, asked: &Asked, entry: &[Arc<dyn Handler>]) -> RouteTest {
     let exchange = asked.exchange();
     let winner = plain::lookup(table.routes(), &exchange);
-    let way = winner.map(|route| way(route, asked));
-    let answer = way.as_ref().and_then(|way| way.as_ref().err());
+    let way = way(entry, winner.map(|route| &**route), asked);
+    let answer = way.as_ref().err();
     let fails = match (winner, answer) {
-        (None, _) => true,
-        (Some(_), Some(answer)) => answer.status >= 400,
+        (_, Some(answer)) => answer.status >= 400,
+        (None, None) => true,
         (Some(route), None) => health::is_nobody_well(table, route.backend.servers()),
     };
     let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
@@ -54,9 +54,9 @@ pub fn request(table: &Table, asked: &Asked) -> RouteTest {
         host: exchange.host.to_string(),
         entrypoint: asked.entrypoint.clone(),
         target: asked.target.clone(),
-        sent: way.as_ref().and_then(|way| way.as_ref().ok()).cloned(),
+        sent: winner.and_then(|_| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
-        verdict: verdict(table, winner, answer),
+        verdict: verdict(table, winner, answer, (&asked.entrypoint, entry)),
         fails,
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
@@ -75,18 +75,27 @@ struct Instead {
     status: u16,
     /// What the client gets, in words.
     what: String,
+    /// Whether a step of the entry point says so.
+    is_at_entry: bool,
 }
 
-/// What the chain makes of the request: the target that a server gets, or what the client gets instead.
-fn way(route: &Route, asked: &Asked) -> Result<String, Instead> {
+/// What the steps make of the request: the target that a server gets, or what the client gets instead.
+fn way(
+    entry: &[Arc<dyn Handler>],
+    route: Option<&Route>,
+    asked: &Asked,
+) -> Result<String, Instead> {
     let mut exchange = asked.exchange();
-    for step in route.chain.iter().filter(|step| !step.leaves_traces()) {
+    let own = route.map(|route| &*route.chain).unwrap_or_default();
+    let all = entry.iter().chain(own).enumerate();
+    for (place, step) in all.filter(|(_, step)| !step.leaves_traces()) {
         if let Flow::Answer(answer) = step.on_request(&mut exchange) {
             let what = step.describe();
             let location = answer.lines.iter().find(|(name, _)| *name == "Location");
             let to = location.map(|(_, to)| format!(" to {to}")).unwrap_or_default();
             let what = format!("{what}: the client gets {}{to}", answer.status);
-            return Err(Instead { status: answer.status, what });
+            let is_at_entry = place < entry.len();
+            return Err(Instead { status: answer.status, what, is_at_entry });
         }
     }
     let query = exchange.query();
@@ -94,7 +103,15 @@ fn way(route: &Route, asked: &Asked) -> Result<String, Instead> {
     Ok(format!("{}{mark}{query}", exchange.path))
 }
 
-fn verdict(table: &Table, winner: Option<&Arc<Route>>, answer: Option<&Instead>) -> String {
+fn verdict(
+    table: &Table,
+    winner: Option<&Arc<Route>>,
+    answer: Option<&Instead>,
+    (entrypoint, entry): (&str, &[Arc<dyn Handler>]),
+) -> String {
+    if let Some(answer) = answer.filter(|answer| answer.is_at_entry) {
+        return format!("The entry point {entrypoint} answers it itself: {}.", answer.what);
+    }
     let Some(route) = winner else {
         return "No frontend takes it: the client gets 404.".to_owned();
     };
@@ -111,7 +128,8 @@ fn verdict(table: &Table, winner: Option<&Arc<Route>>, answer: Option<&Instead>)
         _ => format!("has {count} servers{aside}"),
     };
     let (id, backend) = (&route.id.name, &route.backend.id().name);
-    let chain: Vec<String> = route.chain.iter().map(|step| step.describe()).collect();
+    let chain = entry.iter().chain(&route.chain);
+    let chain: Vec<String> = chain.map(|step| step.describe()).collect();
     let chain = match chain.is_empty() {
         true => String::new(),
         false => format!(", after {}", chain.join(", ")),

@@ -86,7 +86,7 @@ pub fn read(variable: impl Fn(&str) -> Option<String>) -> Found {
         let Some(value) = value_of(name).and_then(|value| translate(&value)) else { continue };
         if found.given.iter().all(|given| given.flag != *flag) {
             let (flag, origin) = ((*flag).to_owned(), (*name).to_owned());
-            found.given.push(Given { flag, value, origin, guards: false });
+            found.given.push(Given { flag, value, origin, guard: None });
         }
     }
     for (name, default, why) in LATER {

@@ -11,20 +11,47 @@ use super::Refresh;
 /// More than a week is a slip of the fingers.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// `60s`, `5m`, `1h`, `500ms`; a bare number is seconds, as in Traefik 1.7.
+/// `60s`, `5m`, `1h`, `500ms`, `1m30s`, `1.5h`; a bare number is seconds, as in Traefik 1.7. Parts of a millisecond count as one.
 ///
 /// # Errors
 /// A sentence without a full stop that says what would be right.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("", 1_000)];
-    let parsed = units.iter().find_map(|(unit, ms)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Duration::from_millis(number.checked_mul(*ms)?))
-    });
-    parsed
+    let seconds = || text.parse().ok().map(Duration::from_secs);
+    seconds()
+        .or_else(|| parts(text))
         .filter(|time| *time <= DURATION_MAX)
         .ok_or_else(|| format!("\"{text}\" is not a time up to 7 days; write 60s, 5m, 1h or 500ms"))
+}
+
+/// The sum of numbers with units, as Go writes times (package time, `ParseDuration`).
+fn parts(mut text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 7] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("µs", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let mut all_ns = 0.0;
+    loop {
+        let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let (number, rest) = text.split_at(digits);
+        let number: f64 = number.parse().ok()?;
+        let letters = rest.find(|letter: char| letter.is_ascii_digit() || letter == '.');
+        let (unit, rest) = rest.split_at(letters.unwrap_or(rest.len()));
+        let (_, ns) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        all_ns += number * *ns as f64;
+        text = rest;
+        if text.is_empty() {
+            break;
+        }
+    }
+    let ms = (all_ns / 1e6).ceil();
+    // More than that is refused by whoever asks.
+    (ms < 1e12).then(|| Duration::from_millis(ms as u64))
 }
 
 /// A time that something may take. To Traefik 1.7 zero is no limit; here everything has one, and zero says as much as nothing.
@@ -73,10 +100,24 @@ mod tests {
 
     #[test]
     fn reads_times() {
-        for (text, ms) in [("60s", 60_000), ("5m", 300_000), ("60", 60_000), ("250ms", 250)] {
+        for (text, ms) in [
+            ("60s", 60_000),
+            ("5m", 300_000),
+            ("60", 60_000),
+            ("250ms", 250),
+            ("1m30s", 90_000),
+            ("3m0s", 180_000),
+            ("1.5s", 1_500),
+            (".5h", 1_800_000),
+            ("0s", 0),
+            ("1us", 1),
+            ("2.000001ms", 3),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "-1s", "1d", "99999999h", "1.5s"] {
+        for text in
+            ["", "s", "-1s", "1d", "99999999h", "1.5", "1.2.3s", ".s", "1 s", "1m30", "+1s", "1e3s"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -16,8 +16,8 @@ pub struct Given {
     pub value: String,
     /// Where it was said, for people: `traefik.toml:3:10`, `TRAEFIK_HTTP_PORT`.
     pub origin: String,
-    /// Whether it keeps strangers out, and so goes before what other sources say of this flag.
-    pub guards: bool,
+    /// Where it keeps strangers out, and so goes before what other sources say of this flag: what is told where it does.
+    pub guard: Option<String>,
 }
 
 /// What was found in a file or among flags.
@@ -275,8 +275,10 @@ impl Found {
             self.given.retain(|given| given.flag != "admin");
             let (flag, value, origin) =
                 ("admin".to_owned(), "off".to_owned(), "--entryPoints".to_owned());
-            self.notes.push(format!("The page is switched off: its entry point {guarded} has guards that a page's flags do not take; write --admin and --admin.users."));
-            self.given.push(Given { flag, value, origin, guards: true });
+            let guard = Some(format!(
+                "The page is switched off: its entry point {guarded} has guards that a page's flags do not take; write --admin and --admin.users."
+            ));
+            self.given.push(Given { flag, value, origin, guard });
         }
     }
 
@@ -291,7 +293,7 @@ impl Found {
                 (Some(first), "constraints") => {
                     first.value = format!("{},{}", first.value, given.value)
                 }
-                (Some(first), "admin") if given.guards => *first = given,
+                (Some(first), "admin") if given.guard.is_some() => *first = given,
                 (Some(first), _) if first.value == given.value => {}
                 (Some(first), flag) => {
                     let Given { origin, .. } = &given;
@@ -323,15 +325,15 @@ impl Reader<'_> {
 
     fn give(&mut self, flag: &str, value: impl Into<String>, origin: String) {
         let (flag, value) = (flag.to_owned(), value.into());
-        self.found.given.push(Given { flag, value, origin, guards: false });
+        self.found.given.push(Given { flag, value, origin, guard: None });
     }
 
     /// Switches the page off: it asks for what is not there, and would be open without.
     fn shut_admin(&mut self, path: &str, place: Place) {
         let (flag, value) = ("admin".to_owned(), "off".to_owned());
-        let origin = self.origin(path, place);
-        self.found.given.push(Given { flag, value, origin, guards: true });
-        self.note(path, place, "the admin side has no such guard, and is switched off");
+        let why = "the admin side has no such guard, and is switched off";
+        let (guard, origin) = (Some(self.noted(path, place, why)), self.origin(path, place));
+        self.found.given.push(Given { flag, value, origin, guard });
     }
 
     /// Gives the page the users of an entry point. Tells whether these are all its guards.
@@ -356,9 +358,14 @@ impl Reader<'_> {
     }
 
     fn note(&mut self, path: &str, place: Place, why: &str) {
+        let note = self.noted(path, place, why);
+        self.found.notes.push(note);
+    }
+
+    fn noted(&self, path: &str, place: Place, why: &str) -> String {
         let origin = self.origin(path, place);
         let shown = if self.file.is_some() { format!("{origin}: {path}") } else { origin };
-        self.found.notes.push(format!("{shown} is left out: {why}."));
+        format!("{shown} is left out: {why}.")
     }
 
     fn entry(&mut self, path: &str, entry: &Entry) {

@@ -44,7 +44,6 @@ pub struct Table {
 
 impl Table {
     /// The route that takes this request: of all that match, the one of the highest priority.
-    #[inline(always)] // on every request's way, and once beside it
     pub fn lookup(&self, exchange: &Exchange<'_>) -> Option<&Arc<Route>> {
         let found = self.index.lookup(&self.routes, exchange);
         debug_assert_eq!(

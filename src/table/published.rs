@@ -43,7 +43,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The table in force, to be kept until the end of one request.
+    /// The table in force, to be kept until the end of one try.
     #[allow(clippy::redundant_allocation)] // see the type
     pub fn table(&mut self) -> Rc<Arc<Table>> {
         let current = self.cache.load();

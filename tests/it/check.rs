@@ -313,6 +313,21 @@ fn a_request_is_explained_where_it_comes_in() {
     ] {
         assert!(explain(url).contains(word), "{word} is not in\n{}", explain(url));
     }
+    // The steps of the entry point go before all frontends.
+    let leading = text.replacen(
+        "address = \":81\"\n",
+        "address = \":81\"\n[entryPoints.http.redirect]\nregex = \"^http:\"\nreplacement = \"https:\"\n",
+        1,
+    );
+    fs::write(folder.path().join("traefik.toml"), leading).expect("written");
+    for host in ["h.local", "nobody.local"] {
+        let said = explain(&format!("http://{host}/"));
+        let answer = format!("the client gets 302 to https://{host}/");
+        assert!(
+            said.contains("The entry point http answers it itself: ") && said.contains(&answer),
+            "{said}"
+        );
+    }
 }
 
 #[test]

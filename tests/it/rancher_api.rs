@@ -101,6 +101,25 @@ fn lists() -> Lists {
     }
 }
 
+/// The API has other names for the parts of a check than the metadata service.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_is_read_as_the_api_writes_it() {
+    let mut lists = lists();
+    lists.services[0]["launchConfig"]["healthCheck"] = json!({
+        "type": "instanceHealthCheck", "port": 8080, "interval": 2000, "responseTimeout": 1500, "healthyThreshold": 2,
+        "unhealthyThreshold": 3, "requestLine": "GET \"/health\" \"HTTP/1.0\"", "strategy": "recreate",
+    });
+    let addr = serve(lists).await;
+    let settings = settings(format!("http://{addr}/v2-beta/projects/1a5"), "secret");
+    let mut rancher = Rancher::new(&settings).expect("a provider");
+    let snapshot: Snapshot = rancher.fetch(Depth::Everything).await.expect("an answer");
+    let web = snapshot.services.iter().find(|service| &*service.name == "web").expect("it");
+    let block = web.health_block.as_deref().expect("a check");
+    assert_eq!((block.port, block.interval_ms, block.timeout_ms), (8080, 2_000, 1_500));
+    assert_eq!((block.rise, block.fall), (2, 3));
+    assert!(block.request_line.contains("/health"), "{}", block.request_line);
+}
+
 async fn serve(lists: Lists) -> SocketAddr {
     let app = Router::new()
         .route("/v2-beta/projects/1a5/{list}", axum::routing::get(list))

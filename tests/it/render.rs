@@ -117,6 +117,46 @@ fn haproxy_and_nginx_take_what_the_examples_make() {
     }
 }
 
+/// A path is a label's: it must not write what stands around it.
+#[test]
+fn a_path_writes_nothing_but_itself() {
+    let files = Files::new();
+    let rules = r#"
+[backends.shop.servers.one]
+url = "http://127.0.0.1:8081"
+[frontends.odd]
+backend = "shop"
+[frontends.odd.routes.r]
+rule = "Host:odd.local;PathPrefix:/x/ { alias /; autoindex on; } location /y"
+[frontends.plain]
+backend = "shop"
+[frontends.plain.routes.r]
+rule = "Host:plain.local;PathPrefix:/a-b_c/d.e~f"
+"#;
+    files.write("rules.toml", rules);
+    for (template, output, check) in [
+        ("haproxy.cfg.hbs", "haproxy.cfg", "haproxy -c -f {}"),
+        ("nginx.conf.hbs", "nginx.conf", "nginx -t -c {}"),
+    ] {
+        let made = files.render(&example(template), output, &["--check", check]);
+        assert!(made.status.success(), "{}\n{}", stderr(&made), files.read(output));
+        let text = files.read(output);
+        assert!(!text.contains("alias") || !text.contains("alias /;"), "{text}");
+        assert!(text.contains("/a-b_c/d.e~f"), "{text}");
+    }
+    let template = files.write(
+        "t.hbs",
+        "{{#each frontends}}{{serves}} {{#each paths}}{{{this}}} {{/each}}{{/each}}",
+    );
+    let made = files.render(&template, "out", &[]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let text = files.read("out");
+    assert!(
+        text.starts_with("false /x/%20%7B%20alias") && text.contains("true /a-b_c/d.e~f "),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_template_sees_what_was_discovered() {
     let files = Files::new();

@@ -328,7 +328,19 @@ fn a_guarded_page_has_users_or_is_switched_off() {
     assert_eq!(admin(web, &[]), ":8082 basic ***");
     assert_eq!(admin(web, &["--web"]), ":8080 basic ***");
     assert_eq!(admin(web, &["--admin=:1"]), ":1 basic ***", "the users stay");
-    assert_eq!(admin(&web.replace("basic", "forward"), &["--web"]), OFF);
+    let forward = web.replace("basic", "forward");
+    assert_eq!(admin(&forward, &["--web"]), OFF);
+    // What the page cannot do is not left out because it is asked for.
+    assert_eq!(admin(&forward, &["--admin=off"]), OFF);
+    let output = herder(dir.path(), &["config", "--admin=:1"], &[]);
+    assert!(
+        stderr(&output).contains("the page cannot be opened: ./traefik.toml:3:"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let users = ["--admin=:1", "--admin.users=a:b", "--strict"];
+    assert_eq!(admin(&forward, &users), ":1 basic ***");
     let flags = [
         "--api",
         "--entryPoints=Name:http Address::80",

@@ -48,7 +48,8 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
             match explain::Asked::parse(&url, asked.method.as_deref(), &lines) {
                 Ok(asked) => {
                     let asked = asked.entering(&app.state.settings);
-                    Json(route_test(&explain::request(&view.table, &asked))).into_response()
+                    let entry = app.entry_steps(&asked.entrypoint);
+                    Json(route_test(&explain::request(&view.table, &asked, entry))).into_response()
                 }
                 Err(why) => {
                     (StatusCode::BAD_REQUEST, Json(json!({"message": why}))).into_response()

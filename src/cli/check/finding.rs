@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::control::guards;
-use crate::model::{Problem, Severity};
+use crate::model::{Problem, Severity, harmless};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -61,7 +61,9 @@ impl Finding {
             None => self.who.clone(),
         };
         let hint = self.hint.as_ref().map(|hint| format!(" {hint}")).unwrap_or_default();
-        format!("{}: {place}: {}{hint}\n", self.severity.as_str(), self.message)
+        let text = format!("{}: {place}: {}{hint}", self.severity.as_str(), self.message);
+        // Labels are read to people here, by terminals that take orders.
+        format!("{}\n", harmless(&text))
     }
 
     /// The object of the JSON.

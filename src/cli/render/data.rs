@@ -122,20 +122,38 @@ fn frontend(
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
     let is_protected = is_protected(frontend);
     let paths = frontend.rule.paths().unwrap_or_default();
+    let is_plain = paths.iter().all(|path| path.text().bytes().all(is_plain_in_path));
     json!({
         "id": id_of(id.provider, &id.name),
         "provider": id.provider.as_str(),
         "name": &*id.name,
         "rule": frontend.rule.text(),
         "hosts": frontend.rule.hosts().unwrap_or_default(),
-        "paths": paths.iter().map(|path| path.text()).collect::<Vec<_>>(),
+        "paths": paths.iter().map(|path| encoded(path.text())).collect::<Vec<_>>(),
         "entrypoints": frontend.entrypoints,
         "protected": is_protected,
-        "serves": has_server && !is_protected,
+        "serves": has_server && !is_protected && is_plain,
         "chain": chain.iter().map(|step| step.describe()).collect::<Vec<_>>(),
         "priority": frontend.effective_priority(),
         "backend": id_of(frontend.backend.provider, &frontend.backend.name),
     })
+}
+
+/// What stands for itself in a path, and has no meaning where other programs are told of it.
+fn is_plain_in_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~:@+,=".contains(&byte)
+}
+
+/// A path that every program takes for one: a label wrote it, and must not write what stands around it.
+fn encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match is_plain_in_path(byte) || byte == b'%' {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 fn backend(id: &BackendId, backend: &Backend) -> Value {

@@ -100,12 +100,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             continue;
         }
         match output.replace(&text).await {
-            Ok(true) => info!(file = %output.path.display(), "replaced"),
-            Ok(false) => {}
+            Ok(is_new) => {
+                if is_new {
+                    info!(file = %output.path.display(), "replaced");
+                }
+                last = text;
+            }
+            // It is tried again when a provider answers next: a disk may be full, a name not be found for a moment.
             Err(error) => warn!(error = format!("{error:#}"), "not replaced"),
         }
-        // What was refused is not tried again before it changes.
-        last = text;
     }
     schedule.stop().await;
     Ok(ExitCode::SUCCESS)

@@ -135,7 +135,8 @@ pub(super) fn signal(text: &str) -> Option<u8> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        return Some(34 + rest.strip_prefix('+').map_or(Some(0), |n| n.parse().ok())?);
+        let beyond: u8 = rest.strip_prefix('+').map_or(Some(0), |n| n.parse().ok())?;
+        return beyond.checked_add(34);
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
         return 64u8.checked_sub(rest.strip_prefix('-').map_or(Some(0), |n| n.parse().ok())?);

@@ -17,7 +17,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// More names than this are not asked for.
 const NAMES_MAX: usize = 1_000;
 
-/// The last good answers.
+/// The last good answers of the names that files have.
 #[derive(Default)]
 pub(super) struct Names {
     known: BTreeMap<String, IpAddr>,
@@ -74,10 +74,11 @@ impl Names {
                 problems.push(problem.hint("It is asked for again at each refresh."));
             }
             if let Some(address) = address.or(old) {
-                self.known.insert(host.clone(), address);
                 addresses.insert(host, address);
             }
         }
+        // Of a name that left the files nothing is kept.
+        self.known.clone_from(&addresses);
         addresses
     }
 }

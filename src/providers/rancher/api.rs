@@ -189,16 +189,31 @@ fn as_metadata(stacks: &[Value], services: &[Value], containers: &[Value]) -> Va
             "kind": service["kind"],
             "state": service["state"],
             "labels": launch["labels"],
-            "health_check": match launch["healthCheck"].is_null() {
+            "health_check": check(match launch["healthCheck"].is_null() {
                 true => &service["healthCheck"],
                 false => &launch["healthCheck"],
-            },
+            }),
             "external_ips": service["externalIpAddresses"],
             "create_index": service["createIndex"],
             "containers": by_service.get(name.as_str()).cloned().unwrap_or_default(),
         })
     };
     services.iter().map(service).collect()
+}
+
+/// A check with the names that the metadata service has for its parts.
+fn check(told: &Value) -> Value {
+    if !told.is_object() {
+        return Value::Null;
+    }
+    json!({
+        "port": told["port"],
+        "interval": told["interval"],
+        "response_timeout": told["responseTimeout"],
+        "healthy_threshold": told["healthyThreshold"],
+        "unhealthy_threshold": told["unhealthyThreshold"],
+        "request_line": told["requestLine"],
+    })
 }
 
 #[cfg(test)]
