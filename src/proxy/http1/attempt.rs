@@ -136,14 +136,17 @@ impl Course<'_> {
                     },
                 }
             };
-            let by = (&mut upstream, is_reused);
-            let mut transfer = self.transfer(attempt, repeats, by, timer.as_ref());
-            transfer.begin();
-            let end = poll_fn(|cx| transfer.poll(cx)).await;
-            transfer.note_moved();
+            let (end, status, wants_again) = {
+                let by = (&mut upstream, is_reused);
+                let mut transfer = self.transfer(attempt, repeats, by, timer.as_ref());
+                transfer.begin();
+                let end = poll_fn(|cx| transfer.poll(cx)).await;
+                transfer.note_moved();
+                let wants_again = end.is_err() && transfer.wants_again_after_failure();
+                (end, transfer.status(), wants_again)
+            };
             match end {
                 Ok(End::Switched) => {
-                    drop(transfer);
                     self.answered(attempt.by(), 101);
                     let live = Arc::clone(&attempt.server.live);
                     let (used, _guard) = (attempt.used, guard.held_by(live));
@@ -155,7 +158,6 @@ impl Course<'_> {
                     });
                 }
                 Ok(End::Answered(whole)) => {
-                    drop(transfer);
                     worker.pool.keep(&idle, upstream, whole.reuse, &worker.clock);
                     return Ok(self.ended(attempt, &whole, &mut guard));
                 }
@@ -167,8 +169,7 @@ impl Course<'_> {
                 }
                 Err(Failure::NoAnswer { error, is_unsent, .. }) => {
                     guard.fail();
-                    let is_asked_for = transfer.wants_again_after_failure();
-                    let may_go_on = is_unsent || repeats.may_repeat || is_asked_for;
+                    let may_go_on = is_unsent || repeats.may_repeat || wants_again;
                     return Err(Failed { error, may_go_on, is_unsent });
                 }
                 Err(Failure::Refused(error)) => {
@@ -186,19 +187,13 @@ impl Course<'_> {
                     return Err(Failed { error, may_go_on, is_unsent: false });
                 }
                 Err(Failure::Cut(error)) => {
-                    let status = transfer.status().unwrap_or(502);
-                    drop(transfer);
-                    let ran = self.cut(attempt, status, error);
+                    let ran = self.cut(attempt, status.unwrap_or(502), error);
                     if ran.broke() {
                         guard.fail();
                     }
                     return Ok(ran);
                 }
-                Err(Failure::Gone) => {
-                    let status = transfer.status();
-                    drop(transfer);
-                    return Ok(self.gone(attempt, status));
-                }
+                Err(Failure::Gone) => return Ok(self.gone(attempt, status)),
             }
         }
     }
