@@ -46,6 +46,9 @@ pub(super) enum Error {
     /// Nobody's: the server ended the connection while the client was still sending. Who of them is to blame cannot be told.
     #[error("the server ended the connection before the request was whole")]
     Interrupted,
+    /// Nobody's: the server changed the protocol while the client was still sending, which may never have meant to end.
+    #[error("the server changed the protocol before the request had ended")]
+    Early,
     /// The server's: an answer after which the request is sent again, where there is a try left.
     #[error("the server answered {0}, which its retry expression takes for a failure")]
     Again(u16),

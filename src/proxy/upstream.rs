@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
+use super::error::is_ours;
 use super::socket::{poll_write, reset_at_end, tune};
 use crate::config::Scheme;
 
@@ -100,7 +101,11 @@ pub(super) enum Reuse {
     /// When it has been silent for a while: the answer had no body, but some servers send one all the same (to HEAD, or with
     /// 304), and it would be taken for the next answer.
     Later,
+    /// It ends: the server says so, or its end is the body's.
     Never,
+    /// It ends, because we do not trust it: with a reset, for otherwise each would hold a port for a minute, and a client that
+    /// has it end again and again would leave none.
+    Distrusted,
 }
 
 /// How long a connection is to be silent that something may still come on. What a server sends, it sends within moments.
@@ -193,7 +198,7 @@ impl Pool {
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
         let reuse = match reuse {
-            Reuse::Now | Reuse::Never => reuse,
+            Reuse::Now | Reuse::Never | Reuse::Distrusted => reuse,
             Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
         };
         let (since_ms, ripe_ms) = match reuse {
@@ -201,6 +206,7 @@ impl Pool {
             // The last tick may be long ago where the worker was held up.
             Reuse::Later => (clock.exact_ms(), clock.exact_ms() + SILENT_MS),
             Reuse::Never => return,
+            Reuse::Distrusted => return upstream.reset_at_end(),
         };
         let mut connections = idle.connections.borrow_mut();
         if reuse == Reuse::Later || connections.len() >= self.idle_max {
@@ -233,13 +239,24 @@ impl Pool {
         });
     }
 
+    /// Closes all connections that idle, and tells whether there were any: somebody needs their files, or their ports.
+    pub(super) fn shed(&self) -> bool {
+        let servers = self.servers.borrow();
+        let idle = servers.values().flat_map(|idle| idle.connections.take());
+        idle.inspect(|one| one.upstream.reset_at_end()).count() > 0
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// Where the server refuses, or its certificate is not the right one.
     pub(super) async fn dial(&self, place: &Place) -> io::Result<Upstream> {
         let Place { addr, scheme, host } = place;
-        let stream = TcpStream::connect(addr).await?;
+        let stream = match TcpStream::connect(addr).await {
+            // What idles may have taken the files or ports that are missing.
+            Err(error) if is_ours(&error) && self.shed() => TcpStream::connect(addr).await?,
+            stream => stream?,
+        };
         tune(&stream);
         match scheme {
             Scheme::Http => Ok(Upstream::Plain(stream)),
@@ -263,7 +280,7 @@ impl IdleOnes {
     fn believed(&self, reuse: Reuse, now_ms: u64) -> Reuse {
         let Manners { silences, noisy_until_ms } = self.manners.get();
         match reuse {
-            _ if noisy_until_ms > now_ms => Reuse::Never,
+            _ if noisy_until_ms > now_ms => Reuse::Distrusted,
             Reuse::AfterLook if silences < SILENCES_MIN => Reuse::Later,
             reuse => reuse,
         }

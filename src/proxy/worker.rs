@@ -363,6 +363,7 @@ async fn accept_all(
             Err(error) => {
                 // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
                 warn!(%error, "cannot accept a connection");
+                worker.pool.shed();
                 worker.wait_for_room(sleep(ACCEPT_PAUSE)).await;
             }
         }

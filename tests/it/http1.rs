@@ -468,7 +468,9 @@ async fn a_body_that_may_stay_unread_reaches_no_other_client() {
             let asked = head(&mut stream).await;
             let Some(path) = asked.split(' ').nth(1) else { return };
             let body = format!("{path:.9}");
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let hints = if path == "/hints" { "HTTP/1.1 103 Early Hints\r\n\r\n" } else { "" };
+            let answer =
+                format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.expect("sent");
         }
     })
@@ -479,16 +481,63 @@ async fn a_body_that_may_stay_unread_reaches_no_other_client() {
     for lines in [
         format!("GET /body HTTP/1.1\r\nContent-Length: {length}"),
         format!("HEAD /body HTTP/1.1\r\nContent-Length: {length}"),
+        format!("DELETE /body HTTP/1.1\r\nContent-Length: {length}"),
         format!("POST /body HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
+        // A hint is not the word that is waited for.
+        format!("POST /hints HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
     ] {
         let attack = format!("{lines}\r\nHost: a.test\r\nConnection: close\r\n\r\n{evil}");
         let seen = exchange(serving.addr, attack.as_bytes()).await;
-        assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+        assert!(seen.contains("HTTP/1.1 200 "), "{seen}");
         for _ in 0..4 {
             let get = b"GET /victim HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
             let answer = exchange(serving.addr, get).await;
             assert!(answer.ends_with("\r\n\r\n/victim"), "{lines}: {answer}");
         }
+    }
+}
+
+/// Each that we closed would hold a port for a minute: one client could leave none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_connection_that_is_not_trusted_ends_with_a_reset() {
+    let (resets, others) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (Arc::clone(&resets), Arc::clone(&others));
+    let addr = origin(move |_, mut stream| {
+        let (resets, others) = counted.clone();
+        async move {
+            head(&mut stream).await;
+            stream.read_exact(&mut [0]).await.expect("the body");
+            stream.write_all(OK).await.expect("sent");
+            match stream.read(&mut [0]).await {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    resets.fetch_add(1, Relaxed);
+                }
+                _ => _ = others.fetch_add(1, Relaxed),
+            }
+        }
+    })
+    .await;
+    let serving = serving(addr);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    for _ in 0..5 {
+        let get = b"GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nx";
+        client.write_all(get).await.expect("sent");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+        client.read_exact(&mut [0; 2]).await.expect("a body");
+    }
+    eventually("all are reset", || async { resets.load(Relaxed) == 5 }).await;
+    assert_eq!(others.load(Relaxed), 0);
+}
+
+/// A HEAD that cannot be read is a HEAD all the same (RFC 9110, section 9.3.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_head_has_no_body() {
+    let serving = serving(([127, 0, 0, 1], 9).into());
+    for rest in
+        [" / HTTP/1.1\r\n\r\n", " / HTTP/3.0\r\nHost: a.test\r\n\r\n", " /\x01 HTTP/1.1\r\n\r\n"]
+    {
+        let text = exchange(serving.addr, format!("HEAD{rest}").as_bytes()).await;
+        assert!(text.ends_with("\r\n\r\n") && text.starts_with("HTTP/1.1 "), "{text}");
     }
 }
 

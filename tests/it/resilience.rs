@@ -569,6 +569,61 @@ async fn a_websocket_that_begins_is_an_answer() {
     assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
 }
 
+/// It changes the protocol at once, though the client has announced a body; or gives up on a client that does not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_leave_requests_or_answers_half_done_are_not_their_servers_fault() {
+    let server = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let asked = head(&mut stream).await;
+                    if asked.contains("/ws ") {
+                        let changed =
+                            b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                        let _ = stream.write_all(changed).await;
+                        head(&mut stream).await;
+                    } else if asked.contains("/large ") {
+                        let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n";
+                        let _ = stream.write_all(begun).await;
+                        let body = vec![b'x'; 64_000_000];
+                        let _ = timeout(Duration::from_millis(200), stream.write_all(&body)).await;
+                    } else {
+                        let _ = stream
+                            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                            .await;
+                    }
+                });
+            }
+        });
+        addr
+    };
+    let expression = "NetworkErrorRatio() > 0.1".to_owned();
+    let circuit_breaker = Some(CircuitBreaker { expression });
+    let wishes = BackendWishes { circuit_breaker, ..BackendWishes::default() };
+    let serving = serve(&[server().await, server().await], &wishes);
+    for _ in 0..12 {
+        let half =
+            b"GET /ws HTTP/1.1\r\nHost: web.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+            Content-Length: 5\r\n\r\n";
+        let text = exchange(serving.addr, half).await;
+        assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    }
+    let slow = (0..12).map(|_| async {
+        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+        let ask = b"GET /large HTTP/1.1\r\nHost: web.local\r\n\r\n";
+        stream.write_all(ask).await.expect("written");
+        // What is measured is time.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(read(&mut stream).await.len() < 64_000_000);
+    });
+    futures_util::future::join_all(slow).await;
+    let text = exchange(serving.addr, GET).await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert_eq!(serving.state.live.journal.count(), 0, "nobody is ejected");
+}
+
 /// The server answers before it has read the body, and waits for it as we do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_stalls_after_the_answer_began_is_not_its_servers_fault() {

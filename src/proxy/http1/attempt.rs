@@ -136,14 +136,14 @@ impl Course<'_> {
                     },
                 }
             };
-            let (end, status, wants_again) = {
+            let (end, status, wants_again, is_held_up) = {
                 let by = (&mut upstream, is_reused);
                 let mut transfer = self.transfer(attempt, repeats, by, timer.as_ref());
                 transfer.begin();
                 let end = poll_fn(|cx| transfer.poll(cx)).await;
                 transfer.note_moved();
                 let wants_again = end.is_err() && transfer.wants_again_after_failure();
-                (end, transfer.status(), wants_again)
+                (end, transfer.status(), wants_again, transfer.is_held_up)
             };
             match end {
                 Ok(End::Switched) => {
@@ -187,7 +187,7 @@ impl Course<'_> {
                     return Err(Failed { error, may_go_on, is_unsent: false });
                 }
                 Err(Failure::Cut(error)) => {
-                    let ran = self.cut(attempt, status.unwrap_or(502), error);
+                    let ran = self.cut(attempt, status.unwrap_or(502), error, is_held_up);
                     if ran.broke() {
                         guard.fail();
                     }
@@ -313,9 +313,9 @@ impl Course<'_> {
         record::tried(&mut self.record, None);
     }
 
-    /// The answer broke off after its head had gone out.
+    /// The answer broke off after its head had gone out. A client that was waited for may be why: servers do not wait for ever.
     #[cold]
-    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: Error) -> Ran {
+    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: Error, is_held_up: bool) -> Ran {
         self.answered(attempt.by(), status);
         self.failed(Some(attempt.route), &attempt.fault(status, Some(&error)));
         record::failed(&mut self.record, &error);
@@ -324,7 +324,7 @@ impl Course<'_> {
         if attempt.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
-        let odd = match error.is_servers() && !self.is_old_stream() {
+        let odd = match error.is_servers() && !is_held_up && !self.is_old_stream() {
             true => Odd::Broke(error),
             false => Odd::Nothing,
         };

@@ -93,7 +93,8 @@ pub(in crate::proxy) async fn serve<'c>(worker: &'c Worker, mut client: &'c mut 
             Next::Bad(error) => {
                 let all = Span { start: 0, end: client.inbox.len() };
                 Tally::new(worker, all).refused(worker, client, &error);
-                let own = Own { error: &error, then: Then::Close, is_head: false, edits: None };
+                let is_head = client.inbox.trim_ascii_start().starts_with(b"HEAD ");
+                let own = Own { error: &error, then: Then::Close, is_head, edits: None };
                 Box::pin(client.refuse(worker, &own)).await;
                 record::bad(worker, client, &own);
                 After::Linger

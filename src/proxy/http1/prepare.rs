@@ -48,13 +48,14 @@ impl Course<'_> {
         let (way_in, inbox) = (&*client.way_in, &*client.inbox);
         let (head, mut lines) = (&inbox[span.start..span.end], Lines::new());
         let head = parse::request(head, &mut lines, worker.limits.head_lines);
-        let head = head.map_err(|error| unread(error, inbox.len()))?;
+        let head = head.map_err(|error| unread(error, inbox, span.start))?;
         let mut read = Request::read(head);
         // It stays where it was read: it is large.
         let request = match &mut read {
             Ok(request) => request,
             Err(error) => {
-                return Err(unread(std::mem::replace(error, Error::Unknown), inbox.len()));
+                let error = std::mem::replace(error, Error::Unknown);
+                return Err(unread(error, inbox, span.start));
             }
         };
         let method = request.method;
@@ -311,9 +312,10 @@ fn own_host_of(server: &RunningServer) -> String {
 
 /// What cannot be read is refused, and whatever else came with it is not trusted.
 #[cold]
-fn unread(error: Error, used: usize) -> Box<Stop> {
-    let (route, server) = (None, None);
+fn unread(error: Error, inbox: &[u8], start: usize) -> Box<Stop> {
+    let (route, server, used) = (None, None, inbox.len());
     let after = After::Linger;
-    let (is_head, is_timed) = (false, false);
+    // It has no body in its answer, however little else of it can be read.
+    let (is_head, is_timed) = (inbox[start..].starts_with(b"HEAD "), false);
     Box::new(Stop::Refused(Refusal { error, route, server, is_head, after, used, is_timed }))
 }

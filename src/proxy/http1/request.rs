@@ -50,8 +50,8 @@ pub(super) struct Facts {
     pub(super) upgrade: Option<Names>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
-    /// A body that servers may leave unread, for such requests have none (RFC 9110, section 9.3.1): its beginning may be
-    /// another request in their eyes.
+    /// A body that servers may leave unread, for such requests have none (RFC 9110, sections 9.3.1, 9.3.2, 9.3.5 and 9.3.8): its
+    /// beginning may be another request in their eyes.
     pub(super) may_be_unread: bool,
 }
 
@@ -193,7 +193,9 @@ impl<'h, 's> Request<'h, 's> {
             expects,
             may_be_unread: match length {
                 Length::None | Length::Known(0) | Length::ToClose => false,
-                Length::Known(_) | Length::Chunked => matches!(method, "GET" | "HEAD" | "TRACE"),
+                Length::Known(_) | Length::Chunked => {
+                    matches!(method, "GET" | "HEAD" | "DELETE" | "TRACE")
+                }
             },
         };
         let head = bytes;

@@ -221,7 +221,7 @@ impl Fault<'_> {
             Some(Error::Unreachable(_)) => Cause::Network,
             Some(Error::SlowServer(_)) => Cause::Timeout,
             Some(Error::BadAnswer(_) | Error::TooLong) => Cause::BadAnswer,
-            Some(Error::Interrupted | Error::NoMeans(_)) => Cause::Network,
+            Some(Error::Interrupted | Error::Early | Error::NoMeans(_)) => Cause::Network,
             Some(Error::Replaced(500..) | Error::Again(500..)) => Cause::ServerError,
             Some(Error::Replaced(_) | Error::Again(_)) => return None,
             Some(Error::NotKept(_) | Error::Stopping) => Cause::Closed,

@@ -62,14 +62,17 @@ impl Transfer<'_> {
             {
                 let is_complete = self.is_up_done();
                 // A server that has not read the body takes it for its next request: another client's answer.
-                let is_read =
-                    !self.facts.may_be_unread && (!self.facts.expects || self.interims > 0);
+                let is_read = !self.facts.may_be_unread && (!self.facts.expects || self.is_awaited);
                 let may_follow = is_complete && is_read && !self.is_spoilt;
                 return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
-                    reuse: if may_follow { down.reuse } else { Reuse::Never },
+                    reuse: match down.reuse {
+                        Reuse::Never => Reuse::Never,
+                        reuse if may_follow => reuse,
+                        _ => Reuse::Distrusted,
+                    },
                     is_held_up: self.is_held_up,
                     may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
                 })));

@@ -93,9 +93,8 @@ impl Transfer<'_> {
             written.map_err(Failure::Refused)?;
             if answer.status == 101 {
                 if !self.is_up_done() {
-                    // RFC 9110, section 7.8: not in the middle of a request.
-                    let early = "it changed the protocol before the request had ended";
-                    return Err(Failure::Refused(Error::BadAnswer(early)));
+                    // RFC 9110, section 7.8: not in the middle of a request, which its client may have left there.
+                    return Err(Failure::Refused(Error::Early));
                 }
                 if let Some(timer) = self.timer {
                     timer.answered(101);
@@ -110,6 +109,7 @@ impl Transfer<'_> {
                 return Ok(());
             }
             self.interims += 1;
+            self.is_awaited |= answer.status == 100;
             if self.interims > INTERIM_MAX {
                 return Err(Failure::Refused(Error::BadAnswer("too many interim answers")));
             }

@@ -63,6 +63,8 @@ pub(super) struct Transfer<'x> {
     /// An answer's head that has not come whole.
     half_head: Option<Box<HalfHead>>,
     interims: u32,
+    /// Whether the server has asked for the body (100).
+    is_awaited: bool,
     begun_ms: u64,
     /// Whether other requests went over the server's connection before.
     is_reused: bool,
@@ -73,7 +75,7 @@ pub(super) struct Transfer<'x> {
     /// Whether the client did not take the last piece at once.
     is_slow: bool,
     /// Whether the client was ever waited for to take a piece.
-    is_held_up: bool,
+    pub(super) is_held_up: bool,
     /// Bytes came that belong to no answer, or the server ended the connection.
     is_spoilt: bool,
     /// The client has sent more while it waited.
@@ -225,6 +227,7 @@ impl<'x> Transfer<'x> {
             down: None,
             half_head: None,
             interims: 0,
+            is_awaited: false,
             begun_ms: worker.clock.now_ms(),
             is_reused,
             has_sent: false,
