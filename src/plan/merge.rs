@@ -33,7 +33,7 @@ pub(super) struct Draft {
     backends: Gathered<BackendId, Backend>,
     problems: Vec<Problem>,
     shared: Shared,
-    /// The backends of what runs, once something comes that does not.
+    /// The backends of what runs, from when something comes that does not until something comes that does.
     running: Option<HashSet<BackendId, RandomState>>,
 }
 
@@ -52,6 +52,11 @@ impl Draft {
 
     /// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
     pub(super) fn merge(&mut self, fragment: &Fragment) {
+        self.running = None;
+        self.add(fragment);
+    }
+
+    fn add(&mut self, fragment: &Fragment) {
         for (id, backend) in &fragment.backends {
             match self.backends.get_mut(id) {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
@@ -84,14 +89,14 @@ impl Draft {
         let (theirs, own): (Vec<_>, Vec<_>) =
             fragment.backends.iter().cloned().partition(|(id, _)| running.contains(id));
         if theirs.is_empty() {
-            return self.merge(fragment);
+            return self.add(fragment);
         }
         let (of_theirs, frontends): (Vec<_>, Vec<_>) =
             fragment.frontends.iter().cloned().partition(|(_, f)| running.contains(&f.backend));
         // What comes of these depends on it all the same.
         self.shared.backends.extend(theirs.into_iter().map(|(id, _)| id));
         self.shared.frontends.extend(of_theirs.into_iter().map(|(id, _)| id));
-        self.merge(&Fragment { frontends, backends: own, refused: Vec::new() });
+        self.add(&Fragment { frontends, backends: own, refused: Vec::new() });
     }
 
     /// Adds what one file asks for. A name that an earlier file has is not taken twice (Traefik 1.7, provider/file).

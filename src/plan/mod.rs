@@ -424,6 +424,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_at_one_provider_is_not_what_runs_at_the_next() {
+        let of = |label: &'static str| {
+            let ended = down(container("web", "shop", 1, &[("traefik.frontend.rule", label)]));
+            let services = vec![ended, container("web", "shop", 2, &[])];
+            Snapshot { services, ..Snapshot::default() }
+        };
+        let (docker, rancher, defaults) = (of("Host:a.local"), of("Host:b.local"), defaults());
+        let inputs = [(ProviderName::Docker, &docker), (ProviderName::Rancher, &rancher)]
+            .map(|(provider, snapshot)| Input { provider, snapshot, defaults: &defaults });
+        let (config, _) = plan(&inputs, &Config::default());
+        let rules: Vec<&str> = config.frontends.values().map(|f| f.rule.text()).collect();
+        assert_eq!(rules, ["Host:web.shop.local"; 2]);
+    }
+
+    #[test]
     fn one_claim_is_one_however_it_is_spelled() {
         let rule = ("traefik.frontend.rule", "Host:x.local");
         let label = |key, value| vec![rule, (key, value)];

@@ -97,6 +97,14 @@ pub(super) struct Failed {
     pub(super) is_unsent: bool,
 }
 
+/// Why there is no connection to a server.
+enum NoConnection {
+    /// The client left meanwhile.
+    Gone,
+    /// It could not be made.
+    Failed(Error),
+}
+
 /// Whether a request can be sent a second time.
 #[derive(Clone, Copy)]
 struct Repeats {
@@ -125,8 +133,8 @@ impl Course<'_> {
                     Some(upstream) => (upstream, true),
                     None => match Box::pin(self.dial(attempt)).await {
                         Ok(upstream) => (upstream, false),
-                        Err(None) => return Ok(self.gone(attempt, None)),
-                        Err(Some(error)) => {
+                        Err(NoConnection::Gone) => return Ok(self.gone(attempt, None)),
+                        Err(NoConnection::Failed(error)) => {
                             if error.is_servers() {
                                 guard.fail();
                                 guard.server.refused(worker.clock.now_ms());
@@ -350,8 +358,8 @@ impl Course<'_> {
         Ran { after: After::Close, status: None, odd, is_timed: false }
     }
 
-    /// Connects to a server. An error that is none: the client left meanwhile.
-    async fn dial(&mut self, attempt: &Attempt<'_>) -> Result<Upstream, Option<Error>> {
+    /// Connects to a server.
+    async fn dial(&mut self, attempt: &Attempt<'_>) -> Result<Upstream, NoConnection> {
         let (worker, client) = (self.worker, &mut *self.client);
         let handling = attempt.route.backend.handling().filter(|_| self.page.is_none());
         let wait = handling.and_then(|handling| handling.timeouts.connect);
@@ -364,28 +372,27 @@ impl Course<'_> {
         let place = attempt.place();
         let mut dial = pin!(worker.pool.dial(&place));
         poll_fn(|cx| {
-            let failed = match dial.as_mut().poll(cx) {
-                Poll::Ready(Ok(upstream)) => return Poll::Ready(Ok(upstream)),
-                Poll::Ready(Err(error)) if is_ours(&error) => Error::NoMeans(error.to_string()),
-                Poll::Ready(Err(error)) => Error::Unreachable(error.to_string()),
-                Poll::Pending => {
-                    let is_over = client.deadline.is_over(&worker.clock);
-                    if is_over && std::mem::take(&mut watches_later) {
-                        watches = true;
-                        client.deadline.extend(limit_ms - WATCH_AFTER_MS);
-                    } else if is_over {
-                        return Poll::Ready(Err(Some(Error::SlowServer(
-                            "it did not take the connection",
-                        ))));
-                    }
-                    if watches && client.poll_gone(worker, cx).is_ready() {
-                        return Poll::Ready(Err(None));
-                    }
-                    client.deadline.watch(cx);
-                    return Poll::Pending;
+            if let Poll::Ready(made) = dial.as_mut().poll(cx) {
+                return Poll::Ready(made.map_err(|error| {
+                    NoConnection::Failed(match is_ours(&error) {
+                        true => Error::NoMeans(error.to_string()),
+                        false => Error::Unreachable(error.to_string()),
+                    })
+                }));
+            }
+            if client.deadline.is_over(&worker.clock) {
+                if !std::mem::take(&mut watches_later) {
+                    let slow = Error::SlowServer("it did not take the connection");
+                    return Poll::Ready(Err(NoConnection::Failed(slow)));
                 }
-            };
-            Poll::Ready(Err(Some(failed)))
+                watches = true;
+                client.deadline.extend(limit_ms - WATCH_AFTER_MS);
+            }
+            if watches && client.poll_gone(worker, cx).is_ready() {
+                return Poll::Ready(Err(NoConnection::Gone));
+            }
+            client.deadline.watch(cx);
+            Poll::Pending
         })
         .await
     }
