@@ -69,7 +69,7 @@ impl Course<'_> {
         let rest = &inbox[end..];
         let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
             Box::new(Stop::Refused(Refusal {
-                is_timed: is_complete && !matches!(error, Error::Interrupted),
+                is_timed: is_complete,
                 after: After::refusal(&error, &facts, is_complete),
                 error,
                 route: route.cloned(),
