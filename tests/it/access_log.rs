@@ -418,7 +418,8 @@ impl Cramped {
 async fn a_file_system_without_room_costs_lines_and_no_request() {
     let cramped = Cramped::start("64k");
     eventually("it serves", || async {
-        TcpStream::connect(cramped.addr).await.is_ok()
+        // The entry points are bound before the admin side is.
+        TcpStream::connect(cramped.admin).await.is_ok()
             && get(cramped.admin, "a", "/api").await.contains("\"one\"")
     })
     .await;
