@@ -816,6 +816,26 @@ async fn a_slow_reader_is_cut_off_and_a_slow_sender_is_told() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
+/// The time for an answer's head is one for all of it; what drips would hold its client for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_drips_is_no_answer() {
+    let addr = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX-Drip: ").await;
+        while stream.write_all(b"a").await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut settings = settings();
+    settings.limits.response_timeout = Duration::from_millis(500);
+    let serving = Serving::start(settings, &[("Host:a.test", &[addr])]);
+    let answer = exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    let failed = serving.state.live.failures.last(1);
+    assert!(failed[0].why.contains("did not come whole in time"), "{failed:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_head_is_told_and_thousands_of_them_stop_nobody() {
     let mut settings = settings();

@@ -122,7 +122,10 @@ impl Transfer<'_> {
         } else {
             self.head(cx, bytes, &mut write)
         };
-        self.note_progress();
+        // A head has one time for all of it: a byte now and then is no answer.
+        if self.half_head.is_none() {
+            self.note_progress();
+        }
         Poll::Ready(result)
     }
 

@@ -391,6 +391,9 @@ impl<'x> Transfer<'x> {
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {
             true => no_answer(Error::SlowServer("it does not take the request")),
+            false if self.half_head.is_some() && self.up.is_done() => {
+                no_answer(Error::SlowServer("the head of its answer did not come whole in time"))
+            }
             false if self.up.is_done() => no_answer(Error::SlowServer("no answer in time")),
             false => Failure::Refused(Error::SlowClient),
         }
