@@ -35,4 +35,20 @@ pub struct Config {
     pub frontends: BTreeMap<FrontendId, Arc<Frontend>>,
     /// Every backend; a known one without a healthy server has an empty list.
     pub backends: BTreeMap<BackendId, Arc<Backend>>,
+    /// Who had a claim, and gave way while nothing of it runs: it gets it back. Of most configs there is none.
+    pub given_way: BTreeMap<Claim, BackendId>,
+}
+
+/// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
+/// points and wish for priority, however these are spelled.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Claim {
+    /// The host; none where the rule has none.
+    pub host: Option<String>,
+    /// The other terms, in order.
+    pub terms: String,
+    /// The entry points, in order.
+    pub entrypoints: Vec<String>,
+    /// The priority that was asked for.
+    pub priority: Option<i64>,
 }

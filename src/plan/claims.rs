@@ -1,4 +1,5 @@
-//! Who keeps a rule that two services claim: the one that had it, else the older one.
+//! Who keeps a rule that two services claim: the one that had it, else the older one. Whoever had it and does not run gives
+//! way, and gets it back when it runs again: a container that starts anew loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -6,13 +7,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::config::{Config, Fragment, Frontend};
+use crate::config::{Claim, Config, Fragment, Frontend};
 use crate::model::{BackendId, FrontendId, Problem};
 use crate::rules::{Matcher, Rule};
-
-/// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
-/// points and wish for priority, however these are spelled.
-type Claim = (Option<String>, String, Vec<String>, Option<i64>);
 
 /// Who has which claim: its frontend, and the service or the line of a file that asks for it.
 type Taken = BTreeMap<Claim, (FrontendId, Arc<str>)>;
@@ -32,21 +29,45 @@ pub(super) fn settle(
         return false;
     }
     let owners = owners(previous, default);
+    let seniority = |claim: &Claim, backend: &BackendId| {
+        if previous.given_way.get(claim) == Some(backend) {
+            Seniority::HadItFirst
+        } else if owners.get(claim) == Some(backend) {
+            Seniority::HadIt
+        } else {
+            Seniority::None
+        }
+    };
     order.sort_by_cached_key(|id| {
         let frontend = &config.frontends[id];
-        let had_it =
-            claims(frontend, default).iter().any(|c| owners.get(c) == Some(&frontend.backend));
+        let claims = claims(frontend, default);
+        let seniority = claims.iter().map(|claim| seniority(claim, &frontend.backend)).min();
         // Which provider goes first is the order of their names: any fixed order will do.
         let age = frontend.age_order;
-        (age.is_none(), !had_it, id.provider, age, id.name.clone())
+        (age.is_none(), seniority, id.provider, age, id.name.clone())
     });
     let mut taken = Taken::new();
     let mut has_losers = false;
     for id in order {
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
-        has_losers |= settle_one(&id, frontend, default, &mut taken, problems);
+        let lost = settle_one(&id, frontend, default, &mut taken, problems);
+        has_losers |= !lost.is_empty();
+        if frontend.age_order.is_none() {
+            let had =
+                lost.into_iter().filter(|c| seniority(c, &frontend.backend) != Seniority::None);
+            config.given_way.extend(had.map(|claim| (claim, frontend.backend.clone())));
+        }
     }
     has_losers
+}
+
+/// What speaks for a frontend that claims what another one claims. What speaks more is less.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Seniority {
+    /// It had it before the one that has it, and gave way while it did not run.
+    HadItFirst,
+    HadIt,
+    None,
 }
 
 /// The frontends that may claim what another one claims: of thousands, few or none.
@@ -123,30 +144,30 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
     hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
 }
 
-/// Settles what one frontend claims. Tells whether it lost something.
+/// Settles what one frontend claims. Tells what it lost.
 fn settle_one(
     id: &FrontendId,
     frontend: &mut Arc<Frontend>,
     default: &[String],
     taken: &mut Taken,
     problems: &mut Vec<Problem>,
-) -> bool {
+) -> Vec<Claim> {
     let (lost, kept): (Vec<Claim>, Vec<Claim>) =
         claims(frontend, default).into_iter().partition(|claim| taken.contains_key(claim));
     if let Some(first) = lost.first() {
         let (winner, service) = taken[first].clone();
-        let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.0.clone()).collect();
+        let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.host.clone()).collect();
         problems.push(conflict(frontend, (&winner, &service), &hosts, kept.is_empty()));
         let frontend = Arc::make_mut(frontend);
         if kept.is_empty() {
             frontend.shadowed_by = Some(winner);
-            return true;
+            return lost;
         }
         frontend.rule = without(&frontend.rule, &hosts);
     }
     let service = &frontend.origin.service;
     taken.extend(kept.into_iter().map(|claim| (claim, (id.clone(), Arc::clone(service)))));
-    !lost.is_empty()
+    lost
 }
 
 fn conflict(
@@ -183,8 +204,12 @@ fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     entrypoints.dedup();
     // Zero is as if none was asked for: how long the rule is decides.
     let priority = frontend.priority.filter(|&priority| priority != 0);
-    let claim =
-        |host: Option<&String>| (host.cloned(), others.join(";"), entrypoints.clone(), priority);
+    let claim = |host: Option<&String>| Claim {
+        host: host.cloned(),
+        terms: others.join(";"),
+        entrypoints: entrypoints.clone(),
+        priority,
+    };
     match frontend.rule.hosts() {
         Some(hosts) => hosts.iter().map(|host| claim(Some(host))).collect(),
         None => vec![claim(None)],

@@ -133,7 +133,8 @@ impl Draft {
         let Self { frontends, backends, problems, shared, running: _ } = self;
         let frontends = in_order(frontends, &previous.frontends);
         let backends = in_order(backends, &previous.backends);
-        Merged { config: Config { frontends, backends }, problems, shared }
+        let config = Config { frontends, backends, ..Config::default() };
+        Merged { config, problems, shared }
     }
 }
 

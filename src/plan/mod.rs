@@ -490,6 +490,39 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_run_gives_way_and_gets_its_rule_back() {
+        let x = ("traefik.frontend.rule", "Host:x.local,y.local");
+        let same = ("traefik.frontend.rule", "Host:x.local");
+        let owner = || container("a", "s", 5, &[x]);
+        // The other one is older: it is not its age that decides.
+        let other = || container("b", "s", 2, &[same]);
+        let serving = |config: &Config| {
+            let has_x = |f: &&Arc<Frontend>| {
+                f.shadowed_by.is_none()
+                    && f.rule.hosts().is_some_and(|h| h.iter().any(|h| h == "x.local"))
+            };
+            let serving = config.frontends.values().filter(has_x);
+            serving.map(|frontend| frontend.backend.name.to_string()).collect::<Vec<_>>()
+        };
+        let (alone, _) = planned(vec![owner()], &Config::default());
+        let (both, _) = planned(vec![owner(), other()], &alone);
+        assert_eq!(serving(&both), ["backend-a-s"]);
+        for before in [both, alone] {
+            let (gone, _) = planned(vec![down(owner()), other()], &before);
+            assert_eq!(serving(&gone), ["backend-b-s"]);
+            let (still, _) = planned(vec![down(owner()), other()], &gone);
+            assert_eq!(still, gone);
+            let (back, _) = planned(vec![owner(), other()], &still);
+            assert_eq!(serving(&back), ["backend-a-s"]);
+            assert_eq!(back.given_way, [].into());
+            // Who is removed has no claim any more.
+            let (removed, _) = planned(vec![other()], &still);
+            let (late, _) = planned(vec![owner(), other()], &removed);
+            assert_eq!(serving(&late), ["backend-b-s"]);
+        }
+    }
+
+    #[test]
     fn two_rules_that_are_spelled_alike_are_two() {
         let backend = ("traefik.backend", "shop");
         let rule = |host: &'static str| ("traefik.frontend.rule", host);

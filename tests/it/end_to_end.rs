@@ -88,6 +88,30 @@ async fn a_stop_under_load_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_goes_back_to_the_container_that_had_it() {
+    let herder = Herder::start(DOCKER);
+    let host = format!("{}.e2e", unique("contested").replace('_', "-"));
+    let label = format!("traefik.frontend.rule=Host:{host}");
+    let owner = web_test("owner", &["traefik.port=8080", &label]);
+    let by = |container: &Container| {
+        let (herder, host, id) = (&herder, &host, container.id.clone());
+        async move {
+            // Its name in its network is the beginning of its id.
+            let name = id.get(..12).expect("64 digits");
+            herder.get(host, "/").await.body.contains(name)
+        }
+    };
+    eventually("its owner serves it", || by(&owner)).await;
+    let other = web_test("other", &["traefik.port=8080", &label]);
+    owner.tell("stop", &["--time", "1"]);
+    eventually("the other one does meanwhile", || by(&other)).await;
+    owner.tell("start", &[]);
+    eventually("its owner does again", || by(&owner)).await;
+    owner.tell("rm", &["--force"]);
+    eventually("it is the other one's", || by(&other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_networks_and_the_label_that_names_one() {
     let (first, second) = (Network::create("a"), Network::create("b"));
     let label = format!("traefik.docker.network={}", second.name);
