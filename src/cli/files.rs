@@ -34,9 +34,9 @@ pub(super) fn connections_max(wanted: usize) -> usize {
     connections.min(wanted)
 }
 
-/// Of so many files.
+/// Of so many files. A client may need two: its own connection, and one to its server.
 fn for_clients(files: usize) -> usize {
-    files.saturating_sub(OTHERS_MIN.max(files / 4)).max(CONNECTIONS_MIN)
+    files.saturating_sub(OTHERS_MIN.max(files / 2)).max(CONNECTIONS_MIN)
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_files_is_not_for_clients() {
-        for (files, clients) in [(20, 8), (100, 36), (1_024, 768), (40_000, 30_000)] {
+        for (files, clients) in [(20, 8), (100, 36), (1_024, 512), (40_000, 20_000)] {
             assert_eq!(for_clients(files), clients, "{files}");
         }
     }

@@ -164,6 +164,12 @@ impl Socket {
         }
     }
 
+    /// Whether the kernel has bytes of it that nobody has read.
+    pub(super) fn has_more(&self) -> bool {
+        let peek = |fd| recv(fd, &mut [0; 1], RecvFlags::PEEK);
+        self.fd().is_ok_and(|fd| matches!(peek(fd), Ok((1.., _))))
+    }
+
     /// Tells the client that nothing more comes.
     pub(super) fn shut_down(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(self.fd()?, Shutdown::Write)?)

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,9 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
@@ -80,6 +80,8 @@ struct Manners {
     silences: u8,
     /// Until when it is not believed: it was not.
     noisy_until_ms: u64,
+    /// Until when it is not believed that any of its answers has ended: more came behind one that had.
+    astray_until_ms: u64,
 }
 
 struct Idle {
@@ -106,6 +108,8 @@ pub(super) enum Reuse {
     /// It ends, because we do not trust it: with a reset, for otherwise each would hold a port for a minute, and a client that
     /// has it end again and again would leave none.
     Distrusted,
+    /// The same, and the server is not believed: more came than belongs to the answer.
+    Noisy,
 }
 
 /// How long a connection is to be silent that something may still come on. What a server sends, it sends within moments.
@@ -121,8 +125,12 @@ const SILENCES_MIN: u8 = 3;
 /// A shorter silence tells nothing.
 const SILENCE_MS: u64 = 2;
 
-/// A server that was not silent is not believed for so long: its connections end with such answers.
+/// A server that was not silent is not believed for so long: its connections end with such answers, and are to be silent after all
+/// others where it was one of these that had no end.
 const NOISY_MS: u64 = 10 * 60 * 1_000;
+
+/// With these bytes servers take leave of a connection that has idled for too long: no answer that went astray.
+const FAREWELLS: [&[u8]; 2] = [b"HTTP/1.0 408", b"HTTP/1.1 408"];
 
 /// What there is on a connection that waits for its next request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -185,7 +193,7 @@ impl Pool {
                 return None;
             }
             let sound = next.upstream.listen(next.is_doubtful || risk == Risk::Once);
-            if next.is_doubtful {
+            if next.is_doubtful || sound == Sound::Noise {
                 idle.note(&next, sound, now_ms);
             }
             if sound == Sound::Silence {
@@ -198,15 +206,19 @@ impl Pool {
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
         let reuse = match reuse {
-            Reuse::Now | Reuse::Never | Reuse::Distrusted => reuse,
-            Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
+            Reuse::Never | Reuse::Distrusted => reuse,
+            Reuse::Now | Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
+            Reuse::Noisy => {
+                idle.disbelieve(since_ms, true);
+                Reuse::Distrusted
+            }
         };
         let (since_ms, ripe_ms) = match reuse {
             Reuse::Now | Reuse::AfterLook => (since_ms, since_ms),
             // The last tick may be long ago where the worker was held up.
             Reuse::Later => (clock.exact_ms(), clock.exact_ms() + SILENT_MS),
             Reuse::Never => return,
-            Reuse::Distrusted => return upstream.reset_at_end(),
+            Reuse::Distrusted | Reuse::Noisy => return upstream.reset_at_end(),
         };
         let mut connections = idle.connections.borrow_mut();
         if reuse == Reuse::Later || connections.len() >= self.idle_max {
@@ -275,11 +287,23 @@ impl Pool {
     }
 }
 
+impl Sound {
+    /// What these first bytes are; none are the end.
+    fn of(bytes: &[u8]) -> Self {
+        match bytes.is_empty() || FAREWELLS.contains(&bytes) {
+            true => Self::End,
+            false => Self::Noise,
+        }
+    }
+}
+
 impl IdleOnes {
     /// What comes of a connection on which something may still come, by what is known of the server.
     fn believed(&self, reuse: Reuse, now_ms: u64) -> Reuse {
-        let Manners { silences, noisy_until_ms } = self.manners.get();
+        let Manners { silences, noisy_until_ms, astray_until_ms } = self.manners.get();
         match reuse {
+            Reuse::Now if astray_until_ms > now_ms => Reuse::Later,
+            Reuse::Now => Reuse::Now,
             _ if noisy_until_ms > now_ms => Reuse::Distrusted,
             Reuse::AfterLook if silences < SILENCES_MIN => Reuse::Later,
             reuse => reuse,
@@ -288,15 +312,24 @@ impl IdleOnes {
 
     /// Learns from what there is on a connection that waited.
     fn note(&self, one: &Idle, sound: Sound, now_ms: u64) {
-        let mut manners = self.manners.get();
         match sound {
-            Sound::Noise if one.is_doubtful => {
-                manners = Manners { silences: 0, noisy_until_ms: now_ms + NOISY_MS };
-            }
+            Sound::Noise => self.disbelieve(now_ms, !one.is_doubtful),
             Sound::Silence if one.is_doubtful && now_ms >= one.since_ms + SILENCE_MS => {
+                let mut manners = self.manners.get();
                 manners.silences = manners.silences.saturating_add(1);
+                self.manners.set(manners);
             }
-            _ => return,
+            Sound::Silence | Sound::End => {}
+        }
+    }
+
+    /// Something came that belongs to no answer. Where it `is_astray`, behind one whose end was not in doubt, what else this server
+    /// says may belong to another answer than it seems.
+    fn disbelieve(&self, now_ms: u64, is_astray: bool) {
+        let mut manners = self.manners.get();
+        (manners.silences, manners.noisy_until_ms) = (0, now_ms + NOISY_MS);
+        if is_astray {
+            manners.astray_until_ms = manners.noisy_until_ms;
         }
         self.manners.set(manners);
     }
@@ -321,20 +354,20 @@ impl Upstream {
     /// Whether something has come that nobody asked for. `asks_kernel`: what it knows and has not told us yet counts too, which
     /// takes a system call.
     fn listen(&mut self, asks_kernel: bool) -> Sound {
-        let mut byte = [0];
+        let mut beginning = [0; FAREWELLS[0].len()];
         let stream = match self {
-            Self::Plain(stream) => match stream.try_read(&mut byte) {
+            Self::Plain(stream) => match stream.try_read(&mut beginning) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => &*stream,
-                Ok(1..) => return Sound::Noise,
-                _ => return Sound::End,
+                Ok(read) => return Sound::of(&beginning[..read]),
+                Err(_) => return Sound::End,
             },
             Self::Tls(stream) => {
                 // Whatever this task has done before: it is looked at.
-                let mut buffer = ReadBuf::new(&mut byte);
+                let mut buffer = ReadBuf::new(&mut beginning);
                 let look = poll_fn(|cx| Pin::new(&mut **stream).poll_read(cx, &mut buffer));
                 let mut cx = Context::from_waker(Waker::noop());
                 if pin!(unconstrained(look)).poll(&mut cx).is_ready() {
-                    return if buffer.filled().is_empty() { Sound::End } else { Sound::Noise };
+                    return Sound::of(buffer.filled());
                 }
                 stream.get_ref().0
             }
@@ -342,10 +375,10 @@ impl Upstream {
         if !asks_kernel {
             return Sound::Silence;
         }
-        match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sound::Silence,
-            Ok(1..) => Sound::Noise,
-            _ => Sound::End,
+        match recv(stream, &mut beginning, RecvFlags::PEEK) {
+            Err(Errno::AGAIN) => Sound::Silence,
+            Ok((read, _)) => Sound::of(&beginning[..read]),
+            Err(_) => Sound::End,
         }
     }
 
@@ -511,6 +544,31 @@ mod tests {
         }
         keep(&pool, &place, &[Reuse::Now], &clock).await;
         assert!(take(clock.now_ms()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_answers_go_on_behind_their_end_is_to_be_silent_after_all_of_them() {
+        let (pool, place, server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        let take = |now_ms| pool.take(&pool.to(&place), Risk::Repeatable, now_ms).is_some();
+        let farewell = "HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n\r\n";
+        for (said, is_believed) in [(farewell, true), ("HTTP/1.1 200 OK\r\n\r\n", false)] {
+            keep(&pool, &place, &[Reuse::Now], &clock).await;
+            let (stream, _) = server.accept().await.expect("a connection");
+            stream.try_write(said.as_bytes()).expect("sent");
+            sleep(Duration::from_millis(20)).await;
+            assert!(!take(clock.now_ms()), "it has spoken");
+            // Two: whoever finds none that is ripe closes the oldest.
+            keep(&pool, &place, &[Reuse::Now, Reuse::Now], &clock).await;
+            let _others = (server.accept().await, server.accept().await);
+            assert_eq!(take(clock.now_ms()), is_believed, "{said}");
+            assert!(take(clock.exact_ms() + SILENT_MS), "it was silent");
+        }
+        let (pool, place, _server) = super::tests::pool(9).await;
+        keep(&pool, &place, &[Reuse::Noisy, Reuse::Now, Reuse::Now], &clock).await;
+        let take = |now_ms| pool.take(&pool.to(&place), Risk::Repeatable, now_ms).is_some();
+        assert!(!take(clock.now_ms()), "more came with an answer than belongs to it");
+        assert!(take(clock.exact_ms() + SILENT_MS));
     }
 
     #[tokio::test]

@@ -153,6 +153,82 @@ async fn a_large_answer_survives_what_follows_its_request() {
     }
 }
 
+/// Even a small one, where the client takes it in small pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_survives_a_line_behind_its_request() {
+    let addr = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+        sleep(Duration::from_millis(200)).await;
+        let answer = format!("HTTP/1.1 413 No\r\nContent-Length: 13000\r\n\r\n{:13000}", "");
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let serving = serving(addr.await);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2_048).expect("set");
+    let mut client = socket.connect(serving.addr).await.expect("connected");
+    let ask =
+        b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    client.write_all(ask).await.expect("sent");
+    sleep(Duration::from_millis(50)).await;
+    client.write_all(b"\r\n").await.expect("sent");
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(body_length(&mut client).await, 13_000);
+}
+
+/// Its client leaves while the server takes nothing: that is not the server's fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_not_to_blame_for_an_upload_whose_client_left() {
+    let addr = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+        std::future::pending().await
+    });
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(1_500);
+    let serving = Serving::start(settings, &[("Host:a.test", &[addr.await])]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask = b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000\r\n\r\n";
+    client.write_all(ask).await.expect("sent");
+    taken(&mut client).await;
+    client.set_zero_linger().expect("a reset at its end");
+    drop(client);
+    let live = &serving.state.live;
+    eventually("it has ended", || async { live.totals.open_connections() == 0 }).await;
+    assert!(live.failures.last(1).is_empty(), "{:?}", live.failures.last(1));
+}
+
+/// A server that says it is of HTTP/1.0 may take chunks for its next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_end_the_connection_of_an_old_server() {
+    let (asked, mut told) = tokio::sync::mpsc::channel(9);
+    let addr = origin(move |number, mut stream| {
+        let asked = asked.clone();
+        async move {
+            loop {
+                let method = head(&mut stream).await.split(' ').next().map(str::to_owned);
+                match method.as_deref() {
+                    Some("GET" | "POST") => asked.send(number).await.expect("heard"),
+                    _ => return,
+                }
+                let answer =
+                    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer).await.expect("sent");
+            }
+        }
+    });
+    let serving = serving(addr.await);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let post = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+                2\r\nhi\r\n0\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for (ask, connection) in [(get, 0), (post, 0), (get, 1)] {
+        client.write_all(ask.as_bytes()).await.expect("sent");
+        assert_eq!(told.recv().await, Some(connection), "{ask}");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+        client.read_exact(&mut [0; 2]).await.expect("its body");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_survives_a_client_that_goes_on_sending() {
     let serving = serving(large().await);

@@ -273,6 +273,37 @@ async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_where_nobody_takes_what_is_said_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(800);
+    let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
+    let open = || serving.state.live.totals.open_connections();
+    for is_server_deaf in [true, false] {
+        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+        let ask =
+            "GET / HTTP/1.1\r\nHost: ws.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        client.write_all(ask.as_bytes()).await.expect("sent");
+        let (mut server, _) = listener.accept().await.expect("asked");
+        head(&mut server).await;
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        server.write_all(switched.as_bytes()).await.expect("sent");
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+        let (mut speaker, deaf) = if is_server_deaf { (client, server) } else { (server, client) };
+        let piece = vec![b'x'; 1 << 16];
+        while let Ok(said) = timeout(Duration::from_millis(300), speaker.write(&piece)).await {
+            said.expect("it is taken for now");
+        }
+        assert_eq!(open(), 1);
+        drop(speaker);
+        eventually("the tunnel has ended", || async { open() == 0 }).await;
+        drop(deaf);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_brings_a_client_back() {
     let servers = [web_test("one"), web_test("two"), web_test("three")];
     let serving = Serving::start(settings(), &[]);

@@ -94,6 +94,8 @@ impl<'h, 's> Answer<'h, 's> {
         let has_length = length.is_some();
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
+            // It may not know chunks, and take them for requests (RFC 9112, section 6.1).
+            Version::Http10 if facts.length == Length::Chunked => false,
             Version::Http10 => options.keep_alive && !options.close,
         };
         let upgrade = upgrade.filter(|_| matches!(status, 101 | 426));

@@ -287,7 +287,7 @@ impl Course<'_> {
         whole: &Whole,
         guard: &mut Guard<&ServerLive>,
     ) -> Ran {
-        let Whole { status, then, is_complete, may_be_reset, is_held_up, .. } = *whole;
+        let Whole { status, then, is_complete, may_be_reset, is_small, is_held_up, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
@@ -297,7 +297,11 @@ impl Course<'_> {
         let has_next = self.client.inbox.len() > attempt.used;
         let after = match (then, is_complete) {
             (Then::KeepAlive, true) => After::Again,
-            (Then::Close, true) if !may_be_reset && !has_next => After::Close,
+            (Then::Close, true) if !may_be_reset && !has_next => match is_small {
+                true => After::Close,
+                false if self.client.has_more() => After::Linger,
+                false => After::Close,
+            },
             _ => After::Linger,
         };
         Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come && !is_held_up }

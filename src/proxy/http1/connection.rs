@@ -1,13 +1,14 @@
 //! A client's connection: one request after another, until either side has enough.
 
 use std::cell::OnceCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::task::yield_now;
 
 use super::answer::Then;
@@ -225,6 +226,22 @@ impl Client {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether its side of the connection has ended, or broken, as far as the reactor has heard: what it has sent before may
+    /// still be there to be read.
+    pub(super) fn has_left(&mut self) -> bool {
+        let Ok(stream) = self.socket.watched() else { return true };
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = pin!(stream.ready(Interest::READABLE)).poll(&mut cx);
+        let has_ended = matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed());
+        has_ended || !matches!(stream.take_error(), Ok(None))
+    }
+
+    /// Whether it has said more than we have read. To close the connection then is to reset it, and what it has not got
+    /// yet of its answer is lost.
+    pub(super) fn has_more(&self) -> bool {
+        self.socket.has_more()
     }
 
     /// Where it connected from.

@@ -502,10 +502,11 @@ fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// A server that changes to another HTTP (`h2c`, `HTTP/2.0`) would take requests that no route was looked up for.
+/// A server that changes to another HTTP (`h2c`, `HTTP/2.0`), or to HTTP inside TLS (RFC 2817), would take requests that no route
+/// was looked up for.
 fn is_http(protocol: &[u8]) -> bool {
     let protocol = protocol.to_ascii_lowercase();
-    [&b"h2"[..], b"h3", b"http"]
+    [&b"h2"[..], b"h3", b"http", b"tls"]
         .iter()
         .any(|name| protocol.windows(name.len()).any(|part| part == *name))
 }
@@ -681,7 +682,7 @@ mod tests {
         assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0"));
         assert!(!is_upgrade("Upgrade: websocket"));
         assert!(is_upgrade("Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 1"));
-        for http in ["h2c", "h2", "HTTP/2.0", "H2C, h3"] {
+        for http in ["h2c", "h2", "HTTP/2.0", "H2C, h3", "TLS/1.0"] {
             assert!(!is_upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}")), "{http}");
         }
         for none in ["", ",", "web socket", "a;b"] {

@@ -18,8 +18,9 @@ struct Pipe {
     has_ended: bool,
 }
 
-/// How long a client may be silent whose server has ended: nobody answers it any more. A client that has ended may still be
-/// listening, for as long as its server likes, unless its connection has broken.
+/// How long a client may be silent whose server has ended: nobody answers it any more. So long may either side take nothing of
+/// what the other one says. A client that has ended may still be listening, for as long as its server likes, unless its
+/// connection has broken.
 pub(super) struct Patience<'p, C> {
     pub(super) clock: &'p Clock,
     pub(super) deadline: &'p Deadline,
@@ -29,6 +30,19 @@ pub(super) struct Patience<'p, C> {
 
 /// How often it is looked whether the connection of a client that has ended has broken: nobody reads from it, who would learn of it.
 const LOOK_MS: u64 = 2_000;
+
+/// What is waited for, besides that one of both says something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wait {
+    /// Nothing: both may be silent for days.
+    Nothing,
+    /// That a side takes what the other one has said.
+    Taker,
+    /// The client, whose server has ended.
+    Client,
+    /// The server, whose client has ended.
+    Server,
+}
 
 /// Joins both sides until both have ended. `early` is what the client said before the change was confirmed. `note` is told
 /// how many bytes more went to the server, and to the client.
@@ -46,33 +60,44 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
     deadline.lift();
     let mut up = Pipe { left: early, taken: 0, has_ended: false };
     let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
+    let mut before = Wait::Nothing;
     poll_fn(|cx| {
-        let (mut has_moved, had_ended, client_had_ended) = (false, down.has_ended, up.has_ended);
-        let mut sent = |bytes| {
-            has_moved |= bytes > 0;
-            note(bytes, 0);
-        };
-        let up = up.poll(cx, client, server, buffers, &mut sent)?;
-        let down = down.poll(cx, server, client, buffers, &mut |bytes| note(0, bytes))?;
-        match (up, down) {
+        let (mut went_up, mut went_down) = (0, 0);
+        let has_up_ended = up.poll(cx, client, server, buffers, &mut |bytes| went_up += bytes);
+        note(went_up, 0);
+        let has_up_ended = has_up_ended?;
+        let has_down_ended =
+            down.poll(cx, server, client, buffers, &mut |bytes| went_down += bytes);
+        note(0, went_down);
+        let has_down_ended = has_down_ended?;
+        let wait = match (has_up_ended, has_down_ended) {
             (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
-            (Poll::Pending, Poll::Ready(())) if has_moved || !had_ended => {
-                deadline.set(clock, silence_ms);
-            }
-            (Poll::Ready(()), Poll::Pending) if !client_had_ended => {
-                deadline.set(clock, LOOK_MS);
-            }
-            (Poll::Ready(()), Poll::Pending) if deadline.is_over(clock) => {
-                if has_broken(client) {
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
-                deadline.set(clock, LOOK_MS);
-            }
-            _ if deadline.is_over(clock) => {
+            _ if up.is_held_up() || down.is_held_up() => Wait::Taker,
+            (Poll::Pending, Poll::Ready(())) => Wait::Client,
+            (Poll::Ready(()), Poll::Pending) => Wait::Server,
+            (Poll::Pending, Poll::Pending) => Wait::Nothing,
+        };
+        let has_moved = match wait {
+            Wait::Taker => (up.is_held_up() && went_up > 0) || (down.is_held_up() && went_down > 0),
+            Wait::Client => went_up > 0,
+            Wait::Server | Wait::Nothing => false,
+        };
+        let is_over = wait == before && !has_moved && deadline.is_over(clock);
+        match wait {
+            Wait::Nothing => deadline.lift(),
+            Wait::Taker | Wait::Client if is_over => {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            _ => {}
+            Wait::Server if is_over && has_broken(client) => {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            Wait::Server if is_over || wait != before => deadline.set(clock, LOOK_MS),
+            Wait::Taker | Wait::Client if has_moved || wait != before => {
+                deadline.set(clock, silence_ms);
+            }
+            Wait::Taker | Wait::Client | Wait::Server => {}
         }
+        before = wait;
         deadline.watch(cx);
         Poll::Pending
     })
@@ -80,6 +105,11 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Pipe {
+    /// Whether its taker is waited for.
+    fn is_held_up(&self) -> bool {
+        self.taken < self.left.len()
+    }
+
     /// Moves what can be moved. Ready: one side ended, and the other was told.
     fn poll(
         &mut self,

@@ -16,6 +16,9 @@ const SLOW_READ_BYTES: usize = 32 * 1024;
 /// A larger body may still be on its way when it has been written: networks take some ten segments at once (RFC 6928).
 const AT_ONCE_BYTES: u64 = 14_000;
 
+/// A body of this size is on its way when it has been written, however little the client takes at once: one segment with its head.
+const SMALL_BYTES: u64 = 1_100;
+
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
@@ -70,11 +73,15 @@ impl Transfer<'_> {
                     is_complete,
                     reuse: match down.reuse {
                         Reuse::Never => Reuse::Never,
+                        // What comes at once behind a head that has no body is one that should not be.
+                        Reuse::Now if self.is_noisy => Reuse::Noisy,
+                        _ if self.is_noisy => Reuse::Distrusted,
                         reuse if may_follow => reuse,
                         _ => Reuse::Distrusted,
                     },
                     is_held_up: self.is_held_up,
                     may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
+                    is_small: down.body.moved().1 <= SMALL_BYTES,
                 })));
             }
             match self.poll_server(cx) {
@@ -197,7 +204,7 @@ impl Transfer<'_> {
                 Err(_) => return Err(self.broke(Error::BadAnswer("its chunks cannot be read"))),
             },
         };
-        self.is_spoilt |= used < bytes.len();
+        self.is_noisy |= used < bytes.len();
         if let Some(hold) = &mut self.hold {
             let kept = hold.push(&[write, as_it_is], down.body.moved().0);
             return kept.map_err(Failure::Refused);

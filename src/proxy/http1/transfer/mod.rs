@@ -76,8 +76,10 @@ pub(super) struct Transfer<'x> {
     is_slow: bool,
     /// Whether the client was ever waited for to take a piece.
     pub(super) is_held_up: bool,
-    /// Bytes came that belong to no answer, or the server ended the connection.
+    /// The server ended the connection.
     is_spoilt: bool,
+    /// Bytes came that belong to no answer.
+    is_noisy: bool,
     /// The client has sent more while it waited.
     has_next: bool,
     /// Whether the client's leaving is looked for.
@@ -166,6 +168,8 @@ pub(super) struct Whole {
     pub(super) is_held_up: bool,
     /// Whether more has come from the client, or the answer is so large that the client may still be reading when more comes.
     pub(super) may_be_reset: bool,
+    /// Whether the answer is so small that it is on its way as soon as it is written.
+    pub(super) is_small: bool,
 }
 
 /// Why an exchange did not end well.
@@ -235,6 +239,7 @@ impl<'x> Transfer<'x> {
             is_slow: false,
             is_held_up: false,
             is_spoilt: false,
+            is_noisy: false,
             has_next: false,
             watches: false,
             switches: false,
@@ -377,7 +382,7 @@ impl<'x> Transfer<'x> {
         self.client.deadline.set(&self.worker.clock, self.limit_ms());
     }
 
-    fn too_late(&self) -> Failure {
+    fn too_late(&mut self) -> Failure {
         if self.taken < self.to_client.len() {
             // What the server says meanwhile is not looked at.
             return Failure::Cut(Error::SlowClient);
@@ -390,6 +395,8 @@ impl<'x> Transfer<'x> {
         }
         let no_answer = |error| Failure::NoAnswer { error, is_unsent: false, is_dead: false };
         match self.sent < self.to_server.len() {
+            // Nothing was read from the client meanwhile, who would say so: it may be why its server waits.
+            true if !self.up.is_done() && self.client.has_left() => Failure::Gone,
             true => no_answer(Error::SlowServer("it does not take the request")),
             false if self.half_head.is_some() && self.up.is_done() => {
                 no_answer(Error::SlowServer("the head of its answer did not come whole in time"))
