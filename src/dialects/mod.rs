@@ -37,9 +37,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The language a service's labels are written in: one label of its own makes it rancher-tools.
+    /// The language a service's labels are written in: one label of its own makes it rancher-tools, where no rule says that
+    /// it is meant for Traefik 1.7, which does not know these labels. Off Rancher `traefik.acme` alone is no such word.
     pub fn of(provider: ProviderName, service: &Service) -> Self {
-        let has_own = labels::RANCHER_TOOLS_OWN.iter().any(|&key| service.labels.contains_key(key));
+        let has = |key: &str| service.labels.contains_key(key);
+        if has("traefik.frontend.rule") {
+            return Self::V1;
+        }
+        let is_word = |key: &str| provider == ProviderName::Rancher || key != "traefik.acme";
+        let has_own = labels::RANCHER_TOOLS_OWN.iter().any(|&key| is_word(key) && has(key));
         let is_stack = provider == ProviderName::Rancher
             && service.labels.get("traefik.enable").is_some_and(|value| value.trim() == "stack");
         if has_own || is_stack { Self::RancherTools } else { Self::V1 }
@@ -182,6 +188,15 @@ mod tests {
             assert_eq!(problem.message, "traefik.enabel is not a label we know.");
             assert_eq!(problem.hint.as_deref(), Some("Did you mean traefik.enable?"));
         }
+    }
+
+    #[test]
+    fn a_rule_is_read_as_one_whatever_stands_beside_it() {
+        let rule = ("traefik.frontend.rule", "Host:x.test");
+        let route = "Host:x.test -> http://10.0.0.1:80*1";
+        check(&[rule, ("traefik.acme", "true")], route, "traefik.acme");
+        check(&[rule, ("traefik.path", "/x")], route, "traefik.path");
+        check(&[("traefik.acme", "true")], WEB, "traefik.acme");
     }
 
     #[test]

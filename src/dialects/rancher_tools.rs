@@ -85,6 +85,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     }
     let Balancing { method, slow_start, sticky } = reader.balancing(&name, Method::Drr);
     let value = Backend {
+        mark: Some(reader.mark()),
         method,
         slow_start,
         sticky,

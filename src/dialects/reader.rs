@@ -1,6 +1,7 @@
 //! What every dialect needs: values out of labels, problems, and the steps on the way.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::balancing::{self, Balancing, InvalidBalancing, Said};
@@ -11,7 +12,7 @@ use crate::dialects::Reading;
 use crate::dialects::labels::{self, Known, Label, Support, known, near};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, Trace,
-    slips,
+    digest, slips,
 };
 use crate::rules::v1;
 use crate::settings::{Defaults, HostParts};
@@ -200,6 +201,14 @@ impl<'a> Reader<'a> {
             self.report_slips_of(key);
         }
         enabled
+    }
+
+    /// Tells what is made of this service's name from what is made of another one's that is spelled alike.
+    pub(super) fn mark(&self) -> NonZeroU32 {
+        let stack = self.service.stack.as_deref().unwrap_or_default();
+        // No name has a line's end in it.
+        let both = self.service.name.bytes().chain(*b"\n").chain(stack.bytes());
+        NonZeroU32::new(digest(both)).unwrap_or(NonZeroU32::MIN)
     }
 
     /// How old it counts when two claim one rule. What does not run has no seniority: a container that was

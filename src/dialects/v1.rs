@@ -2,6 +2,7 @@
 
 use super::Reading;
 use super::balancing::Balancing;
+use super::labels::RANCHER_TOOLS_OWN;
 use super::reader::{Enabled, Reader, normalized};
 use super::servers::{ServerNames, Wish};
 use super::values::{backend_wishes, frontend_wishes};
@@ -25,6 +26,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         return reader.finish();
     }
     reader.report_other_labels();
+    report_rancher_tools(&mut reader);
     for segment in reader.segments() {
         reader.segment = segment;
         if let Some(segment) = segment {
@@ -34,6 +36,17 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
         read_segment(&mut reader);
     }
     reader.finish()
+}
+
+/// Tells of labels that mean something without the rule beside them. `traefik.acme` is told of in any case.
+fn report_rancher_tools(reader: &mut Reader<'_>) {
+    for &key in RANCHER_TOOLS_OWN.iter().filter(|&&key| key != "traefik.acme") {
+        if reader.service.labels.contains_key(key) {
+            let what = format!("{key} is not acted on beside traefik.frontend.rule.");
+            let problem = Problem::warning(&reader.origin.label(key), what);
+            reader.problem(problem.hint("Say it in the rule, or take the rule away."));
+        }
+    }
 }
 
 fn read_segment(reader: &mut Reader<'_>) {
@@ -101,6 +114,7 @@ fn read_segment(reader: &mut Reader<'_>) {
         slow_start,
         sticky,
         wishes: Some(Box::new(wishes)).filter(|wishes| **wishes != BackendWishes::default()),
+        mark: names.is_made_up.then(|| reader.mark()),
         origin: reader.origin.clone(),
     };
     if !is_refused {
@@ -179,6 +193,8 @@ fn rule<'a>(reader: &mut Reader<'a>) -> Routing<'a> {
 struct Names {
     frontend: String,
     backend: String,
+    /// Whether the backend's is made of the service's name, not chosen.
+    is_made_up: bool,
 }
 
 fn names(reader: &Reader<'_>, rule: &Rule) -> Names {
@@ -192,7 +208,8 @@ fn names(reader: &Reader<'_>, rule: &Rule) -> Names {
     let Some(segment) = reader.segment else {
         let backend = normalized(label.unwrap_or(&whole));
         // Docker's end in a number there that moves when containers come and go; ours have none.
-        return Names { frontend: normalized(rule.text()), backend };
+        let is_made_up = label.is_none();
+        return Names { frontend: normalized(rule.text()), backend, is_made_up };
     };
     let backend = normalized(&match (label, is_rancher) {
         (Some(label), _) => format!("{whole}-{label}"),
@@ -203,5 +220,5 @@ fn names(reader: &Reader<'_>, rule: &Rule) -> Names {
         true => backend.clone(),
         false => normalized(&format!("{segment}-{backend}")),
     };
-    Names { frontend, backend }
+    Names { frontend, backend, is_made_up: true }
 }

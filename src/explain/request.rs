@@ -159,6 +159,12 @@ fn lost(
     let id = route.id.clone();
     if route.takes(exchange) {
         let first = winner?;
+        if route.gives_way() && !first.gives_way() {
+            let first = &first.id.name;
+            let why =
+                format!("It matches too, but nobody there may serve: it gives way to {first}.");
+            return Some((0, id, why));
+        }
         let why = format!(
             "It matches too, with priority {}; {} has {} and goes first.",
             route.priority(),

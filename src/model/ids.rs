@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Which provider a thing came from; also the key of Traefik 1.7's `/api/providers`.
@@ -104,11 +105,7 @@ impl FrontendId {
     /// The name of a frontend whose own name another rule of the same backend has already.
     #[must_use]
     pub fn of_rule(&self, rule: &str) -> Self {
-        // FNV-1a, 32 bits: short, and the same everywhere.
-        let digest = rule.bytes().fold(0x811c_9dc5_u32, |digest, byte| {
-            (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        Self::new(self.provider, format!("{}-{digest:08x}", self.name))
+        Self::new(self.provider, format!("{}-{:08x}", self.name, digest(rule.bytes())))
     }
 
     /// The name of a frontend whose own name another backend's frontend has already.
@@ -116,6 +113,19 @@ impl FrontendId {
     pub fn beside(&self, backend: &BackendId) -> Self {
         Self::new(self.provider, format!("{}-{}", self.name, backend.name))
     }
+}
+
+impl BackendId {
+    /// The name of a backend whose own name another one has already that is not meant by it.
+    #[must_use]
+    pub fn of_mark(&self, mark: NonZeroU32) -> Self {
+        Self::new(self.provider, format!("{}-{mark:08x}", self.name))
+    }
+}
+
+/// FNV-1a, 32 bits: short, and the same everywhere.
+pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811c_9dc5_u32, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Names a server within its backend.

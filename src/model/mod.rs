@@ -13,6 +13,7 @@ mod text;
 
 pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
 pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber};
+pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};

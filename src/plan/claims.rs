@@ -1,5 +1,5 @@
-//! Who keeps a rule that two services claim: the one that had it, else the older one. Whoever had it and does not run gives
-//! way, and gets it back when it runs again: a container that starts anew loses nothing.
+//! Who keeps a rule that two services claim: the one that had it, else the older one. Whoever had it and has nobody
+//! who may serve gives way, and gets it back later: a container that starts anew loses nothing. What is written in a file goes first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::config::{Claim, Config, Fragment, Frontend};
-use crate::model::{BackendId, FrontendId, Problem};
+use crate::model::{BackendId, FrontendId, Problem, ProviderName};
 use crate::rules::{Matcher, Rule};
 
 /// Who has which claim: its frontend, and the service or the line of a file that asks for it.
@@ -42,23 +42,33 @@ pub(super) fn settle(
         let frontend = &config.frontends[id];
         let claims = claims(frontend, default);
         let seniority = claims.iter().map(|claim| seniority(claim, &frontend.backend)).min();
-        // Which provider goes first is the order of their names: any fixed order will do.
+        // Whoever answers first at the start has it until the files are read, and no longer.
+        let is_written = id.provider == ProviderName::File;
+        // Which of the other providers goes first is the order of their names: any fixed order will do.
         let age = frontend.age_order;
-        (age.is_none(), seniority, id.provider, age, id.name.clone())
+        let age = (age.is_none(), age);
+        (!is_written, serves_nobody(config, id), seniority, id.provider, age, id.name.clone())
     });
     let mut taken = Taken::new();
     let mut has_losers = false;
     for id in order {
+        let gives_way = serves_nobody(config, &id);
         let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
         let lost = settle_one(&id, frontend, default, &mut taken, problems);
         has_losers |= !lost.is_empty();
-        if frontend.age_order.is_none() {
+        if gives_way {
             let had =
                 lost.into_iter().filter(|c| seniority(c, &frontend.backend) != Seniority::None);
             config.given_way.extend(had.map(|claim| (claim, frontend.backend.clone())));
         }
     }
     has_losers
+}
+
+/// Whether no server of a frontend may get requests, as its orchestrator says: it does not run, is not healthy, or not yet.
+fn serves_nobody(config: &Config, id: &FrontendId) -> bool {
+    let backend = config.frontends.get(id).and_then(|f| config.backends.get(&f.backend));
+    backend.is_none_or(|backend| backend.servers.is_empty())
 }
 
 /// What speaks for a frontend that claims what another one claims. What speaks more is less.

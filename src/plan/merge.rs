@@ -57,6 +57,10 @@ impl Draft {
     }
 
     fn add(&mut self, fragment: &Fragment) {
+        let namesakes = self.namesakes(fragment);
+        if !namesakes.is_empty() {
+            return self.add(&set_apart(fragment, &namesakes));
+        }
         for (id, backend) in &fragment.backends {
             match self.backends.get_mut(id) {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
@@ -81,18 +85,42 @@ impl Draft {
         }
     }
 
+    /// The backends of a fragment whose names are those of other services' by chance, as `web-shop` of `a` and `web` of `shop-a` have one,
+    /// and their names beside these. To mix them would send requests to whoever did not ask for them.
+    fn namesakes(&mut self, fragment: &Fragment) -> Vec<(BackendId, BackendId)> {
+        let mut namesakes = Vec::new();
+        for (id, backend) in &fragment.backends {
+            let Some(older) = self.backends.get(id) else { continue };
+            if let Some(mark) = backend.mark.filter(|_| !older.is_one_with(backend)) {
+                let beside = id.of_mark(mark);
+                self.problems.push(namesake(id, backend, older, &beside));
+                self.shared.backends.extend([id.clone(), beside.clone()]);
+                namesakes.push((id.clone(), beside));
+            }
+        }
+        let is_set_apart = |f: &Frontend| namesakes.iter().any(|(id, _)| f.backend == *id);
+        let frontends = fragment.frontends.iter().filter(|(_, f)| is_set_apart(f));
+        self.shared.frontends.extend(frontends.map(|(id, _)| id.clone()));
+        namesakes
+    }
+
     /// Adds what a service asks for that does not run, after all that do. It decides nothing about a backend of theirs: a container
     /// that was replaced, and not removed, would undo what its labels have learnt since.
     pub(super) fn merge_down(&mut self, fragment: &Fragment) {
         let all = || self.backends.keys().cloned().collect();
         let running = self.running.get_or_insert_with(all);
+        let backends = &self.backends;
+        let is_theirs = |id: &BackendId, backend: &Backend| {
+            running.contains(id) && backends.get(id).is_some_and(|one| one.is_one_with(backend))
+        };
         let (theirs, own): (Vec<_>, Vec<_>) =
-            fragment.backends.iter().cloned().partition(|(id, _)| running.contains(id));
+            fragment.backends.iter().cloned().partition(|(id, backend)| is_theirs(id, backend));
         if theirs.is_empty() {
             return self.add(fragment);
         }
+        let is_of_theirs = |f: &Frontend| theirs.iter().any(|(id, _)| *id == f.backend);
         let (of_theirs, frontends): (Vec<_>, Vec<_>) =
-            fragment.frontends.iter().cloned().partition(|(_, f)| running.contains(&f.backend));
+            fragment.frontends.iter().cloned().partition(|(_, f)| is_of_theirs(f));
         // What comes of these depends on it all the same.
         self.shared.backends.extend(theirs.into_iter().map(|(id, _)| id));
         self.shared.frontends.extend(of_theirs.into_iter().map(|(id, _)| id));
@@ -237,6 +265,33 @@ fn merge_backend(
 }
 
 /// That two containers wish for different things in one frontend or backend.
+/// The fragment with other names for some of its backends.
+fn set_apart(fragment: &Fragment, names: &[(BackendId, BackendId)]) -> Fragment {
+    let beside =
+        |id: &BackendId| names.iter().find(|(from, _)| from == id).map(|(_, to)| to.clone());
+    let mut fragment = fragment.clone();
+    for (id, _) in &mut fragment.backends {
+        if let Some(beside) = beside(id) {
+            *id = beside;
+        }
+    }
+    for (_, frontend) in &mut fragment.frontends {
+        if let Some(beside) = beside(&frontend.backend) {
+            Arc::make_mut(frontend).backend = beside;
+        }
+    }
+    fragment
+}
+
+fn namesake(id: &BackendId, backend: &Backend, older: &Backend, beside: &BackendId) -> Problem {
+    let what = format!(
+        "Its backend would be called {} like that of {}, and is called {} instead.",
+        id.name, older.origin.service, beside.name
+    );
+    let hint = "traefik.backend gives it another name.";
+    Problem::note(&backend.origin, what).hint(hint)
+}
+
 fn overruled(what: &str, name: &str, origin: &Origin, older: &Origin) -> Problem {
     let message = format!(
         "It asks for other settings in {what} {name} than the older {older}, whose wish stands."

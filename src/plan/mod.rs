@@ -207,7 +207,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::model::{Address, Instance, Kind, Severity, State};
+    use crate::model::{Address, Health, Instance, Kind, Severity, State};
 
     fn defaults() -> Defaults {
         Defaults {
@@ -520,6 +520,51 @@ mod tests {
             let (late, _) = planned(vec![owner(), other()], &removed);
             assert_eq!(serving(&late), ["backend-b-s"]);
         }
+    }
+
+    #[test]
+    fn services_that_are_spelled_alike_are_two() {
+        let open = container("web-shop", "a", 1, &[]);
+        let guarded =
+            container("web", "shop-a", 2, &[("traefik.frontend.auth.basic.users", "a:b")]);
+        let replica =
+            container("web", "shop-a", 3, &[("traefik.frontend.auth.basic.users", "a:b")]);
+        let lines = |services: Vec<Arc<Service>>| {
+            let (config, problems) = planned(services, &Config::default());
+            let line = |f: &Arc<Frontend>| {
+                let servers = config.backends[&f.backend].servers.iter();
+                let servers: Vec<_> =
+                    servers.map(|(_, server)| server.addr.ip().to_string()).collect();
+                format!("{} {}", f.rule.text(), servers.join(" "))
+            };
+            (config.frontends.values().map(line).collect::<Vec<_>>(), problems.len())
+        };
+        let both = ["Host:web-shop.a.local 10.0.0.1", "Host:web.shop-a.local 10.0.0.2 10.0.0.3"];
+        let all = vec![Arc::clone(&open), Arc::clone(&guarded), Arc::clone(&replica)];
+        assert_eq!(lines(all).0, both);
+        // Nor is what does not run one with what does.
+        let stopped = ["Host:web-shop.a.local 10.0.0.1", "Host:web.shop-a.local "];
+        assert_eq!(lines(vec![open, down(guarded)]).0, stopped);
+    }
+
+    #[test]
+    fn what_is_not_healthy_keeps_no_host_from_what_is() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let sick = |service: Arc<Service>| {
+            let mut service = Arc::unwrap_or_clone(service);
+            service.instances[0].health = Some(Health::Failing("unhealthy".into()));
+            Arc::new(service)
+        };
+        let (a, b) = (container("a", "s", 1, &[rule]), container("b", "s", 2, &[rule]));
+        let wins = |config: &Config| {
+            let winner = config.frontends.values().find(|f| f.shadowed_by.is_none());
+            winner.expect("one wins").backend.name.to_string()
+        };
+        let (well, _) = planned(vec![Arc::clone(&a), Arc::clone(&b)], &Config::default());
+        let (ill, _) = planned(vec![sick(Arc::clone(&a)), Arc::clone(&b)], &well);
+        let (back, _) = planned(vec![a, b], &ill);
+        let winners = [&well, &ill, &back].map(wins);
+        assert_eq!(winners, ["backend-a-s", "backend-b-s", "backend-a-s"]);
     }
 
     #[test]

@@ -129,7 +129,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("docker.domain", Flag("docker.domain")),
     ("docker.network", Flag("docker.network")),
     ("docker.exposedByDefault", Flag("docker.exposedByDefault")),
-    ("docker.constraints", Flag("constraints")),
+    ("docker.constraints", Flag("docker.constraints")),
     ("docker.tls.ca", Flag("docker.tls.ca")),
     ("docker.tls.cert", Flag("docker.tls.cert")),
     ("docker.tls.key", Flag("docker.tls.key")),
@@ -146,7 +146,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("rancher.domain", Flag("rancher.domain")),
     ("rancher.exposedByDefault", Flag("rancher.exposedByDefault")),
     ("rancher.refreshSeconds", Flag("refresh")),
-    ("rancher.constraints", Flag("constraints")),
+    ("rancher.constraints", Flag("rancher.constraints")),
     ("rancher.enableServiceHealthFilter", Later("only healthy servers get requests in any case")),
     ("rancher.watch", Always),
     ("rancher.metadata.intervalPoll", Flag("rancher.metadata.intervalPoll")),
@@ -290,7 +290,7 @@ impl Found {
             let first = kept.iter_mut().find(|first| first.flag == given.flag);
             match (first, given.flag.as_str()) {
                 (None, _) | (Some(_), "entryPoints") => kept.push(given),
-                (Some(first), "constraints") => {
+                (Some(first), "constraints" | "docker.constraints" | "rancher.constraints") => {
                     first.value = format!("{},{}", first.value, given.value)
                 }
                 (Some(first), "admin") if given.guard.is_some() => *first = given,

@@ -150,6 +150,14 @@ pub struct Typed {
         help_heading = "Docker"
     )]
     pub docker_domain: Option<String>,
+    /// The same as --constraints for containers alone; both have to fit [default: all]
+    #[arg(
+        long = "docker.constraints",
+        env = "HERDER_DOCKER_CONSTRAINTS",
+        value_name = "CONSTRAINTS",
+        help_heading = "Docker"
+    )]
+    pub docker_constraints: Option<Constraints>,
     /// Whether containers without traefik.enable are routed [default: true]
     #[arg(long = "docker.exposedByDefault", env = "HERDER_DOCKER_EXPOSEDBYDEFAULT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Docker")]
     pub docker_exposed_by_default: Option<bool>,
@@ -200,6 +208,14 @@ pub struct Typed {
         help_heading = "Rancher"
     )]
     pub rancher_domain: Option<String>,
+    /// The same as --constraints for services of Rancher alone; both have to fit [default: all]
+    #[arg(
+        long = "rancher.constraints",
+        env = "HERDER_RANCHER_CONSTRAINTS",
+        value_name = "CONSTRAINTS",
+        help_heading = "Rancher"
+    )]
+    pub rancher_constraints: Option<Constraints>,
     /// Whether services without traefik.enable are routed [default: true]
     #[arg(long = "rancher.exposedByDefault", env = "HERDER_RANCHER_EXPOSEDBYDEFAULT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rancher")]
     pub rancher_exposed_by_default: Option<bool>,
@@ -556,11 +572,17 @@ impl Typed {
                 exposed_by_default: self.docker_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.docker_serve_unchecked.unwrap_or(true),
                 run_health_checks: false,
-                constraints: self.constraints.clone().unwrap_or_default().0,
+                constraints: self.constraints_with(self.docker_constraints.as_ref()),
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: filled(self.docker_network.as_ref()),
             },
         }
+    }
+
+    /// Those for all providers, and those of one.
+    fn constraints_with(&self, own: Option<&Constraints>) -> Vec<Constraint> {
+        let all = self.constraints.iter().chain(own);
+        all.flat_map(|constraints| constraints.0.iter().cloned()).collect()
     }
 
     fn rancher_settings(&self, conflicts: &mut Vec<Conflict>) -> RancherSettings {
@@ -579,7 +601,7 @@ impl Typed {
                 exposed_by_default: self.rancher_exposed_by_default.unwrap_or(true),
                 serve_unchecked: self.rancher_serve_unchecked.unwrap_or(false),
                 run_health_checks: self.rancher_run_health_checks.unwrap_or(false),
-                constraints: self.constraints.clone().unwrap_or_default().0,
+                constraints: self.constraints_with(self.rancher_constraints.as_ref()),
                 host_template: self.host_template.clone().unwrap_or_default(),
                 network: None,
             },

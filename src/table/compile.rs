@@ -1,5 +1,6 @@
 //! From what is asked for to what runs.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -210,7 +211,8 @@ fn frontends_between<'c>(
 fn in_order(mut kept: &[Arc<Route>], mut fresh: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
     // Equal priorities: the names decide, so that equal configs compile alike.
     let order = |a: &Arc<Route>, b: &Arc<Route>| {
-        b.priority().cmp(&a.priority()).then_with(|| a.id.cmp(&b.id))
+        let rank = |route: &Route| (route.gives_way(), Reverse(route.priority()));
+        rank(a).cmp(&rank(b)).then_with(|| a.id.cmp(&b.id))
     };
     fresh.sort_by(order);
     let mut routes = Vec::with_capacity(kept.len() + fresh.len());

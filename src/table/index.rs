@@ -255,7 +255,8 @@ mod tests {
         }
         let (servers, method) = (Servers::new(), Method::Wrr);
         let slow_start = std::time::Duration::ZERO;
-        let value = Backend { method, sticky: None, slow_start, servers, wishes: None, origin };
+        let value =
+            Backend { method, sticky: None, slow_start, servers, wishes: None, mark: None, origin };
         config.backends.insert(backend, Arc::new(value));
         let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
         compile(1, Arc::new(config), Arc::from([]), &Live::default(), entrypoints)

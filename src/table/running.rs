@@ -11,7 +11,7 @@ use crate::balance::{
 use crate::config::{Check, Frontend, Method, Scheme, Sticky};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
 use crate::middleware::Handler;
-use crate::model::{BackendId, Exchange, FrontendId, ServerName};
+use crate::model::{BackendId, Exchange, FrontendId, ProviderName, ServerName};
 
 /// A frontend as it runs.
 #[derive(Debug)]
@@ -38,6 +38,12 @@ impl Route {
     /// Larger goes first.
     pub fn priority(&self) -> i64 {
         self.frontend.effective_priority()
+    }
+
+    /// Whether it takes only what no other one takes: the orchestrator has nobody who may serve it, be it that nothing runs, or that
+    /// nothing is healthy yet. Traefik 1.7 does not know such a one (`containerFilter`). What a file says stays as it is said.
+    pub fn gives_way(&self) -> bool {
+        self.id.provider != ProviderName::File && self.backend.servers.is_empty()
     }
 
     /// Whether it takes this request, its priority aside.
@@ -365,6 +371,7 @@ mod tests {
             (ServerName::from(format!("server-{index}")), server)
         };
         let value = Backend {
+            mark: None,
             method: method.clone(),
             sticky: None,
             slow_start: Duration::from_millis(SLOW_START_MS),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use herder::config::Config;
 use herder::live::{FrontendLive, Live, ServerLive};
 use herder::model::{
-    Address, Exchange, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
+    Address, Exchange, Health, Instance, Kind, Problem, ProviderName, Service, Snapshot, State,
 };
 use herder::plan::{Input, Planner, plan};
 use herder::settings::{Defaults, HTTP_ENTRYPOINT, HostTemplate};
@@ -27,9 +27,12 @@ const RULES: &[&str] = &[
 /// One of four services as it may be at one moment; none: it is not there.
 type Told = Option<(usize, u8, bool, Option<i64>)>;
 
+/// The last part of the address of one that is not healthy.
+const SICK: u8 = 4;
+
 fn told() -> impl Strategy<Value = Told> {
     let priority = prop::option::of(1_i64..3);
-    prop::option::weighted(0.8, (0..RULES.len(), 1_u8..4, any::<bool>(), priority))
+    prop::option::weighted(0.8, (0..RULES.len(), 1_u8..5, any::<bool>(), priority))
 }
 
 fn service(
@@ -49,7 +52,7 @@ fn service(
         .into(),
         exposed_ports: [80].into(),
         state: State::Running,
-        health: None,
+        health: (ip == SICK).then(|| Health::Failing("starting".into())),
     };
     let rule = ("traefik.frontend.rule".into(), RULES[rule].into());
     let priority = priority.map(|p| ("traefik.frontend.priority".into(), p.to_string().into()));
@@ -173,6 +176,23 @@ fn what_is_not_touched_runs_on_as_it_is() {
         .map(|old| old.frontend.rule.text())
         .collect();
     assert_eq!((before.len(), changed), (3, vec!["Host:b.t"]));
+}
+
+#[test]
+fn what_nobody_serves_leaves_its_requests_to_whoever_takes_them_too() {
+    let mut running = Running::default();
+    let mut api_goes_to = |ip_of_api| {
+        let all = [(1, 1, false, None), (3, ip_of_api, false, None)].into_iter().enumerate();
+        running.take(all.map(|(number, told)| Arc::new(service(number, told))).collect());
+        let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", "b.t", "/p/q", &());
+        running.table.lookup(&exchange).map(|route| route.frontend.rule.text().to_owned())
+    };
+    let (api, whole) = (Some(RULES[3].to_owned()), Some(RULES[1].to_owned()));
+    assert_eq!([2, SICK, 2].map(&mut api_goes_to), [api.clone(), whole, api]);
+    // Where nobody else takes them they are its own.
+    running.take(vec![Arc::new(service(1, (3, SICK, false, None)))]);
+    let exchange = Exchange::new(HTTP_ENTRYPOINT, "GET", "b.t", "/p/q", &());
+    assert!(running.table.lookup(&exchange).is_some());
 }
 
 #[test]

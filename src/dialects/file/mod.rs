@@ -160,6 +160,7 @@ impl<'d> FileReader<'d> {
             self.reading.problems.push(problem.hint(hint));
         }
         let backend = Backend {
+            mark: None,
             method,
             slow_start,
             sticky,

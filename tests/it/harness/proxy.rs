@@ -138,6 +138,7 @@ pub(crate) fn config(routes: &[(&str, &[SocketAddr])]) -> Config {
         };
         let servers: Servers = servers.iter().map(server).collect();
         let backend_value = Backend {
+            mark: None,
             method: Method::Wrr,
             sticky: None,
             slow_start: Duration::ZERO,
