@@ -117,6 +117,45 @@ fn haproxy_and_nginx_take_what_the_examples_make() {
     }
 }
 
+/// Who comes in may be asked at the entry point, for whatever it leads to.
+#[test]
+fn what_an_entry_point_guards_is_not_opened() {
+    let files = Files::new();
+    let rules = r#"
+[backends.shop.servers.one]
+url = "http://127.0.0.1:8081"
+[frontends.default]
+backend = "shop"
+[frontends.default.routes.r]
+rule = "Host:default.local"
+[frontends.inside]
+backend = "shop"
+entryPoints = ["inside"]
+[frontends.inside.routes.r]
+rule = "Host:inside.local"
+[frontends.both]
+backend = "shop"
+entryPoints = ["inside", "http"]
+[frontends.both.routes.r]
+rule = "Host:both.local"
+"#;
+    files.write("rules.toml", rules);
+    let template =
+        files.write("t.hbs", "{{#each frontends}}{{name}}={{protected}},{{serves}} {{/each}}");
+    for guard in [
+        "Auth.Basic.Users:a:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        "WhiteList.SourceRange:10.0.0.0/8",
+        "ProxyProtocol.TrustedIPs:10.0.0.0/8",
+    ] {
+        let inside = "--entryPoints=Name:inside Address::22086";
+        let guarded = format!("--entryPoints=Name:http Address::22085 {guard}");
+        let made = files.render(&template, "out", &[&guarded, inside]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        let expected = "default=true,false inside=false,true both=true,false ";
+        assert_eq!(files.read("out"), expected, "{guard}");
+    }
+}
+
 /// A path is a label's: it must not write what stands around it.
 #[test]
 fn a_path_writes_nothing_but_itself() {

@@ -8,10 +8,11 @@ use crate::config::{Backend, Frontend, FrontendWishes};
 use crate::control::View;
 use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Health, Instance, Kind, ProviderName, Service, State};
+use crate::settings::EntryPoint;
 use crate::table::Route;
 
-/// The whole of it.
-pub(super) fn of(view: &View) -> Value {
+/// The whole of it. `entrypoints` are all there are: some ask who comes in, for whatever they lead to.
+pub(super) fn of(view: &View, entrypoints: &[EntryPoint]) -> Value {
     let services: Vec<(ProviderName, &Service)> = view
         .sources
         .iter()
@@ -32,7 +33,11 @@ pub(super) fn of(view: &View) -> Value {
     let routes: HashMap<&FrontendId, &Route> = routes.collect();
     let has_server =
         |f: &Frontend| config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty());
-    let frontends = serving.iter().map(|(id, f)| frontend(id, f, routes.get(id), has_server(f)));
+    let frontends = serving.iter().map(|(id, f)| {
+        let route = routes.get(id).copied();
+        let is_protected = is_protected(f) || is_behind_guard(f, route, entrypoints);
+        frontend(id, f, route, is_protected, has_server(f))
+    });
     let frontends: Vec<Value> = frontends.collect();
     let mut hosts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for ((_, frontend), value) in serving.iter().zip(&frontends) {
@@ -113,14 +118,22 @@ fn is_protected(frontend: &Frontend) -> bool {
     is_closed || wishes.is_some_and(|wishes| asks_who(wishes))
 }
 
+/// Whether an entry point that it is served at asks who comes in, or is not opened. One is enough: what another program
+/// listens on may be what that one guards.
+fn is_behind_guard(frontend: &Frontend, route: Option<&Route>, all: &[EntryPoint]) -> bool {
+    let served_at = route.map_or(&*frontend.entrypoints, |route| &*route.entrypoints);
+    let is_guarded = |name: &String| all.iter().any(|e| e.name == *name && e.is_guarded());
+    served_at.iter().any(is_guarded)
+}
+
 fn frontend(
     id: &FrontendId,
     frontend: &Frontend,
-    route: Option<&&Route>,
+    route: Option<&Route>,
+    is_protected: bool,
     has_server: bool,
 ) -> Value {
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
-    let is_protected = is_protected(frontend);
     let paths = frontend.rule.paths().unwrap_or_default();
     let is_plain = paths.iter().all(|path| path.text().bytes().all(is_plain_in_path));
     json!({

@@ -16,7 +16,7 @@ use output::Output;
 
 use crate::cli::{discover, sources};
 use crate::control::{State, View, schedule};
-use crate::settings::Typed;
+use crate::settings::{Settings, Typed};
 use crate::telemetry::{self, LogArgs};
 
 /// Writes a file from a handlebars template over the discovered services, once or at every change.
@@ -60,7 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let output = Output { path: output, check, reload, owes_reload: Cell::new(false) };
     let settings = sources::settings(args.settings).await?;
     if !args.watch {
-        let text = template.render(&sources::view_once(&settings).await?)?;
+        let text = template.render(&sources::view_once(&settings).await?, &settings)?;
         return Ok(match output.replace(&text).await {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => {
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if view.sources.values().any(|source| source.snapshot.is_none()) {
             continue;
         }
-        let text = match template.render(&view) {
+        let text = match template.render(&view, &state.settings) {
             Ok(text) => text,
             Err(error) => {
                 warn!(
@@ -149,8 +149,9 @@ impl Template {
         Ok(Self { handlebars, name })
     }
 
-    fn render(&self, view: &View) -> anyhow::Result<String> {
-        let made = self.handlebars.render(&self.name, &data::of(view));
+    fn render(&self, view: &View, settings: &Settings) -> anyhow::Result<String> {
+        let data = data::of(view, &settings.entrypoints);
+        let made = self.handlebars.render(&self.name, &data);
         made.map_err(|error| {
             let place = match (error.line_no, error.column_no) {
                 (Some(line), Some(column)) => format!("{}:{line}:{column}", self.name),
