@@ -156,6 +156,67 @@ rule = "Host:both.local"
     }
 }
 
+/// A rule that says more than hosts and paths would let in more than it means.
+#[test]
+fn what_a_template_cannot_say_does_not_serve() {
+    let files = Files::new();
+    let mut rules = "[backends.shop.servers.one]\nurl = \"http://127.0.0.1:8081\"\n".to_owned();
+    let said = [
+        ("a", "Host:a.local"),
+        ("b", "Host:b.local;PathPrefix:/a,/b"),
+        ("c", "Path:/a;Host:c.local"),
+    ];
+    let unsaid = [
+        ("d", "Host:d.local;Method:POST"),
+        ("e", "Host:e.local;Headers:X-Key,secret"),
+        ("f", "Host:f.local;HeadersRegexp:X-Key,secret.*"),
+        ("g", "Host:g.local;Query:key=secret"),
+        ("h", "Host:h.local;PathPrefix:/a;Path:/a/b"),
+        ("i", "Host:i.local;HostRegexp:i.{rest:.*}"),
+        ("j", "Host:j.local;PathPrefix:/{n:[0-9]+}"),
+        ("k", "Host:k.local"),
+    ];
+    for (name, rule) in said.into_iter().chain(unsaid) {
+        rules.push_str(&format!(
+            "[frontends.{name}]\nbackend = \"shop\"\n[frontends.{name}.routes.r]\nrule = \"{rule}\"\n"
+        ));
+    }
+    rules.push_str("[frontends.k.headers]\nallowedHosts = [\"other.local\"]\n");
+    files.write("rules.toml", &rules);
+    let template = files.write("t.hbs", "{{#each frontends}}{{name}}={{serves}} {{/each}}");
+    let made = files.render(&template, "out", &[]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    for (name, _) in said {
+        assert!(files.read("out").contains(&format!("{name}=true ")), "{}", files.read("out"));
+    }
+    for (name, _) in unsaid {
+        assert!(files.read("out").contains(&format!("{name}=false ")), "{}", files.read("out"));
+    }
+    for (template, output, check, lines) in [
+        (
+            "haproxy.cfg.hbs",
+            "haproxy.cfg",
+            "haproxy -c -f {}",
+            ["acl file-c-path path /a\n", "use_backend nobody if file-d\n"],
+        ),
+        (
+            "nginx.conf.hbs",
+            "nginx.conf",
+            "nginx -t -c {}",
+            [
+                "location = /a {\n",
+                "server_name d.local;\n        location / {\n            return 503;\n",
+            ],
+        ),
+    ] {
+        let made = files.render(&example(template), output, &["--check", check]);
+        assert!(made.status.success(), "{}\n{}", stderr(&made), files.read(output));
+        for line in lines {
+            assert!(files.read(output).contains(line), "{line} is not in\n{}", files.read(output));
+        }
+    }
+}
+
 /// A path is a label's: it must not write what stands around it.
 #[test]
 fn a_path_writes_nothing_but_itself() {

@@ -8,6 +8,7 @@ use crate::config::{Backend, Frontend, FrontendWishes};
 use crate::control::View;
 use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Health, Instance, Kind, ProviderName, Service, State};
+use crate::rules::{Matcher, Rule};
 use crate::settings::EntryPoint;
 use crate::table::Route;
 
@@ -136,6 +137,7 @@ fn frontend(
     let chain = route.map(|route| &*route.chain).unwrap_or_default();
     let paths = frontend.rule.paths().unwrap_or_default();
     let is_plain = paths.iter().all(|path| path.text().bytes().all(is_plain_in_path));
+    let is_said = is_plain && is_said_by_host_and_path(&frontend.rule) && !asks_for_hosts(frontend);
     json!({
         "id": id_of(id.provider, &id.name),
         "provider": id.provider.as_str(),
@@ -145,11 +147,34 @@ fn frontend(
         "paths": paths.iter().map(|path| encoded(path.text())).collect::<Vec<_>>(),
         "entrypoints": frontend.entrypoints,
         "protected": is_protected,
-        "serves": has_server && !is_protected && is_plain,
+        "whole": is_whole(&frontend.rule),
+        "serves": has_server && !is_protected && is_said,
         "chain": chain.iter().map(|step| step.describe()).collect::<Vec<_>>(),
         "priority": frontend.effective_priority(),
         "backend": id_of(frontend.backend.provider, &frontend.backend.name),
     })
+}
+
+/// Whether its hosts and its paths are all that a rule asks for. What a template cannot say beside them keeps requests out.
+fn is_said_by_host_and_path(rule: &Rule) -> bool {
+    use Matcher::{Host, Path, PathPrefix};
+    matches!(
+        rule.matchers(),
+        [Host(_) | Path(_) | PathPrefix(_)]
+            | [Host(_), Path(_) | PathPrefix(_)]
+            | [Path(_) | PathPrefix(_), Host(_)]
+    )
+}
+
+/// Whether its paths are whole ones: what begins with them is somebody else's, or nobody's.
+fn is_whole(rule: &Rule) -> bool {
+    rule.matchers().iter().any(|matcher| matches!(matcher, Matcher::Path(_)))
+}
+
+/// Whether it lets only some hosts pass, whatever its rule says.
+fn asks_for_hosts(frontend: &Frontend) -> bool {
+    let headers = frontend.wishes.as_ref().and_then(|wishes| wishes.headers.as_ref());
+    headers.is_some_and(|headers| !headers.allowed_hosts.is_empty())
 }
 
 /// What stands for itself in a path, and has no meaning where other programs are told of it.
