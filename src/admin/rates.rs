@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
-use crate::live::{Counts, SLOTS, StatusClass, Told, quantile};
+use crate::live::{Code, Counts, SLOTS, StatusClass, Told, quantile};
 use crate::middleware::Handler;
 use crate::model::{BackendId, FrontendId, ServerName};
 
@@ -73,7 +73,7 @@ pub(super) struct Rates {
     total: Series,
     series: HashMap<Whose, Series>,
     /// How many answers of each status there were, and how many in the last second.
-    statuses: BTreeMap<u16, (u64, u64)>,
+    statuses: BTreeMap<Code, (u64, u64)>,
     /// How many entry points and frontends hold requests back just now.
     acting: usize,
     news: Option<Arc<str>>,
@@ -185,7 +185,7 @@ impl Rates {
     }
 
     /// Answers of the last second by status; only statuses that there were.
-    pub(super) fn statuses(&self) -> impl Iterator<Item = (u16, u64)> {
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (Code, u64)> {
         let now = self.statuses.iter().map(|(status, (_, now))| (*status, *now));
         now.filter(|(_, now)| *now > 0)
     }
@@ -270,12 +270,12 @@ impl Rates {
         let totals = &app.state.live.totals;
         let by_status = totals.by_status();
         let (mut requests, mut errors) = (0, 0);
-        for (status, told) in by_status {
+        for (code, told) in by_status {
             let count = Told::total(&told);
-            let (last, now) = self.statuses.entry(status).or_default();
+            let (last, now) = self.statuses.entry(code).or_default();
             (*last, *now) = (count, count - *last);
             requests += count;
-            errors += if StatusClass::of(status) == StatusClass::ServerError { count } else { 0 };
+            errors += if code.class() == StatusClass::ServerError { count } else { 0 };
         }
         self.total.past.get_or_insert_with(|| Past::new(Counts::default()));
         let more = self.total.more(requests, errors);

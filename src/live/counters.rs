@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::failures::Cause;
 use super::histogram::{Counts, Histogram};
-use super::traffic::{Key, Kind, Told, Took, Traffic};
+use super::traffic::{Code, Key, Kind, Told, Took, Traffic};
 
 use super::response_time::{Measured, ResponseTime};
 
@@ -301,7 +301,7 @@ impl EntryLive {
 }
 
 /// Answers by the first digit of their status.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum StatusClass {
     /// 1xx (101 included).
     Informational,
@@ -445,10 +445,10 @@ impl Totals {
     }
 
     /// Answers since the start, by status.
-    pub fn by_status(&self) -> BTreeMap<u16, Told> {
+    pub fn by_status(&self) -> BTreeMap<Code, Told> {
         let mut all = BTreeMap::new();
         self.lock().values().flatten().for_each(|part| part.traffic.add_to(&mut all));
-        let mut by_status = BTreeMap::<u16, Told>::new();
+        let mut by_status = BTreeMap::<Code, Told>::new();
         for (key, told) in all {
             by_status.entry(key.code).or_default().add(&told);
         }
@@ -463,7 +463,7 @@ impl Totals {
     /// Answers of one class since the start.
     pub fn answers(&self, class: StatusClass) -> u64 {
         let by_status = self.by_status();
-        let of_class = by_status.iter().filter(|(status, _)| StatusClass::of(**status) == class);
+        let of_class = by_status.iter().filter(|(code, _)| code.class() == class);
         of_class.map(|(_, told)| told.total()).sum()
     }
 
@@ -528,6 +528,8 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::Verb;
+    use crate::settings::Buckets;
 
     #[test]
     fn the_failure_ratio_follows_the_answers() {
@@ -543,6 +545,21 @@ mod tests {
         }
         assert!(server.failure_ratio() < 0.1);
         assert_eq!((server.requests(), server.failures(), server.active()), (80, 40, 0));
+    }
+
+    /// One client that thinks up codes and methods is no outage.
+    #[test]
+    fn what_finds_no_room_stays_in_its_class() {
+        let (totals, took) = (Totals::default(), Took::new(5, &Buckets::default()));
+        let entry = totals.entry("http");
+        for verb in [Verb::Get, Verb::Put, Verb::Other] {
+            let kind = Kind { verb, ..Kind::default() };
+            (400..499).for_each(|status| entry.answered(status, kind, took));
+        }
+        entry.answered(500, Kind::default(), took);
+        assert_eq!(totals.answers(StatusClass::ClientError), 297);
+        assert_eq!(totals.answers(StatusClass::ServerError), 1);
+        assert_eq!(totals.requests(), 298);
     }
 
     #[test]

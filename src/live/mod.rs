@@ -29,7 +29,7 @@ pub use health::{Change, Condition, Health, Thresholds};
 pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
 pub use journal::{EVENTS_MAX, HealthEvent, Journal};
 pub use response_time::Measured;
-pub use traffic::{Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
+pub use traffic::{Code, Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
 use crate::config::Scheme;
 use crate::middleware::auth::{self, TextFile};

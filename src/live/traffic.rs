@@ -1,9 +1,11 @@
 //! Answers counted by status, method and protocol, as Traefik 1.7 tells them apart, with how long they took.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::counters::StatusClass;
 use super::histogram::slot_of;
 use crate::settings::{BUCKETS_MAX, Buckets};
 
@@ -125,13 +127,42 @@ impl Took {
     }
 }
 
-/// What is told of a cell: `code` is 0 for what found no room of its own.
+/// What is told of a cell.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Key {
     /// The answer's status.
-    pub code: u16,
-    /// The request's kind.
+    pub code: Code,
+    /// The request's kind; nothing in particular where answers of all kinds are told together.
     pub kind: Kind,
+}
+
+/// What is told of answers' statuses.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Code {
+    /// All have this one.
+    One(u16),
+    /// They are of this class, and found no room of their own.
+    Others(StatusClass),
+}
+
+impl Code {
+    /// The class of all these answers.
+    pub fn class(self) -> StatusClass {
+        match self {
+            Self::One(status) => StatusClass::of(status),
+            Self::Others(class) => class,
+        }
+    }
+}
+
+/// `404`, or `4xx` for what found no room of its own.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(status) => write!(f, "{status}"),
+            Self::Others(class) => f.write_str(class.as_str()),
+        }
+    }
 }
 
 /// The answers of one key.
@@ -155,6 +186,8 @@ impl Cell {
 pub struct Traffic {
     /// A hash table that only grows: who is not in its place is in one of the next.
     cells: Box<[OnceLock<Box<Cell>>]>,
+    /// What found no room there, by class: whoever thinks up many a request hides no server's error among them.
+    others: [OnceLock<Box<Cell>>; StatusClass::ALL.len()],
     /// Of each kind those that came, save those that ended without a cell of their own.
     begun: [AtomicU64; Verb::ALL.len() * Protocol::ALL.len()],
 }
@@ -183,10 +216,11 @@ impl Told {
 }
 
 impl Traffic {
-    /// Room for so many keys; what is beyond is counted together.
+    /// Room for so many keys; what is beyond is counted together, class by class.
     pub fn new(keys_max: usize) -> Self {
         Self {
-            cells: (0..keys_max.max(1) + 1).map(|_| OnceLock::new()).collect(),
+            cells: (0..keys_max.max(1)).map(|_| OnceLock::new()).collect(),
+            others: [const { OnceLock::new() }; StatusClass::ALL.len()],
             begun: [const { AtomicU64::new(0) }; Verb::ALL.len() * Protocol::ALL.len()],
         }
     }
@@ -197,11 +231,11 @@ impl Traffic {
     }
 
     /// It was answered.
-    pub fn answered(&self, code: u16, kind: Kind, took: Took) {
+    pub fn answered(&self, status: u16, kind: Kind, took: Took) {
         // A status beyond those of RFC 9110 counts with the server's errors, as everywhere.
-        let code = if (100..600).contains(&code) { code } else { 599 };
-        let key = Key { code, kind };
-        let cell = self.cell(key);
+        let status = if (100..600).contains(&status) { status } else { 599 };
+        let key = Key { code: Code::One(status), kind };
+        let cell = self.cell(status, key);
         if cell.key != key {
             // Among those counted together nobody knows any more which kind has ended.
             self.begun[kind.place()].fetch_sub(1, Relaxed);
@@ -210,21 +244,23 @@ impl Traffic {
         cell.sum_us.fetch_add(took.us, Relaxed);
     }
 
-    fn cell(&self, key: Key) -> &Cell {
-        let (last, cells) = self.cells.split_last().expect("there is one at least");
-        let start = usize::from(key.code) * 7 + key.kind.place();
+    fn cell(&self, status: u16, key: Key) -> &Cell {
+        let cells = &self.cells;
+        let start = usize::from(status) * 7 + key.kind.place();
         for step in 0..cells.len().min(PROBES_MAX) {
             let cell = cells[(start + step) % cells.len()].get_or_init(|| Cell::new(key));
             if cell.key == key {
                 return cell;
             }
         }
-        last.get_or_init(|| Cell::new(Key { code: 0, kind: Kind::default() }))
+        let class = StatusClass::of(status);
+        let others = Key { code: Code::Others(class), kind: Kind::default() };
+        self.others[class as usize].get_or_init(|| Cell::new(others))
     }
 
     /// Adds what was counted, by key.
     pub fn add_to(&self, told: &mut BTreeMap<Key, Told>) {
-        for cell in self.cells.iter().filter_map(OnceLock::get) {
+        for cell in self.cells.iter().chain(&self.others).filter_map(OnceLock::get) {
             let sum = told.entry(cell.key).or_default();
             sum.buckets.resize(BUCKETS_MAX + 1, 0);
             let counts = cell.buckets.iter().map(|count| count.load(Relaxed));
@@ -251,7 +287,7 @@ const PROBES_MAX: usize = 32;
 pub fn open(begun: &BTreeMap<Kind, u64>, told: &BTreeMap<Key, Told>) -> BTreeMap<Kind, u64> {
     let mut open = begun.clone();
     // Those told together are not among the begun ones any more.
-    for (key, told) in told.iter().filter(|(key, _)| key.code != 0) {
+    for (key, told) in told.iter().filter(|(key, _)| matches!(key.code, Code::One(_))) {
         if let Some(open) = open.get_mut(&key.kind) {
             *open = open.saturating_sub(told.total());
         }
@@ -278,9 +314,9 @@ mod tests {
         let (mut told, mut begun) = (BTreeMap::new(), BTreeMap::new());
         traffic.add_to(&mut told);
         traffic.add_begun_to(&mut begun);
-        let get = &told[&Key { code: 200, kind: GET }];
+        let get = &told[&Key { code: Code::One(200), kind: GET }];
         assert_eq!((&get.buckets[..3], get.sum_us), (&[1, 1, 0][..], 200_001));
-        assert_eq!(told[&Key { code: 599, kind: post }].buckets[4], 1);
+        assert_eq!(told[&Key { code: Code::One(599), kind: post }].buckets[4], 1);
         assert_eq!(open(&begun, &told), BTreeMap::from([(GET, 1), (post, 0)]));
     }
 
@@ -288,14 +324,19 @@ mod tests {
     fn what_finds_no_room_is_counted_together() {
         let (traffic, took) = (Traffic::new(8), Took::new(5, &Buckets::default()));
         (0..103).for_each(|_| traffic.begun(GET));
-        (200..300).for_each(|code| traffic.answered(code, GET, took));
+        (400..490).chain(500..510).for_each(|code| traffic.answered(code, GET, took));
         let (mut told, mut begun) = (BTreeMap::new(), BTreeMap::new());
         traffic.add_to(&mut told);
         traffic.add_begun_to(&mut begun);
         assert_eq!(open(&begun, &told), BTreeMap::from([(GET, 3)]));
-        assert_eq!(told.len(), 9);
+        assert_eq!(told.len(), 10);
         assert_eq!(told.values().map(Told::total).sum::<u64>(), 100);
-        assert_eq!(told[&Key { code: 0, kind: Kind::default() }].total(), 92);
+        let others =
+            |class| told[&Key { code: Code::Others(class), kind: Kind::default() }].total();
+        // Who filled the table has not hidden what went wrong.
+        assert_eq!(others(StatusClass::ClientError), 82);
+        assert_eq!(others(StatusClass::ServerError), 10);
+        assert_eq!(Code::Others(StatusClass::ServerError).to_string(), "5xx");
     }
 
     #[test]

@@ -79,15 +79,10 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
     let total: u64 = by_status.values().map(Told::total).sum();
     let took = Duration::from_micros(by_status.values().map(|told| told.sum_us).sum());
     let mean = took.checked_div(u32::try_from(total).unwrap_or(u32::MAX)).unwrap_or_default();
-    let text = |status: u16| match status {
-        // What found no room of its own among hundreds of statuses and methods.
-        0 => "other".to_owned(),
-        status => status.to_string(),
-    };
-    let totals = by_status.iter().map(|(status, told)| (text(*status), told.total()));
+    let totals = by_status.iter().map(|(code, told)| (code.to_string(), told.total()));
     let totals: BTreeMap<String, u64> = totals.collect();
     let now_statuses: BTreeMap<String, u64> =
-        lock(&app.rates).statuses().map(|(status, count)| (text(status), count)).collect();
+        lock(&app.rates).statuses().map(|(code, count)| (code.to_string(), count)).collect();
     let mut health = json!({
         "pid": std::process::id(),
         "uptime": go_duration(uptime),

@@ -21,7 +21,7 @@ use self::families::*;
 use super::App;
 use crate::config::Server;
 use crate::control::View;
-use crate::live::{self, Counts, Key, StatusClass, Told, as_float};
+use crate::live::{self, Code, Counts, Key, StatusClass, Told, as_float};
 use crate::settings::Buckets;
 use crate::table::{Route, RunningBackend, RunningServer};
 use text::{Sizes, Text};
@@ -366,8 +366,12 @@ fn busiest<T>(all: &mut Vec<T>, max: usize, requests: impl Fn(&T) -> u64) -> Vec
 }
 
 fn labels(key: Key, name: &str) -> [String; 4] {
-    let code = if key.code == 0 { OTHERS.to_owned() } else { key.code.to_string() };
-    let [method, protocol, name] = kind_labels(key.kind, name);
+    let code = key.code.to_string();
+    let [method, protocol, name] = match key.code {
+        Code::One(_) => kind_labels(key.kind, name),
+        // Alerts that ask for `5..` find these, too; what they were asked for is of all sorts.
+        Code::Others(_) => [OTHERS, OTHERS, name].map(str::to_owned),
+    };
     [code, method, protocol, name]
 }
 
@@ -392,6 +396,13 @@ mod tests {
         let mut all = vec![("a", 1), ("b", 5), ("c", 3), ("d", 5)];
         let others = busiest(&mut all, 2, |(_, requests)| *requests);
         assert_eq!((all, others), (vec![("b", 5), ("d", 5)], vec![("c", 3), ("a", 1)]));
+    }
+
+    #[test]
+    fn what_has_no_room_has_its_class_for_a_code() {
+        let labels = |code| labels(Key { code, kind: live::Kind::default() }, "web");
+        assert_eq!(labels(Code::Others(StatusClass::ServerError)), ["5xx", OTHERS, OTHERS, "web"]);
+        assert_eq!(labels(Code::One(500)), ["500", "EXTENSION_METHOD", "http", "web"]);
     }
 
     #[test]
