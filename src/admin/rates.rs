@@ -251,13 +251,14 @@ impl Rates {
                     || live.failures(),
                     |counts| live.add_latencies_to(counts),
                 );
-                if let Some(more) = more {
+                // Of two names for one place each shows what there is, and one counts.
+                if let Some(more) = more.filter(|_| !server.is_alias) {
                     sum = Some(sum.unwrap_or_default() + more);
                 }
             }
             if let Some(more) = sum {
                 self.series_of(Whose::Backend(backend.id().clone())).push(more, |counts| {
-                    backend.servers().iter().for_each(|one| one.live.add_latencies_to(counts));
+                    backend.each_server().for_each(|one| one.live.add_latencies_to(counts));
                 });
             }
         }

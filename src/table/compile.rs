@@ -256,7 +256,11 @@ fn running_backend(
         HashMap::default();
     let servers = backend.servers.iter().map(|(name, server)| {
         let key = (id.clone(), server.scheme, server.addr);
-        let state = states.entry((key.1, key.2)).or_insert_with(|| live.servers.arrive(&key));
+        let mut is_alias = true;
+        let state = states.entry((key.1, key.2)).or_insert_with(|| {
+            is_alias = false;
+            live.servers.arrive(&key)
+        });
         // A digest costs more than the rest of a server, so only who needs one has one.
         let seed = if matches!(backend.method, Method::Hash(_)) { seed(&key) } else { 0 };
         RunningServer {
@@ -271,6 +275,7 @@ fn running_backend(
             },
             seed,
             live: held(Arc::clone(state), check.is_some()),
+            is_alias,
         }
     });
     let servers: Box<[RunningServer]> = servers.collect();

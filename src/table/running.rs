@@ -109,6 +109,8 @@ pub struct RunningServer {
     pub(super) seed: u64,
     /// Its load and luck, kept across tables.
     pub live: Arc<ServerLive>,
+    /// Whether an earlier one of its backend is at the same place: they are one, so that this one adds nothing to sums.
+    pub is_alias: bool,
 }
 
 impl RunningServer {
@@ -174,7 +176,7 @@ impl RunningBackend {
     /// Whether one more request may be sent again: some always, more where many requests are served. Asked only when one
     /// failed. `now_ms` is the proxy's monotonic clock.
     pub fn may_retry(&self, now_ms: u64) -> bool {
-        let requests = self.servers.iter().map(|server| server.live.requests()).sum();
+        let requests = self.each_server().map(|server| server.live.requests()).sum();
         self.live.budget.may_retry(requests, now_ms)
     }
 
@@ -191,6 +193,11 @@ impl RunningBackend {
     /// The servers that may get requests.
     pub fn servers(&self) -> &[RunningServer] {
         &self.servers
+    }
+
+    /// The same for whoever counts: one that has two names comes once.
+    pub fn each_server(&self) -> impl Iterator<Item = &RunningServer> {
+        self.servers.iter().filter(|server| !server.is_alias)
     }
 
     /// The sticky cookie's settings, where there is one.
@@ -210,7 +217,8 @@ impl RunningBackend {
 
     /// Whether a server that serves would still be there without this one: the last one is never ejected.
     pub fn may_spare(&self, server: &RunningServer, now_ms: u64) -> bool {
-        let mut others = self.servers.iter().filter(|other| !std::ptr::eq(*other, server));
+        let is_other = |other: &&RunningServer| !Arc::ptr_eq(&other.live, &server.live);
+        let mut others = self.servers.iter().filter(is_other);
         others.any(|other| other.weight > 0 && other.may_serve() && other.may_take(now_ms))
     }
 
@@ -358,11 +366,17 @@ mod tests {
 
     /// A backend of servers with these weights, whose shares grow over [`SLOW_START_MS`].
     fn backend(method: &Method, weights: &[u32], live: &Live) -> Arc<RunningBackend> {
+        let servers: Vec<(u16, u32)> = (1..).zip(weights.iter().copied()).collect();
+        backend_of(method, &servers, live)
+    }
+
+    /// The same of servers at these ports with these weights.
+    fn backend_of(method: &Method, servers: &[(u16, u32)], live: &Live) -> Arc<RunningBackend> {
         let origin = Origin::new(ProviderName::Docker, "web");
-        let server = |(index, &weight): (u16, &u32)| {
+        let server = |(index, &(port, weight)): (usize, &(u16, u32))| {
             let server = Server {
                 scheme: Scheme::Http,
-                addr: ([10, 0, 0, 1], index).into(),
+                addr: ([10, 0, 0, 1], port).into(),
                 host: None,
                 weight,
                 is_weight_said: true,
@@ -375,7 +389,7 @@ mod tests {
             method: method.clone(),
             sticky: None,
             slow_start: Duration::from_millis(SLOW_START_MS),
-            servers: (1..).zip(weights).map(server).collect::<Servers>(),
+            servers: (1..).zip(servers).map(server).collect::<Servers>(),
             wishes: None,
             origin: origin.clone(),
         };
@@ -498,6 +512,22 @@ mod tests {
                 std::iter::from_fn(|| pick(&backend, 1, 1_100, tried)).take(9).collect();
             assert!(matches!(tries[..], [0, 2, 1] | [2, 0, 1]), "{method}: {tries:?}");
         }
+    }
+
+    #[test]
+    fn two_names_of_one_place_are_one_server() {
+        let backend = backend_of(&Method::Wrr, &[(1, 1), (1, 1), (2, 1)], &Live::default());
+        let [one, same, other] = &*backend.servers else { panic!("three servers") };
+        assert!(Arc::ptr_eq(&one.live, &same.live));
+        (0..1_000).for_each(|_| one.live.begin());
+        assert_eq!(backend.each_server().map(|server| server.live.requests()).sum::<u64>(), 1_000);
+        assert!(backend.may_spare(one, 1));
+        other.live.refused(1);
+        assert!(!backend.may_spare(one, 1), "its other name is no other server");
+        // A window begins with the requests so far; a fifth of those that come may be sent again, besides the first hundred.
+        assert!(backend.may_retry(20_000));
+        (0..1_000).for_each(|_| one.live.begin());
+        assert_eq!((1..999).filter(|_| backend.may_retry(20_000)).count(), 299);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::eventually;
-use crate::harness::proxy::{Watched, settings};
+use crate::harness::proxy::{Watched, config, edited, settings};
 use crate::harness::raw::{Origin, read};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -235,6 +235,28 @@ async fn a_storm_of_errors_is_counted_and_few_are_kept() {
     let kept = watched.json("/api/errors").await.as_array().map_or(0, Vec::len);
     assert!(kept <= 100, "{kept}");
     assert!(samples(&watched).await["herder_failures_passed_over_total"] > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_two_names_counts_once() {
+    let origin = Origin::start(OK, false).await;
+    let routes: &[(&str, &[SocketAddr])] = &[("Host:web.local", &[origin.addr, nobody()])];
+    let watched = Watched::start(settings(), routes);
+    watched.serving.publish(edited(config(routes), |_, backend| {
+        backend.servers.iter_mut().for_each(|(_, server)| server.addr = origin.addr);
+    }));
+    for _ in 0..4 {
+        assert!(watched.get("web.local", "/").await.starts_with("HTTP/1.1 200 "));
+    }
+    eventually("all are counted, once", || async {
+        let samples = samples(&watched).await;
+        let of_servers = samples.iter().filter(|(name, _)| {
+            name.starts_with("herder_server_requests_total{")
+                || name.starts_with("herder_server_request_duration_seconds_count{")
+        });
+        of_servers.map(|(_, count)| *count).collect::<Vec<_>>() == [4.0, 4.0]
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

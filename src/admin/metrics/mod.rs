@@ -284,7 +284,7 @@ impl Scrape<'_> {
     fn servers(&self, backends: &[&Arc<RunningBackend>], text: &mut Text, left_out: &mut LeftOut) {
         let servers = backends
             .iter()
-            .flat_map(|backend| backend.servers().iter().map(|server| (backend.id(), server)));
+            .flat_map(|backend| backend.each_server().map(|server| (backend.id(), server)));
         let mut asked: Vec<_> = servers.filter(|(_, server)| server.live.requests() > 0).collect();
         let others = busiest(&mut asked, SERVERS_MAX, |(_, server)| server.live.requests());
         if !others.is_empty() {
