@@ -132,7 +132,11 @@ impl Handler for Cors {
                 return Flow::Answer(self.preflight(origin));
             }
         }
-        let allowed = origin.and_then(|origin| self.allowed(&origin));
+        // What all may read says so whoever asks: a store has no other answer for those that come after.
+        let allowed = match (self.is_for_all(), origin) {
+            (true, _) => Some("*".to_owned()),
+            (false, origin) => origin.and_then(|origin| self.allowed(&origin)),
+        };
         exchange.follow(OnResponse {
             // What is not told a stranger is told nobody.
             expose: match &allowed {
@@ -261,6 +265,9 @@ mod tests {
         check(&cors(), "GET", &[], &["Vary: Origin"]);
         let for_all = Cors { origins: vec!["*".to_owned()], ..Cors::default() };
         check(&for_all, "GET", &[("origin", "http://x.test")], &["Allow-Origin: *"]);
+        // A cache gives it to the next one, who has an origin: it does not vary ("CORS protocol and HTTP caches").
+        let for_all = Cors { expose: vec!["X-B".to_owned()], ..for_all };
+        check(&for_all, "GET", &[], &["Allow-Origin: *", "Expose-Headers: X-B"]);
     }
 
     #[test]
