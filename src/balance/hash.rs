@@ -23,7 +23,7 @@ pub(crate) fn key_of(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
         HashKey::Host => number(exchange.host.as_bytes()),
         HashKey::Header(name) => number(exchange.head.header(name)?),
         HashKey::Cookie(name) => {
-            number(sticky::find(exchange.head.header("cookie")?, name)?.as_bytes())
+            sticky::look_up(exchange.head, name, |value| number(value.as_bytes()))?
         }
     };
     Some(number)
@@ -131,7 +131,7 @@ mod tests {
         }
 
         fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            self.header(name).is_some_and(test)
+            self.0.iter().any(|(own, value)| *own == name && test(value.as_bytes()))
         }
 
         fn each_line(&self, see: &mut dyn FnMut(&str, &[u8])) {
@@ -156,6 +156,8 @@ mod tests {
         assert_eq!(key("request.header.X-User", "::1", "a", lines), Some(number(b"me")));
         assert_eq!(key("request.cookie.sid", "::1", "a", lines), Some(number(b"me")));
         assert_eq!(key("request.cookie.other", "::1", "a", lines), None);
+        let lines = &[("cookie", "a=1"), ("cookie", "sid=me; b=2"), ("cookie", "sid=you")];
+        assert_eq!(key("request.cookie.sid", "::1", "a", lines), Some(number(b"me")));
         assert_eq!(key("request.header.X-Other", "::1", "a", lines), None);
     }
 }

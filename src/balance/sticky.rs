@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{CookieScope, Sticky};
 use crate::live::ServerKey;
+use crate::model::Head;
 
 /// The cookie value that stands for this server: 16 hexadecimal digits.
 pub fn value(server: &ServerKey) -> String {
@@ -20,8 +21,20 @@ pub fn value(server: &ServerKey) -> String {
     })
 }
 
+/// What is made of the value of the cookie of this name; none where the request has no such cookie. A proxy that speaks HTTP/2
+/// may have left the cookies in several lines (RFC 9113, section 8.2.3): the first that has it counts.
+pub fn look_up<T>(head: &dyn Head, name: &str, read: impl FnOnce(&str) -> T) -> Option<T> {
+    let (mut found, mut read) = (None, Some(read));
+    head.has_line("cookie", &mut |line| {
+        let Some(value) = find(line, name) else { return false };
+        found = read.take().map(|read| read(value));
+        true
+    });
+    found
+}
+
 /// The value of the cookie of this name in a `Cookie` header line (RFC 6265, section 4.2.1).
-pub fn find<'c>(cookie_header: &'c [u8], name: &str) -> Option<&'c str> {
+fn find<'c>(cookie_header: &'c [u8], name: &str) -> Option<&'c str> {
     let pairs = cookie_header.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     // Another cookie may hold any bytes: who set it knows them.
     let value = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));

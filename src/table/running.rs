@@ -262,8 +262,9 @@ impl RunningBackend {
     /// The server that this client's cookie asks for.
     fn wanted_by_cookie(&self, exchange: &Exchange<'_>) -> Option<usize> {
         let sticky = self.sticky.as_ref()?;
-        let wanted = sticky::find(exchange.head.header("cookie")?, &sticky.cookie)?;
-        self.servers.iter().position(|server| *server.cookie_value == *wanted)
+        sticky::look_up(exchange.head, &sticky.cookie, |wanted| {
+            self.servers.iter().position(|server| *server.cookie_value == *wanted)
+        })?
     }
 
     /// The server that the method chooses among these.

@@ -449,6 +449,20 @@ async fn a_cookie_finds_its_server_where_all_others_are_gone() {
     }
 }
 
+/// Some proxies before us leave the cookies of HTTP/2 in lines of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_is_found_in_whichever_line_it_stands() {
+    let [a, b, c] = three().await;
+    let serving = serving(sticky(web(&[(&a, 1), (&b, 1), (&c, 1)], |_| {})));
+    let mut client = Client::connect(serving.addr).await;
+    let (name, head) = client.get("").await;
+    let cookie = cookie_of(&head).expect("a cookie");
+    for _ in 0..6 {
+        let (again, head) = client.get(&format!("Cookie: a=1\r\nCookie: {cookie}\r\n")).await;
+        assert_eq!((again, cookie_of(&head)), (name, None), "{head}");
+    }
+}
+
 /// What each method makes of it is tested where time is a number: `table/running.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_server_starts_slowly_beside_old_ones_and_at_once_alone() {

@@ -176,9 +176,8 @@ impl Course<'_> {
             request.write(&exchange, &hop, &mut self.out);
             let sticky = backend.and_then(|backend| backend.sticky()).filter(|_| page.is_none());
             sets_cookie = sticky.is_some_and(|sticky| {
-                let line = exchange.head.header("cookie");
-                let has = line.and_then(|line| sticky::find(line, &sticky.cookie));
-                has != Some(&server.cookie_value)
+                let is_own = |value: &str| *value == *server.cookie_value;
+                sticky::look_up(exchange.head, &sticky.cookie, is_own) != Some(true)
             });
         }
         // Looked at first: most have none, and what was there before would be asked whether it has to be dropped.
