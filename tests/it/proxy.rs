@@ -138,11 +138,11 @@ async fn terms_of_all_sorts_choose_and_change_requests() {
         let request = format!("{line} HTTP/1.1\r\n{rest}Connection: close\r\n\r\n");
         async move { exchange(serving.addr, request.as_bytes()).await }
     };
-    let host = "Host: a.t\r\nX-Kind: red\r\nX-Kind: blue\r\nContent-Length: 0\r\n";
+    let host = "Host: a.t\r\nX-Kind: red\r\nX-Kind: blue\r\nX_Replaced_Path: /own\r\nX-Replaced-Path: /own\r\nContent-Length: 0\r\n";
     assert!(ask("POST /x%20y?v=12", host).await.starts_with("HTTP/1.1 200 "));
     let seen = one.text();
     assert!(seen.starts_with("POST /new?v=12 HTTP/1.1\r\n"), "{seen}");
-    assert!(seen.contains("\r\nX-Replaced-Path: /x%20y\r\n"), "{seen}");
+    assert!(seen.contains("\r\nX-Replaced-Path: /x%20y\r\n") && !seen.contains("/own"), "{seen}");
     for line in ["GET /x?v=12", "POST /x?v=a", "POST /x"] {
         assert!(ask(line, host).await.starts_with("HTTP/1.1 404 "), "{line}");
     }

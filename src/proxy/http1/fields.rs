@@ -44,8 +44,8 @@ pub(super) enum Identity {
     Proto,
     Server,
     RealIp,
-    /// `Forwarded`, and of `X-Forwarded-…` what tells of its path, its method, its protocol by other names, and of its certificate:
-    /// nothing is added where they are missing.
+    /// `Forwarded`, `X-Replaced-Path`, and of `X-Forwarded-…` what tells of its path, its method, its protocol by other names, and
+    /// of its certificate: nothing is added where they are missing.
     Other,
 }
 
@@ -92,6 +92,7 @@ fn of_client(name: &[u8]) -> Field {
         9 if is_folded(name, b"x-real-ip") => Field::Identity(Identity::RealIp),
         15 if is_folded(name, b"x-forwarded-for") => Field::ForwardedFor,
         15 if is_any(name, [b"x-forwarded-uri", b"x-forwarded-ssl"]) => OTHER,
+        15 if is_folded(name, b"x-replaced-path") => OTHER,
         16 if is_folded(name, b"x-forwarded-host") => Field::Identity(Identity::Host),
         16 if is_folded(name, b"x-forwarded-port") => Field::Identity(Identity::Port),
         17 if is_folded(name, b"x-forwarded-proto") => Field::Identity(Identity::Proto),
@@ -218,6 +219,7 @@ mod tests {
         ] {
             assert_eq!(classify(format!("X-Forwarded-{name}").as_bytes()), OTHER, "{name}");
         }
+        assert_eq!(classify(b"X_Replaced-Path"), OTHER);
         assert_eq!(classify(b"Ho_t"), Field::Plain);
     }
 

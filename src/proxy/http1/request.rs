@@ -588,7 +588,8 @@ mod tests {
     #[test]
     fn a_client_cannot_say_who_it_is() {
         let lines = "X-Forwarded-For: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
-                     X-Forwarded-Prefix: /evil\r\nA: b\r\n";
+                     X-Forwarded-Prefix: /evil\r\nX-Replaced-Path: /evil\r\nX_Replaced_Path: /evil\r\n\
+                     A: b\r\n";
         let expected = format!("GET /x?q HTTP/1.1\r\nHost: a.test:81\r\nA: b\r\n{OURS}\r\n");
         assert_eq!(sent(lines, "192.168.0.0/16"), expected);
     }
