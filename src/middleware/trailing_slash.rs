@@ -27,6 +27,10 @@ impl Handler for TrailingSlash {
         };
         // Two slashes at its beginning would make a host of the first part (RFC 3986, section 4.2).
         let location = sendable(&format!("/{}", location.trim_start_matches('/')));
+        // The root has no other spelling: it would be sent to itself for ever.
+        if location == *exchange.path {
+            return Flow::Continue;
+        }
         let mark = if exchange.query.is_empty() { "" } else { "?" };
         let location = format!("{location}{mark}{}", exchange.query);
         Flow::Answer(Answer::new(301).line("Location", location))
@@ -73,6 +77,14 @@ mod tests {
         check(&["/a", "/{n}/"], "/b", Some("/b/"));
         check(&["/"], "/", None);
         check(&["/foo"], "/bar/", None);
+    }
+
+    #[test]
+    fn nobody_is_sent_to_where_he_is() {
+        check(&["/{any:.*}"], "/", None);
+        check(&["/{any:.*}"], "/?a=b", None);
+        check(&["/{any:.*}"], "/%2f", Some("/"));
+        check(&["/{any:.*}"], "/a/", Some("/a"));
     }
 
     #[test]
