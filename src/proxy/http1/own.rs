@@ -66,6 +66,7 @@ impl Own<'_> {
 
     fn text(&self) -> Cow<'_, [u8]> {
         match self.error {
+            error if has_no_content(status(error)) => Cow::Borrowed(&[]),
             Error::BadRequest(why) => Cow::Owned(format!("Bad Request: {why}\n").into_bytes()),
             Error::AnsweredHere(answer) => match &answer.body {
                 Some(body) => Cow::Borrowed(&**body),
@@ -80,8 +81,11 @@ impl Own<'_> {
         let status = status(self.error);
         let text = self.text();
         let reason = reason(status);
-        write!(out, "HTTP/1.1 {status} {reason}\r\nContent-Length: {}\r\nDate: ", text.len())
-            .expect("a Vec takes everything");
+        write!(out, "HTTP/1.1 {status} {reason}\r\n").expect("a Vec takes everything");
+        if !has_no_content(status) {
+            write!(out, "Content-Length: {}\r\n", text.len()).expect("a Vec takes everything");
+        }
+        out.extend_from_slice(b"Date: ");
         clock.write_date(out);
         out.extend_from_slice(b"\r\n");
         let retry_after = match self.error {
@@ -96,9 +100,10 @@ impl Own<'_> {
             _ => None,
         };
         let has_body = answered.is_some_and(|answer| answer.body.is_some());
+        let is_plain = !has_body && !has_no_content(status);
         let plain =
             [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")];
-        let lines = plain.into_iter().filter(|_| !has_body).chain(retry_after);
+        let lines = plain.into_iter().filter(|_| is_plain).chain(retry_after);
         let own = answered.into_iter().flat_map(|answer| &answer.lines);
         let lines = lines.chain(own.map(|(name, value)| (&**name, value.as_str())));
         match self.edits {
@@ -113,6 +118,12 @@ impl Own<'_> {
             out.extend_from_slice(&text);
         }
     }
+}
+
+/// Whether answers of this status end with their head. Of 204 no length may stand there either; of 304 it would be that of
+/// what the client has (RFC 9110, section 8.6).
+fn has_no_content(status: u16) -> bool {
+    matches!(status, 204 | 304)
 }
 
 /// What stands beside a status: for people, and may be empty (RFC 9112, section 4).
@@ -175,6 +186,26 @@ fn words(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::middleware::Answer;
+
+    #[test]
+    fn what_has_no_content_has_no_length() {
+        for status in [204, 304] {
+            let answer = Answer { body: Some(b"x".to_vec()), ..*Answer::new(status) };
+            for answer in [Box::new(answer), Answer::new(status)] {
+                let (mut out, then) = (Vec::new(), Then::Close);
+                let error = &Error::AnsweredHere(answer.line("ETag", "\"a\""));
+                let own = Own { error, then, is_head: false, edits: None };
+                own.write(&Clock::start(std::time::Instant::now()), &mut out);
+                let text = String::from_utf8(out).expect("plain text");
+                assert!(
+                    text.contains("\r\nETag: \"a\"\r\n") && !text.contains("Content-"),
+                    "{text}"
+                );
+                assert!(text.ends_with("\r\n\r\n") && own.body_bytes() == 0, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn an_answer_is_whole() {
