@@ -16,7 +16,7 @@ impl Handler for AddPrefix {
         if exchange.path == "*" {
             return Flow::Continue;
         }
-        let path = format!("{}{}", sendable(&self.prefix), exchange.path);
+        let path = format!("{}{}", sendable(&with_whole_escapes(&self.prefix)), exchange.path);
         exchange.replace_path(path);
         Flow::Continue
     }
@@ -26,15 +26,34 @@ impl Handler for AddPrefix {
     }
 }
 
+/// A prefix whose percent signs all begin an escape: one that begins none means itself, and may not stand in a request's
+/// first line as it is (RFC 3986, section 2.1).
+fn with_whole_escapes(prefix: &str) -> String {
+    let mut parts = prefix.split('%');
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.as_bytes().get(..2);
+        let is_escape = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        whole.push_str(if is_escape { "%" } else { "%25" });
+        whole.push_str(part);
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn it_stands_before_the_path() {
-        for (prefix, expected) in
-            [("/shop", "/shop/c%20d"), ("shop", "/shop/c%20d"), ("/a b", "/a%20b/c%20d")]
-        {
+        for (prefix, expected) in [
+            ("/shop", "/shop/c%20d"),
+            ("shop", "/shop/c%20d"),
+            ("/a b", "/a%20b/c%20d"),
+            ("/a%20b", "/a%20b/c%20d"),
+            ("/100%", "/100%25/c%20d"),
+            ("/%%41%4/%é", "/%25%41%254/%25%C3%A9/c%20d"),
+        ] {
             let mut exchange = Exchange::new("http", "GET", "web.local", "/c%20d", &());
             AddPrefix { prefix: prefix.to_owned() }.on_request(&mut exchange);
             assert_eq!(exchange.path, expected);
