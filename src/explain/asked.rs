@@ -38,7 +38,13 @@ impl Asked {
             Some("https") => return Err(format!("{url}: https is not served yet")),
             _ => return Err(bad_url()),
         }
-        let mut host = uri.authority().ok_or_else(bad_url)?.to_string();
+        let authority = uri.authority().ok_or_else(bad_url)?.as_str();
+        // Who asks may stand before the host, and is no part of it (RFC 3986, section 3.2.1).
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let mut host = host.to_owned();
+        if host.is_empty() {
+            return Err(bad_url());
+        }
         if host.len() > HOST_BYTES_MAX {
             return Err(format!("a host has {HOST_BYTES_MAX} letters at most, its port included"));
         }
@@ -118,9 +124,21 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_is_no_part_of_the_host() {
+        for (url, host) in [
+            ("http://user:pw@plain.t/", "plain.t"),
+            ("user@plain.t:81/x", "plain.t:81"),
+            ("http://[::1]:81", "[::1]:81"),
+        ] {
+            assert_eq!(Asked::parse(url, None, &[]).expect(url).host, host);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_said() {
         for (url, method, line, word) in [
             ("http://", None, "", "form http"),
+            ("http://user:pw@/", None, "", "form http"),
             ("a b", None, "", "form http"),
             ("a.local/a%2f..%2fb", None, "", "400"),
             ("a.local", Some("G T"), "", "method"),
