@@ -1,5 +1,6 @@
 //! Puts another path in the place of the one that was asked for, which is told to the server in `X-Replaced-Path`.
 
+use percent_encoding::percent_decode_str;
 use regex::Regex;
 
 use crate::middleware::{Answer, Flow, Handler, sendable};
@@ -83,7 +84,13 @@ impl Handler for ReplacePathRegex {
     fn on_request(&self, exchange: &mut Exchange<'_>) -> Flow {
         // A path with doubled slashes matches rules as the one without: it does not go around this step either.
         let decoded = exchange.decoded_path();
-        match self.replaced(&decoded).or_else(|| self.replaced(exchange.plain_path())) {
+        let replaced = self.replaced(&decoded).or_else(|| self.replaced(exchange.plain_path()));
+        match replaced {
+            // Expressions are held against text: what is none would reach the server as other bytes than were asked for.
+            Some(_) if percent_decode_str(&exchange.path).decode_utf8().is_err() => {
+                let why = "the path that is to be replaced is not UTF-8";
+                return Flow::Answer(Answer::new(400).because(why));
+            }
             Some(Ok(path)) if has_dot_segments(&path) => {
                 let why = "the path that replaces it would lead upwards";
                 return Flow::Answer(Answer::new(400).because(why));
@@ -146,6 +153,11 @@ mod tests {
         let mut exchange = Exchange::new("http", "GET", "web.local", "/v1../admin", &());
         let flow = step.on_request(&mut exchange);
         assert!(matches!(flow, Flow::Answer(answer) if answer.status == 400));
+        let mut exchange = Exchange::new("http", "GET", "web.local", "/v1/%ff", &());
+        let flow = step.on_request(&mut exchange);
+        assert!(matches!(flow, Flow::Answer(answer) if answer.status == 400));
+        check(&step, "/v3/%ff", "/v3/%ff", None);
+        check(&step, "/v1/%EF%BF%BD", "/v2//%EF%BF%BD", Some("/v1/%EF%BF%BD"));
         let step = ReplacePathRegex::parse("x*", &"y".repeat(10_000)).expect("a good one");
         let mut exchange = Exchange::new("http", "GET", "web.local", "/aaaaaaaaaaaaaaa", &());
         assert!(
