@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Command;
 use super::first_process::first_process;
+use crate::model::port_of;
 use crate::settings::{Admin, Listen};
 
 /// Asks a running Herder's /ping, and ends with 0 when it answers 200, else with 1.
@@ -93,6 +94,7 @@ fn target(args: &Args, first: Option<Command>) -> anyhow::Result<Target> {
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             bail!("--url {url} is not one to ask: write http://HOST:PORT/PATH");
         }
+        uri.authority().map(port_of).transpose().map_err(|why| anyhow!("--url {url}: {why}"))?;
         return Ok(Target::Url(uri));
     }
     let (admin, path) = match (&args.admin, first) {
@@ -209,6 +211,7 @@ mod tests {
         check_refused(&args(None, Some("https://a/")), "write http://HOST");
         check_refused(&args(None, Some("/health")), "write http://HOST");
         check_refused(&args(None, Some("http://a b/")), "is not a URL");
+        check_refused(&args(None, Some("http://a:99999/")), "\"99999\" is not a port");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A request that somebody thinks of.
 
-use crate::model::{Exchange, Head, has_doubtful_dots};
+use crate::model::{Exchange, Head, has_doubtful_dots, port_of};
 use crate::settings::{EntryPoint, HTTP_ENTRYPOINT, Settings};
 
 /// A request that somebody thinks of: what `curl -X METHOD -H LINE URL` would send.
@@ -38,10 +38,11 @@ impl Asked {
             Some("https") => return Err(format!("{url}: https is not served yet")),
             _ => return Err(bad_url()),
         }
-        let authority = uri.authority().ok_or_else(bad_url)?.as_str();
+        let authority = uri.authority().ok_or_else(bad_url)?;
+        port_of(authority).map_err(|why| format!("{url}: {why}"))?;
         // Who asks may stand before the host, and is no part of it (RFC 3986, section 3.2.1).
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let mut host = host.to_owned();
+        let whole = authority.as_str();
+        let mut host = whole.rsplit_once('@').map_or(whole, |(_, host)| host).to_owned();
         if host.is_empty() {
             return Err(bad_url());
         }
@@ -140,6 +141,8 @@ mod tests {
             ("http://", None, "", "form http"),
             ("http://user:pw@/", None, "", "form http"),
             ("a b", None, "", "form http"),
+            ("a.local:99999", None, "", "\"99999\" is not a port"),
+            ("a.local:abc/x", None, "", "\"abc\" is not a port"),
             ("a.local/a%2f..%2fb", None, "", "400"),
             ("a.local", Some("G T"), "", "method"),
             ("a.local", None, "X-Kind", "Name: value"),

@@ -4,7 +4,7 @@
 //! before whoever asks for a name. What a server says about it itself does not pass: one of the two has to be right.
 
 use crate::middleware::{Answer, Flow, Handler};
-use crate::model::{Exchange, Follower, Response};
+use crate::model::{Exchange, Follower, Response, port_of};
 
 /// `origins: ["https://app.test"]` lets scripts of that site read the answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,7 +39,8 @@ pub fn origin(text: &str) -> Result<String, String> {
         _ => return Err(wrong()),
     };
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-    let port = uri.port_u16().filter(|port| *port != usual);
+    let port = uri.authority().map(port_of).transpose()?.flatten();
+    let port = port.filter(|port| *port != usual);
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let is_more = uri.path_and_query().is_some_and(|rest| !matches!(rest.as_str(), "" | "/"));
     let is_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -292,6 +293,7 @@ mod tests {
             ("https://a.test/x", None),
             ("https://me@a.test", None),
             ("ftp://a.test", None),
+            ("https://a.test:99999", None),
             ("https://", None),
         ] {
             assert_eq!(origin(text).ok().as_deref(), expected, "{text}");

@@ -5,6 +5,7 @@ mod exchange;
 mod ids;
 mod origin;
 mod path;
+mod port;
 mod problem;
 mod service;
 mod slip;
@@ -17,6 +18,7 @@ pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};
+pub use port::port_of;
 pub use problem::{Problem, Severity};
 pub use service::{
     Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,

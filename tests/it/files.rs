@@ -247,6 +247,14 @@ async fn one_bad_entry_of_a_file_costs_only_itself() {
         ),
         ("[backends.bad.servers.s]\nurl = \"10.0.0.1\"\n", "http://"),
         (
+            "[backends.bad.servers.s]\nurl = \"http://127.0.0.1:99999\"\n",
+            "bad.servers.s.url: \\\"99999\\\" is not a port from 1 to 65535; it is left out.",
+        ),
+        (
+            "[backends.bad.servers.s]\nurl = \"http://me:secret@127.0.0.1/app?x\"\n",
+            "bad.servers.s.url has a user and a path and a query, which is not acted on.",
+        ),
+        (
             "[backends.bad.servers.s]\nurl = \"http://no-such-name.invalid\"\n",
             "no-such-name.invalid cannot be looked up",
         ),

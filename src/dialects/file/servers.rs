@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::FileReader;
-use crate::config::{Scheme, Server, Servers};
+use crate::config::{Scheme, Server, Servers, hide_password};
 use crate::dialects::reader::WEIGHT_MAX;
-use crate::document::{Node, Table};
+use crate::document::{Node, Place, Table};
+use crate::model::{Problem, port_of};
 
 /// The names of servers in a file that have to be looked up.
 pub fn server_hosts(tree: &Table) -> Vec<String> {
@@ -26,24 +27,38 @@ struct ServerUrl {
     /// A name or an address, without brackets.
     host: String,
     port: u16,
+    /// What else is in it, which nobody acts on: `a path`.
+    idle: Vec<&'static str>,
 }
 
 impl ServerUrl {
     fn parse(text: &str) -> Result<Self, String> {
-        let uri: http::Uri = text.trim().parse().map_err(|_| format!("\"{text}\" is not a URL"))?;
+        let shown = hide_password(text);
+        let uri: http::Uri =
+            text.trim().parse().map_err(|_| format!("\"{shown}\" is not a URL"))?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
-            Some(other) => return Err(format!("\"{text}\" asks for {other}, which is not served")),
-            None => return Err(format!("\"{text}\" does not begin with http:// or https://")),
+            Some(other) => {
+                return Err(format!("\"{shown}\" asks for {other}, which is not served"));
+            }
+            None => return Err(format!("\"{shown}\" does not begin with http:// or https://")),
         };
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
-            return Err(format!("\"{text}\" has no host"));
+            return Err(format!("\"{shown}\" has no host"));
         }
         let usual = if scheme == Scheme::Https { 443 } else { 80 };
-        Ok(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
+        let port = uri.authority().map(port_of).transpose()?.flatten().unwrap_or(usual);
+        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let parts = [
+            ("a user", has_user),
+            ("a path", uri.path().len() > 1),
+            ("a query", uri.query().is_some()),
+        ];
+        let idle = parts.into_iter().filter(|(_, is_there)| *is_there).map(|(part, _)| part);
+        Ok(Self { scheme, host, port, idle: idle.collect() })
     }
 }
 
@@ -95,6 +110,7 @@ impl FileReader<'_> {
                     continue;
                 }
             };
+            self.report_idle(at, &name, &url.idle);
             let literal = url.host.parse::<IpAddr>().ok();
             // A name that is not found is a problem of the provider.
             let Some(ip) = literal.or_else(|| self.document.addresses.get(&url.host).copied())
@@ -112,6 +128,17 @@ impl FileReader<'_> {
             servers.insert(entry.key.as_str().into(), server);
         }
         servers
+    }
+
+    /// Says what of a server's URL nobody acts on: requests keep their own path, and clients their own names.
+    fn report_idle(&mut self, place: Place, name: &str, idle: &[&str]) {
+        if idle.is_empty() {
+            return;
+        }
+        let what = format!("{name}.url has {}, which is not acted on.", idle.join(" and "));
+        let hint =
+            "Write http://10.0.0.1:80; AddPrefix in a rule puts a path before that of requests.";
+        self.reading.problems.push(Problem::warning(&self.origin(place), what).hint(hint));
     }
 
     fn weight(&mut self, name: &str, table: &Table) -> u32 {

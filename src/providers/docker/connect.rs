@@ -28,6 +28,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::model::port_of;
 use crate::providers::Error;
 use crate::settings::{DockerSettings, DockerTls};
 
@@ -344,7 +345,7 @@ fn target(endpoint: &str, tls: Option<&DockerTls>) -> Result<Target, String> {
     let authority: http::uri::Authority =
         rest.trim_end_matches('/').parse().map_err(|_| wrong())?;
     let host = authority.host().to_owned();
-    let port = authority.port_u16().unwrap_or(if is_tls { 2376 } else { 2375 });
+    let port = port_of(&authority)?.unwrap_or(if is_tls { 2376 } else { 2375 });
     let tls = match (is_tls, tls) {
         (false, _) => None,
         (true, None) => return Err("https needs the certificates ca, cert and key".to_owned()),
@@ -447,6 +448,8 @@ mod tests {
             check(endpoint, "write unix:///var/run/docker.sock");
         }
         check("https://host:2376", "certificates");
+        check("tcp://host:99999", "\"99999\" is not a port");
+        check("tcp://host:http", "\"http\" is not a port");
     }
 
     #[test]
