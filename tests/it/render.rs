@@ -1,6 +1,7 @@
 //! `herder render`: files for other programs, which look at them themselves.
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -327,6 +328,38 @@ fn what_is_refused_leaves_the_old_file() {
     }
 }
 
+/// A link leads where it led, also to where nothing is yet; what is no file stays what it is.
+#[test]
+fn a_link_is_followed_and_what_is_no_file_is_refused() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "new");
+    fs::create_dir(files.path("real")).expect("a folder");
+    let link = |to: &str, name: &str| symlink(to, files.path(name)).expect("a link");
+    for (to, name) in [("real/old", "link"), ("link", "far"), ("real/none", "dangling")] {
+        link(to, name);
+        files.write("real/old", "old");
+        let made = files.render(&template, name, &[]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        assert!(files.path(name).is_symlink(), "{name}");
+        assert_eq!(files.read(name), "new");
+    }
+    link("circle", "circle");
+    let fifo = files.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    link("fifo", "to-fifo");
+    for (name, word) in [
+        ("real", "real is there and is no regular file"),
+        ("fifo", "fifo is there and is no regular file"),
+        ("to-fifo", "fifo is there and is no regular file"),
+        ("circle", "lead in a circle"),
+    ] {
+        let made = files.render(&template, name, &[]);
+        assert_eq!(made.status.code(), Some(1), "{}", stderr(&made));
+        assert!(stderr(&made).contains(word), "{}", stderr(&made));
+    }
+    assert!(fs::metadata(fifo).is_ok_and(|meta| meta.file_type().is_fifo()));
+}
+
 /// A process that is ended when the test is.
 struct Running(Child);
 
@@ -352,4 +385,18 @@ async fn every_change_is_written_and_told() {
     eventually("it is written again", || async { files.read("out").contains("new.shop.local") })
         .await;
     eventually("it was told twice", || async { files.read("told") == "told\ntold\n" }).await;
+}
+
+/// The log says which of the two failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_is_not_a_file_that_stays() {
+    let files = Files::new();
+    let template = files.write("t.hbs", "new");
+    let mut command = files.command(&template, "out", &["--watch", "--reload", "false"]);
+    let log = fs::File::create(files.path("log")).expect("a file");
+    let _running = Running(command.stderr(log).spawn().expect("herder starts"));
+    eventually("it is told", || async { files.read("log").contains("the reload failed") }).await;
+    let log = files.read("log");
+    assert!(log.contains("replaced") && log.contains("not reloaded"), "{log}");
+    assert!(!log.contains("not replaced"), "{log}");
 }

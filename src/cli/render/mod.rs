@@ -31,7 +31,7 @@ pub struct Args {
     /// The template
     #[arg(value_name = "TEMPLATE")]
     template: PathBuf,
-    /// The file to write
+    /// The file to write; where it is a symbolic link, the one it leads to
     #[arg(value_name = "OUTPUT")]
     output: PathBuf,
     /// Write it again at every change
@@ -61,8 +61,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = sources::settings(args.settings).await?;
     if !args.watch {
         let text = template.render(&sources::view_once(&settings).await?, &settings)?;
-        return Ok(match output.replace(&text).await {
-            Ok(_) => ExitCode::SUCCESS,
+        let done = match output.replace(&text).await {
+            Ok(_) => output.tell().await,
+            Err(error) => Err(error),
+        };
+        return Ok(match done {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("herder: {error:#}");
                 ExitCode::FAILURE
@@ -105,8 +109,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                     info!(file = %output.path.display(), "replaced");
                 }
                 last = text;
+                // It is tried again when a provider answers next.
+                if let Err(error) = output.tell().await {
+                    warn!(error = format!("{error:#}"), "not reloaded");
+                }
             }
-            // It is tried again when a provider answers next: a disk may be full, a name not be found for a moment.
+            // So is this: a disk may be full, a name not be found for a moment.
             Err(error) => warn!(error = format!("{error:#}"), "not replaced"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,32 +25,30 @@ pub(super) struct Output {
     pub(super) check: Option<String>,
     /// A shell command.
     pub(super) reload: Option<String>,
-    /// Whether the last reload failed: then it is tried again, although nothing changed.
+    /// Whether nobody was told of the last text yet: a reload that failed is tried again, although nothing changed.
     pub(super) owes_reload: Cell<bool>,
 }
 
 impl Output {
-    /// Puts a text in the place of the old one. Returns whether it was another one.
+    /// Puts a text in the place of the old one. Returns whether it was another one, of which somebody is to be [told](Self::tell).
     ///
     /// # Errors
-    /// When it cannot be written, or the check refuses it: the old one stays. When the reload fails: the new one is there.
+    /// When it cannot be written, or the check refuses it: the old one stays.
     pub(super) async fn replace(&self, text: &str) -> anyhow::Result<bool> {
         let shown = self.path.display();
-        if fs::read(&self.path).is_ok_and(|old| old == text.as_bytes()) {
-            if self.owes_reload.get() {
-                self.tell().await?;
-            }
+        let path = followed(&self.path).with_context(|| format!("cannot replace {shown}"))?;
+        if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(false);
         }
-        let name = self.path.file_name().with_context(|| format!("{shown} names no file"))?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let name = path.file_name().with_context(|| format!("{shown} names no file"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         // In the same folder: a file is moved as a whole only within one file system.
         let new = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
         let guard = Leftover(&new);
         let write = || -> std::io::Result<()> {
             let mut file = fs::File::create(&new)?;
-            if let Ok(meta) = fs::metadata(&self.path) {
+            if let Ok(meta) = fs::metadata(&path) {
                 file.set_permissions(meta.permissions())?;
             }
             file.write_all(text.as_bytes())?;
@@ -63,21 +61,54 @@ impl Output {
                 format!("the check refuses what {shown} would be; the old one stays")
             })?;
         }
-        fs::rename(&new, &self.path)
+        fs::rename(&new, &path)
             .with_context(|| format!("cannot replace {shown}; the old one stays"))?;
         drop(guard);
-        self.tell().await?;
+        self.owes_reload.set(self.reload.is_some());
         Ok(true)
     }
 
-    async fn tell(&self) -> anyhow::Result<()> {
-        let Some(reload) = &self.reload else { return Ok(()) };
-        self.owes_reload.set(true);
+    /// Runs the reload, where somebody is to be told.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub(super) async fn tell(&self) -> anyhow::Result<()> {
+        let Some(reload) = self.reload.as_ref().filter(|_| self.owes_reload.get()) else {
+            return Ok(());
+        };
         let shown = self.path.display();
         run(reload).await.with_context(|| format!("{shown} is new, but the reload failed"))?;
         self.owes_reload.set(false);
         Ok(())
     }
+}
+
+/// More symbolic links than this lead in a circle, as the kernel has it.
+const LINKS_MAX: usize = 40;
+
+/// The file that a path leads to, whether it is there already or not: a symbolic link stays one.
+///
+/// # Errors
+/// When something else than a file is there. A device in whose place a file is put would be lost, and a pipe has nothing to
+/// compare with.
+fn followed(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(error.into()),
+        };
+        if meta.is_file() {
+            return Ok(path);
+        }
+        if !meta.is_symlink() {
+            bail!("{} is there and is no regular file; name another OUTPUT", path.display());
+        }
+        let to = fs::read_link(&path)?;
+        path = path.parent().unwrap_or(Path::new("")).join(to);
+    }
+    bail!("its symbolic links lead in a circle")
 }
 
 /// What was written and not put in its place goes.
