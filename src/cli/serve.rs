@@ -1,5 +1,6 @@
 //! The whole of Herder around given settings: bind, supervise, serve, drain. `run` and `demo` are this.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -84,6 +85,9 @@ pub(super) async fn serve(
                     info!("opening log files anew");
                     running.reopen_logs();
                 }
+                Action::Reload => info!(
+                    "SIGHUP reloads nothing: rules are read when they change, settings at the start only"
+                ),
                 Action::Stop => break false,
             },
             // Routes that never change again would look well: whoever watches over Herder is to start it anew.
@@ -161,10 +165,12 @@ const ECHO: Duration = Duration::from_millis(200);
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Action {
-    /// SIGTERM, SIGINT.
+    /// SIGTERM, SIGINT; SIGHUP from a terminal that was closed.
     Stop,
     /// SIGUSR1, as in Traefik 1.7: log files were moved.
     ReopenLogs,
+    /// SIGHUP, by which other daemons read their settings again.
+    Reload,
 }
 
 /// The signals that are listened to, as one stream.
@@ -172,6 +178,9 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reopen: Signal,
+    hang_up: Signal,
+    /// Whether somebody sits at a terminal: where that goes away, SIGHUP says so, and nobody is left to stop us.
+    is_at_terminal: bool,
 }
 
 impl Signals {
@@ -181,6 +190,8 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             reopen: listen(SignalKind::user_defined1())?,
+            hang_up: listen(SignalKind::hangup())?,
+            is_at_terminal: std::io::stdin().is_terminal(),
         })
     }
 
@@ -189,6 +200,7 @@ impl Signals {
             _ = self.terminate.recv() => Action::Stop,
             _ = self.interrupt.recv() => Action::Stop,
             _ = self.reopen.recv() => Action::ReopenLogs,
+            _ = self.hang_up.recv() => if self.is_at_terminal { Action::Stop } else { Action::Reload },
         }
     }
 

@@ -125,3 +125,14 @@ async fn a_second_stop_ends_the_wait_of_the_first() {
     // It may hear of it yet.
     assert!([0, 503].contains(&request.await.expect("no panic").status));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_ends_nothing() {
+    let (mut herder, request, mut server) = at_work().await;
+    herder.signal("HUP");
+    eventually("it is told", || async { herder.log().contains("SIGHUP reloads nothing") }).await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("sent");
+    assert_eq!(request.await.expect("no panic").status, 200);
+    herder.signal("TERM");
+    assert_eq!(herder.wait().code(), Some(0));
+}
