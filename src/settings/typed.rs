@@ -587,7 +587,10 @@ impl Typed {
 
     fn rancher_settings(&self, conflicts: &mut Vec<Conflict>) -> RancherSettings {
         let url = filled(self.rancher_metadata_url.as_ref());
-        let version = filled(self.rancher_metadata_version.as_ref());
+        // Traefik's `prefix` is a path: `/2016-07-29`. With a slash more, the service answers with a redirect.
+        let version = self.rancher_metadata_version.as_ref();
+        let version = version.map(|version| version.trim().trim_matches('/').to_owned());
+        let version = filled(version.as_ref());
         let is_api = self.rancher_api == Some(true) || self.rancher_api_endpoint.is_some();
         let api = is_api.then(|| self.rancher_api_settings(conflicts)).flatten();
         RancherSettings {
@@ -717,6 +720,21 @@ mod tests {
             ["defaultEntryPoints", "defaultEntryPoints", "file.directory", "docker.tls.ca"];
         assert_eq!(flags, expected);
         assert_eq!(typed.meant().expect_err("four").lines().count(), 4);
+    }
+
+    #[test]
+    fn a_version_of_the_metadata_may_be_a_path() {
+        for (said, meant) in [
+            ("/2016-07-29", "2016-07-29"),
+            ("/latest/", "latest"),
+            ("latest", "latest"),
+            ("/", "2016-07-29"),
+        ] {
+            let typed =
+                Typed { rancher_metadata_version: Some(said.to_owned()), ..Typed::default() };
+            let rancher = typed.meant().expect("good ones").rancher.expect("described");
+            assert_eq!(rancher.version, meant, "{said}");
+        }
     }
 
     #[test]
