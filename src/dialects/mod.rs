@@ -254,6 +254,11 @@ mod tests {
             "Host:web.shop.docker.test -> https://10.0.0.1:80*1",
             "",
         );
+        check(
+            &[("traefik.protocol", "HTTPS")],
+            &WEB.replace("http://10.0.0.1:80", "https://10.0.0.1:80"),
+            "",
+        );
         check(&[("traefik.protocol", "gopher")], WEB, "gopher");
         let mut several = service("web", Some("shop"), &[]);
         several.instances = vec![instance("c1", &["front"], &[81, 8080])];

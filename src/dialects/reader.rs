@@ -262,8 +262,9 @@ impl<'a> Reader<'a> {
     pub(super) fn scheme(&mut self) -> Scheme {
         let key = "traefik.protocol";
         match self.label(key) {
-            None | Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
+            None => Scheme::Http,
+            Some(word) if word.eq_ignore_ascii_case("http") => Scheme::Http,
+            Some(word) if word.eq_ignore_ascii_case("https") => Scheme::Https,
             Some(other) => {
                 let key = self.written(key);
                 let what = format!("{key} \"{other}\" is not served; http is spoken instead.");
