@@ -87,12 +87,15 @@ async fn only_healthy_and_running_containers_are_served() {
         container("e", "10.0.0.5", "stopping", json!("healthy")),
         container("f", "10.0.0.6", "running", json!("updating-healthy")),
         {"name": "g", "primary_ip": null, "state": "running", "health_state": "healthy"},
+        container("h", "10.0.0.8", "updating-running", json!("healthy")),
+        container("i", "10.0.0.9", "upgraded", json!("healthy")),
     ]);
     let found =
         routes_of(json!([service("web-test", "proxy-test", enabled("8080"), containers)])).await;
     assert_eq!(
         found,
-        ["Host:web-test.proxy-test.local -> http://10.0.0.1:8080 http://10.0.0.6:8080"]
+        ["Host:web-test.proxy-test.local -> http://10.0.0.1:8080 http://10.0.0.6:8080 \
+          http://10.0.0.8:8080 http://10.0.0.9:8080"]
     );
 }
 

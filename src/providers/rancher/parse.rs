@@ -323,10 +323,11 @@ fn exact<T>(mut list: Vec<T>) -> Vec<T> {
     list
 }
 
-/// A missing state is that of an older server, which tells of running containers only.
+/// A missing state is that of an older server, which tells of running containers only. Those of the others that are served are
+/// Traefik 1.7's (provider/rancher/rancher.go, `containerFilter`).
 fn state(word: Option<&str>) -> State {
     match word {
-        None | Some("" | "running" | "updating-running") => State::Running,
+        None | Some("" | "running" | "updating-running" | "upgraded") => State::Running,
         Some("stopping") => State::Stopping,
         Some(other) => State::Down(other.into()),
     }
