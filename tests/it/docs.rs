@@ -270,6 +270,19 @@ fn the_terms_of_rules_are_those_of_the_code() {
     }
 }
 
+/// Whoever only wants other ports for the demo does not want to show its page to the network.
+#[test]
+fn other_ports_for_the_demo_are_on_loopback_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    let ports = Regex::new(r"`demo` takes\s+`--http (\S+) --admin (\S+)`").expect("a pattern");
+    let found = ports.captures(&readme).expect("it says how other ports are taken");
+    for address in [&found[1], &found[2]] {
+        let address: std::net::SocketAddr = address.parse().expect("an address with its port");
+        assert!(address.ip().is_loopback(), "{address}");
+    }
+}
+
 /// The README's and the docs' lines for a running demo, as they stand but for the ports.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_beside_the_demo_run() {
