@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{HeaderLines, HealthCheck, Scheme};
 use crate::middleware::check_host;
 use crate::model::origin_form;
-use crate::settings::duration;
+use crate::settings::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration};
 
 /// A check as it runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,10 +69,6 @@ pub struct InvalidCheck {
 
 /// How long a check may take where nobody says (Traefik 1.7, healthcheck.go).
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Checks that come faster do more harm than good.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
-const INTERVAL_MAX: Duration = Duration::from_hours(24);
 
 /// The answers that are wanted where nobody says: 2xx and 3xx, as in Traefik 1.7.
 const WELL: RangeInclusive<u16> = 200..=399;
@@ -217,17 +213,18 @@ impl Reader {
         if text.is_empty() {
             return None;
         }
-        let read = duration(text).ok().filter(|time| *time <= INTERVAL_MAX && !time.is_zero());
+        let read =
+            duration(text).ok().filter(|time| *time <= CHECK_INTERVAL_MAX && !time.is_zero());
         match read {
             None => {
                 let why = format!("\"{text}\" is no time that can be used; the default counts");
                 self.complain(setting, why, "Write 10s, 500ms, at most 24h.");
                 None
             }
-            Some(time) if setting == "interval" && time < INTERVAL_MIN => {
+            Some(time) if setting == "interval" && time < CHECK_INTERVAL_MIN => {
                 let why = format!("\"{text}\" is too short; 100ms counts");
                 self.complain(setting, why, "Write 100ms or more.");
-                Some(INTERVAL_MIN)
+                Some(CHECK_INTERVAL_MIN)
             }
             Some(time) => Some(time),
         }
@@ -344,7 +341,7 @@ mod tests {
         };
         let all = ["status", "status", "port", "scheme", "interval", "timeout", "rise", "fall"];
         let read = check(&wish, &all);
-        assert_eq!((read.rise, read.fall, read.interval), (1, 1, Some(INTERVAL_MIN)));
+        assert_eq!((read.rise, read.fall, read.interval), (1, 1, Some(CHECK_INTERVAL_MIN)));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-pub use time::duration;
+pub use time::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration};
 pub use typed::{Admin, AdminMethod, Conflict, Typed};
 pub use typed_observe::TypedObserve;
 

@@ -11,6 +11,12 @@ use super::Refresh;
 /// More than a week is a slip of the fingers.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// The least time between two health checks: those that come faster do more harm than good.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// The longest one.
+pub const CHECK_INTERVAL_MAX: Duration = Duration::from_hours(24);
+
 /// `60s`, `5m`, `1h`, `500ms`, `1m30s`, `1.5h`; a bare number is seconds, as in Traefik 1.7. Parts of a millisecond count as one.
 ///
 /// # Errors
@@ -52,6 +58,19 @@ fn parts(mut text: &str) -> Option<Duration> {
     let ms = (all_ns / 1e6).ceil();
     // More than that is refused by whoever asks.
     (ms < 1e12).then(|| Duration::from_millis(ms as u64))
+}
+
+/// The time between two health checks. Zero says as much as nothing, see [`limit`].
+pub(super) fn check_interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time > CHECK_INTERVAL_MAX => {
+            Err(format!("\"{text}\" is no time that can be used; write 10s, 500ms, at most 24h"))
+        }
+        time if time < CHECK_INTERVAL_MIN && !time.is_zero() => {
+            Err(format!("\"{text}\" is too short; write 100ms or more"))
+        }
+        time => Ok(time),
+    }
 }
 
 /// A time that something may take. To Traefik 1.7 zero is no limit; here everything has one, and zero says as much as nothing.
@@ -119,6 +138,19 @@ mod tests {
             ["", "s", "-1s", "1d", "99999999h", "1.5", "1.2.3s", ".s", "1 s", "1m30", "+1s", "1e3s"]
         {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_the_time_between_two_checks() {
+        for (text, ms) in [("100ms", 100), ("24h", 86_400_000), ("0", 0)] {
+            assert_eq!(check_interval(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for (text, word) in
+            [("99ms", "is too short; write 100ms"), ("25h", "at most 24h"), ("x", "not a time")]
+        {
+            let why = check_interval(text).expect_err(text);
+            assert!(why.contains(word), "{why}");
         }
     }
 

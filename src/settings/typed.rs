@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::time::{duration, limit};
+use super::time::{check_interval, duration, limit};
 use super::{
     Buckets, Constraint, Defaults, DockerSettings, DockerTls, EntryAuth, EntryPoint, EntryUsers,
     FileSettings, FileSource, HTTP_ENTRYPOINT, HostTemplate, Limits, Listen, MetricsSettings,
@@ -319,8 +319,8 @@ pub struct Typed {
     )]
     pub recent_errors: Option<u16>,
 
-    /// Between two health checks of a server, where its label does not say [default: 30s]
-    #[arg(long = "healthcheck.interval", env = "HERDER_HEALTHCHECK_INTERVAL", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
+    /// Between two health checks of a server, where its label does not say, 100ms to 24h [default: 30s]
+    #[arg(long = "healthcheck.interval", env = "HERDER_HEALTHCHECK_INTERVAL", value_name = "TIME", value_parser = check_interval, help_heading = "Requests")]
     pub health_interval: Option<Duration>,
     /// How many workers carry requests [default: one per core]
     #[arg(long, env = "HERDER_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Requests")]
