@@ -21,9 +21,10 @@ use crate::settings::{Admin, Listen};
 
 /// Asks a running Herder's /ping, and ends with 0 when it answers 200, else with 1.
 ///
-/// It looks for the admin side where the same settings and variables put it. In a container it asks what runs there: a
-/// `run` or `demo` where its own flags and settings file put the admin side, a `web-test` for its /health. With `--url` it
-/// asks any HTTP address instead, so that images without a shell can check other services too.
+/// It looks for the admin side where --admin or HERDER_ADMIN says; else, in a container, it asks what runs there: a `run` or
+/// `demo` where its own flags and settings file put the admin side, a `web-test` for its /health; else where TRAEFIK_ADMIN_PORT
+/// says, or at :8000. It reads no settings file of its own: outside a container, where one moves the admin side, write --admin.
+/// With --url it asks any HTTP address instead, so that images without a shell can check other services too.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The admin side's address; none given: that of the Herder of this container, the catalog's variable, the default.

@@ -80,6 +80,15 @@ fn help_shows_every_command_and_the_defaults() {
     }
 }
 
+#[test]
+fn the_help_of_healthcheck_says_where_it_looks() {
+    let help = String::from_utf8_lossy(&herder(&["healthcheck", "--help"]).stdout).into_owned();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in ["where --admin or HERDER_ADMIN says", "It reads no settings file of its own"] {
+        assert!(help.contains(said), "{said} is not in\n{help}");
+    }
+}
+
 /// A Herder with a request under way whose server has not answered.
 async fn at_work() -> (Herder, tokio::task::JoinHandle<Answer>, tokio::net::TcpStream) {
     let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
