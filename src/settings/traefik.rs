@@ -4,7 +4,7 @@
 //! one place, wherever it comes from. Source: Traefik 1.7, docs/configuration and cmd/traefik/configuration.go.
 
 use super::{EntryPoint, HTTP_ENTRYPOINT};
-use crate::document::{Entry, Node, Place, Table, Value};
+use crate::document::{Entry, Language, Node, Place, Table, Value};
 use crate::model::nearest;
 
 /// A setting that was said somewhere.
@@ -252,6 +252,9 @@ fn fate(path: &str) -> Option<Fate> {
 ///
 /// `own_flags` are the names of our flags, which may stand in a file as well; `file` is the file's name, none for flags.
 pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
+    let is_yaml = file.and_then(Language::of) == Some(Language::Yaml);
+    let filled = is_yaml.then(|| with_empty_tables(tree, "", own_flags));
+    let tree = filled.as_ref().unwrap_or(tree);
     let mut reader = Reader { tree, own_flags, file, found: Found::default() };
     reader.entrypoints();
     for entry in tree.entries() {
@@ -264,6 +267,44 @@ pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
     reader.providers();
     reader.found.each_once();
     reader.found
+}
+
+/// The same tree with a table for each key that stands for one and has nothing: YAML's `docker:` is TOML's `[docker]`.
+fn with_empty_tables(table: &Table, path: &str, own_flags: &[String]) -> Table {
+    let mut filled = Table::default();
+    for entry in table.entries() {
+        let path =
+            if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let mut node = entry.node.clone();
+        match &node.value {
+            Value::Table(inner) => {
+                node.value = Value::Table(with_empty_tables(inner, &path, own_flags));
+            }
+            Value::Scalar(text) if text.is_empty() && is_table(&path, own_flags) => {
+                node.value = Value::Table(Table::default());
+            }
+            Value::Scalar(_) | Value::List(_) => {}
+        }
+        filled.insert(&entry.key, node);
+    }
+    filled
+}
+
+/// Whether a key stands for a table: one of Traefik's, an entry point, or what begins the names of flags and is none itself.
+fn is_table(path: &str, own_flags: &[String]) -> bool {
+    let is_own = own_flags.iter().any(|flag| flag.eq_ignore_ascii_case(path));
+    let is_entrypoint = path
+        .split_once('.')
+        .is_some_and(|(top, name)| top.eq_ignore_ascii_case("entryPoints") && !name.contains('.'));
+    is_entrypoint
+        || KEYS.iter().any(|(key, _)| is_below(path, key))
+        || !is_own && own_flags.iter().any(|flag| is_below(path, flag))
+}
+
+/// Whether a key stands in the table of this path.
+fn is_below(path: &str, key: &str) -> bool {
+    key.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
+        && key.as_bytes().get(path.len()) == Some(&b'.')
 }
 
 impl Found {
@@ -424,12 +465,8 @@ impl Reader<'_> {
     }
 
     fn has_below(&self, path: &str) -> bool {
-        let is_below = |key: &str| {
-            key.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
-                && key.as_bytes().get(path.len()) == Some(&b'.')
-        };
-        KEYS.iter().any(|(key, _)| is_below(key))
-            || self.own_flags.iter().any(|flag| is_below(flag))
+        KEYS.iter().any(|(key, _)| is_below(path, key))
+            || self.own_flags.iter().any(|flag| is_below(path, flag))
     }
 
     fn unknown(&mut self, path: &str, place: Place) {

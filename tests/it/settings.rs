@@ -173,6 +173,43 @@ fn yaml_says_the_same_as_toml() {
     assert!(values("a.toml").contains(&"constraints=\"tag==a,tag!=b\"".to_owned()));
 }
 
+/// What YAML calls nothing is an empty table where a table belongs, and nothing else.
+#[test]
+fn a_table_of_yaml_may_be_empty() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write(
+        "a.toml",
+        "[file]\n[docker]\n[rancher]\n[accessLog]\n[web]\n[metrics.prometheus]\n[ping]\n",
+    );
+    write(
+        "a.yml",
+        "file:\ndocker:\nrancher: ~\naccessLog:\nweb:\nmetrics:\n  prometheus:\nping: null\n",
+    );
+    let said = |name: &str| {
+        let output = herder(dir.path(), &["config", "--json", "-c", name], &[]);
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output))
+            .unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        let settings = said["settings"].as_object().expect("settings").iter();
+        let settings = settings.filter(|(key, _)| *key != "configFile");
+        let values: Vec<_> = settings.map(|(k, v)| format!("{k}={}", v["value"])).collect();
+        (values, said["warnings"].clone())
+    };
+    assert_eq!(said("a.yml"), said("a.toml"));
+    let (values, _) = said("a.yml");
+    for value in ["docker=\"true\"", "rancher=\"true\"", "accessLog=\"true\"", "admin=\":8080\""] {
+        assert!(values.contains(&value.to_owned()), "{value}: {values:?}");
+    }
+    // Rules are read from the file itself, and there are none.
+    let rules = "file:\nentryPoints: {http: {address: \"127.0.0.1:0\"}}\nfrontends:\n  f:\n    backend: b\n";
+    write("rules.yml", rules);
+    let explained = stdout(&herder(dir.path(), &["explain", "-c", "rules.yml", "http://a/"], &[]));
+    assert!(explained.contains("frontends.f"), "{explained}");
+    write("wrong.yml", "admin:\n");
+    let output = herder(dir.path(), &["config", "-c", "wrong.yml"], &[]);
+    assert!(stderr(&output).contains("wrong.yml:1:"), "{}", stderr(&output));
+}
+
 #[test]
 fn what_is_not_acted_on_is_said_or_refused() {
     let dir = tempfile::tempdir().expect("a directory");
