@@ -339,3 +339,49 @@ async fn a_frontend_may_lead_to_a_backend_of_another_file() {
     .await;
     assert_eq!(herder.get("a.local", "/").await.status, 404);
 }
+
+/// Nobody empties a file to have all its routes gone without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_route_nothing_are_told() {
+    let dir = Dir::new();
+    let good = rules("Host:a.local", web_test("one"));
+    let path = dir.write("rules.toml", &good);
+    let herder = Herder::start(&["run", &flag("filename", &path)]);
+    eventually("it serves", || async { herder.get("a.local", "/").await.status == 200 }).await;
+    let told = async |what: &str| {
+        eventually(what, || async { herder.admin("/api/problems").await.body.contains(what) })
+            .await;
+    };
+    let silent = async || {
+        eventually("all is well", || async { herder.admin("/api/problems").await.body == "[]" })
+            .await;
+    };
+    for text in ["", "# nothing\n", "[backends.b.servers.s]\nurl = \"http://10.0.0.1\"\n"] {
+        fs::write(&path, text).expect("written");
+        told("There is no frontend in this file").await;
+        assert!(herder.admin("/api/problems").await.body.contains("rules.toml"));
+        assert_eq!(herder.get("a.local", "/").await.status, 404);
+        fs::write(&path, &good).expect("written");
+        silent().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_without_rules_is_told() {
+    let dir = Dir::new();
+    let herder = Herder::start(&["run", &flag("directory", dir.0.path())]);
+    let told = async |what: &str| {
+        eventually(what, || async { herder.admin("/api/problems").await.body.contains(what) })
+            .await;
+    };
+    told("There are no rule files in this directory").await;
+    let text = rules("Host:a.local", web_test("one"));
+    let (backend, frontend) = text.split_at(text.find("[frontends").expect("a frontend"));
+    dir.write("backend.toml", backend);
+    told("There is no frontend in the files of this directory").await;
+    let path = dir.write("frontend.toml", frontend);
+    eventually("it serves", || async { herder.get("a.local", "/").await.status == 200 }).await;
+    assert_eq!(herder.admin("/api/problems").await.body, "[]");
+    fs::write(path, "").expect("written");
+    told("There is no frontend in this file").await;
+}

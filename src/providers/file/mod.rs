@@ -105,6 +105,62 @@ impl Files {
         }
     }
 
+    /// Says where rules were looked for and there are none: a file that is emptied by mistake takes all its routes with it.
+    fn report_empty(&self, problems: &mut Vec<Problem>) {
+        let directory = match &self.source {
+            FileSource::Directory(path) => Some(path),
+            FileSource::Main(_) | FileSource::File(_) => None,
+        };
+        let mut warn = |name: &str, what: &str, hint: &str| {
+            let origin = Origin::new(ProviderName::File, name);
+            problems.push(Problem::warning(&origin, what).hint(hint));
+        };
+        // What is there and is no table has a problem of its own.
+        let has = |document: &Document, key: &str| {
+            let node = document.tree.get(key);
+            node.is_some_and(|node| node.as_table().is_none_or(|table| !table.is_empty()))
+        };
+        // The files of a directory may share their work.
+        let parts = if directory.is_some() {
+            &["frontends", "backends", "tls"][..]
+        } else {
+            &["frontends"]
+        };
+        let documents = || self.known.values().filter_map(|known| known.good.as_deref());
+        let is_empty = |document: &&Document| !parts.iter().any(|part| has(document, part));
+        let mut has_told = false;
+        for document in documents().filter(is_empty) {
+            has_told = true;
+            let hint = match document.is_main {
+                true => "Write [frontends.NAME] in it, or take [file] out of it.",
+                false => "Write [frontends.NAME] in it; it is read again as soon as it changes.",
+            };
+            warn(
+                &document.name,
+                "There is no frontend in this file: nothing of it is routed.",
+                hint,
+            );
+        }
+        let Some(directory) = directory.filter(|_| !has_told && self.problems.is_empty()) else {
+            return;
+        };
+        let name = directory.display().to_string();
+        if self.known.is_empty() {
+            let hint =
+                "Their names end in .toml, .yaml or .yml; they are read as soon as they are there.";
+            warn(&name, "There are no rule files in this directory: nothing is routed.", hint);
+        } else if documents().count() == self.known.len()
+            && !documents().any(|d| has(d, "frontends"))
+        {
+            let hint = "Write [frontends.NAME] in one of them.";
+            warn(
+                &name,
+                "There is no frontend in the files of this directory: nothing is routed.",
+                hint,
+            );
+        }
+    }
+
     fn read(&self, path: &std::path::Path, file: &look::File, old: Option<Arc<Document>>) -> Known {
         let stays = match old {
             Some(_) => "Its last good routes stay in force.",
@@ -151,6 +207,7 @@ impl Provider for Files {
             self.has_read = true;
         }
         let mut snapshot = Snapshot { problems: self.problems.clone(), ..Snapshot::default() };
+        self.report_empty(&mut snapshot.problems);
         let documents = self.known.values().filter_map(|known| known.good.as_deref());
         let addresses = self.names.resolve(documents, &mut snapshot.problems).await;
         for Known { good, problem, .. } in self.known.values_mut() {
