@@ -9,7 +9,7 @@ use super::serve::on_own_thread;
 use crate::control::schedule::Schedule;
 use crate::control::{Control, State, secrets, supervise};
 use crate::model::ProviderName;
-use crate::providers::docker::Docker;
+use crate::providers::docker::{self, Docker};
 use crate::providers::file::{self, Files};
 use crate::providers::rancher::{self, Rancher};
 use crate::settings::{Defaults, FileSettings, Settings};
@@ -61,7 +61,7 @@ fn providers(settings: &Settings) -> impl Iterator<Item = (ProviderName, String,
         .as_ref()
         .map(|files| (ProviderName::File, file::endpoint(files), FileSettings::defaults()));
     let docker = settings.docker.as_ref();
-    let docker = docker.map(|d| (ProviderName::Docker, d.endpoint.clone(), d.defaults.clone()));
+    let docker = docker.map(|d| (ProviderName::Docker, docker::endpoint(d), d.defaults.clone()));
     let rancher = settings.rancher.as_ref();
     let rancher =
         rancher.map(|r| (ProviderName::Rancher, rancher::endpoint(r), r.defaults.clone()));

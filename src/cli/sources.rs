@@ -35,7 +35,10 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     }
     if let Some(docker) = &settings.docker {
         match docker::answers(docker).await {
-            Ok(version) => tracing::info!(endpoint = docker.endpoint, version, "Docker answers"),
+            Ok(version) => {
+                let endpoint = docker::endpoint(docker);
+                tracing::info!(endpoint, version, "Docker answers");
+            }
             Err(error) => {
                 tried.push(format!("  Docker: {error}"));
                 settings.docker = None;
@@ -72,8 +75,8 @@ pub(super) async fn view_once(settings: &Settings) -> anyhow::Result<View> {
         ask_once(&mut sources, provider, &endpoint, &FileSettings::defaults()).await?;
     }
     if let Some(docker) = &settings.docker {
-        let provider = Docker::new(docker)?;
-        ask_once(&mut sources, provider, &docker.endpoint, &docker.defaults).await?;
+        let (provider, endpoint) = (Docker::new(docker)?, docker::endpoint(docker));
+        ask_once(&mut sources, provider, &endpoint, &docker.defaults).await?;
     }
     if let Some(rancher) = &settings.rancher {
         let provider = Rancher::new(rancher)?;

@@ -130,8 +130,8 @@ impl Transport {
     /// # Errors
     /// When the endpoint is not one, or a certificate file cannot be read.
     pub(super) fn new(settings: &DockerSettings) -> Result<Self, Error> {
-        let endpoint = settings.endpoint.clone();
-        let target = target(&endpoint, settings.tls.as_ref());
+        let endpoint = endpoint(settings);
+        let target = target(&settings.endpoint, settings.tls.as_ref());
         let target =
             target.map_err(|reason| Error::Unreachable { endpoint: endpoint.clone(), reason })?;
         let inner =
@@ -324,6 +324,19 @@ impl Transport {
     }
 }
 
+/// The endpoint as it may be shown: without a name and a password in it, of which we make no use.
+pub fn endpoint(settings: &DockerSettings) -> String {
+    let endpoint = &settings.endpoint;
+    // What stands before the last @ may be one, whatever the rest is: nothing but a host and a port belongs there.
+    match endpoint.rsplit_once('@') {
+        Some((before, host)) if !endpoint.starts_with('/') && !endpoint.starts_with("unix://") => {
+            let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+            format!("{}***@{host}", scheme.unwrap_or_default())
+        }
+        _ => endpoint.clone(),
+    }
+}
+
 /// Where an endpoint leads.
 fn target(endpoint: &str, tls: Option<&DockerTls>) -> Result<Target, String> {
     let wrong = || {
@@ -438,6 +451,25 @@ mod tests {
         check("tcp://docker.example", "docker.example 2375 false");
         check("tcp://10.0.0.1:4243/", "10.0.0.1 4243 false");
         check("http://[fd00::2]:2375", "[fd00::2] 2375 false");
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (written, shown) in [
+            ("tcp://u:secret@host:2375", "tcp://***@host:2375"),
+            ("tcp://u:sec/r@et@host", "tcp://***@host"),
+            ("u:secret@host", "***@host"),
+            ("tcp://host:2375", "tcp://host:2375"),
+            ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
+            ("/run/a@b.sock", "/run/a@b.sock"),
+        ] {
+            let settings = crate::providers::docker::tests::settings(written);
+            assert_eq!(endpoint(&settings), shown);
+            if let Ok(transport) = Transport::new(&settings) {
+                let error = transport.unreachable("nobody").to_string();
+                assert!(!error.contains("secret"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::model::{Origin, Problem, ProviderName, Service, Snapshot, State};
 use crate::providers::{Depth, Error, Provider};
 use crate::settings::DockerSettings;
+pub use connect::endpoint;
+
 use connect::{Api, Transport};
 use events::{Action, Events, News};
 use parse::{Facts, NetworkMode, SIGKILL};
@@ -54,7 +56,7 @@ pub async fn answers(settings: &DockerSettings) -> Result<String, Error> {
     let transport = Transport::new(settings)?;
     let asked = async { Api::connect(&transport).await?.version().await };
     let slow = || Error::Limit {
-        endpoint: settings.endpoint.clone(),
+        endpoint: endpoint(settings),
         reason: format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
     };
     timeout(PROBE_TIMEOUT, asked).await.unwrap_or_else(|_| Err(slow()))
