@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
@@ -179,12 +180,18 @@ pub(super) fn own_flags(command: &str) -> Vec<OwnFlag> {
     args.filter_map(flag).collect()
 }
 
-/// What clap says is wrong with a value, without the value: an entry point's may hold secrets.
+/// What clap says is wrong with a value, without the value: an entry point's may hold secrets. Where there are only some values,
+/// they are named.
 pub(super) fn reason(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    let why = first.split_once(">': ").map_or(first, |(_, why)| why);
-    why.trim_start_matches("error: ").to_owned()
+    let why = first.split_once(">': ").map_or(first, |(_, why)| why).trim_start_matches("error: ");
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
+            format!("{why} [possible values: {}]", values.join(", "))
+        }
+        _ => why.to_owned(),
+    }
 }
 
 /// Our own flags in their own spelling, and those of Traefik 1.7 that are not ours as a tree.

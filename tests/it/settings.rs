@@ -452,6 +452,23 @@ fn a_wrong_value_is_named_by_where_it_was_said() {
     };
     let said = config(&[], &[("HERDER_REFRESH", "abc"), ("HERDER_DOCKER", "true")]);
     assert!(said.starts_with("herder: HERDER_REFRESH: \"abc\" is no time"), "{said}");
+    for (variable, value, values) in [
+        ("HERDER_STRICT", "yes", "true, false"),
+        ("HERDER_LOG_FORMAT", "xml", "text, json"),
+        ("TRAEFIK_RANCHER_ENABLE", "yes", "true, false"),
+    ] {
+        let said = config(&[], &[(variable, value)]);
+        let start = format!("herder: {variable}: ");
+        let end = format!("[possible values: {values}]\n");
+        assert!(said.starts_with(&start) && said.ends_with(&end), "{said}");
+    }
+    fs::write(dir.path().join("wrong.toml"), "[docker]\nexposedByDefault = \"yes\"\n")
+        .expect("written");
+    let said = config(&["-c", "wrong.toml"], &[]);
+    assert!(
+        said.contains("wrong.toml:2:20") && said.contains("[possible values: true, false]"),
+        "{said}"
+    );
     let said = config(&["--refresh=abc"], &[("HERDER_REFRESH", "60s")]);
     assert!(said.contains("'--refresh <TIME>'"), "{said}");
     let said = config(&["--refresh=a b c d e f"], &[]);
