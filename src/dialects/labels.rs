@@ -121,6 +121,14 @@ pub fn known(key: &str) -> Known<'_> {
     }
 }
 
+/// What the keys of our labels begin with.
+pub const OURS: &str = "traefik.";
+
+/// Whether a key was meant for us. No label is written in capitals, but who wrote `Traefik.Enable` should be told so.
+pub fn is_ours(key: &str) -> bool {
+    key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
 /// Whether what follows `traefik.` is a slip rather than a segment: that of `traefik.bakend.healthcheck.port`.
 fn is_slip(first: &str) -> bool {
     ["frontend", "backend"].iter().any(|family| slips(family, first) == Some(1))

@@ -69,7 +69,7 @@ pub fn read(
 ) -> Reading {
     let dialect = Dialect::of(provider, service);
     trace.step(Scope::Service, Outcome::Pass, "labels", || {
-        let count = service.labels.keys().filter(|key| key.starts_with("traefik.")).count();
+        let count = service.labels.keys().filter(|key| labels::is_ours(key)).count();
         format!("{count} labels under traefik., read as {}.", dialect.as_str())
     });
     let reader = Reader::new(provider, service, defaults, trace);
@@ -234,6 +234,19 @@ mod tests {
         }
         for odd in ["yes", "", "stack"] {
             check(&[("traefik.enable", odd)], WEB, "neither true nor false");
+        }
+    }
+
+    /// In another case a name says nothing; whoever wrote it meant something all the same.
+    #[test]
+    fn names_in_capitals_are_told() {
+        check(&[("Traefik.Port", "81")], WEB, "Traefik.Port is not a label we know.");
+        for key in ["TRAEFIK.frontend.auth.basic", "Traefik.web.frontend.whiteList.sourceRange"] {
+            check(&[(key, "10.0.0.0/8")], WEB, "so its frontend stays closed");
+            let service = service("web", Some("shop"), &[(key, "10.0.0.0/8")]);
+            let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+            let [(_, frontend)] = reading.fragment.frontends.as_slice() else { panic!("{key}") };
+            assert!(matches!(*frontend.chain, [Middleware::Closed(_)]), "{key}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misf
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
-use crate::dialects::labels::{self, Known, Label, Support, known, near};
+use crate::dialects::labels::{self, Known, Label, Support, is_ours, known, near};
 use crate::model::{
     BackendId, FrontendId, Origin, Outcome, Problem, ProviderName, Scope, Service, Severity, Trace,
     digest, slips,
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
 
     /// Whether its owner labelled it for us at all.
     pub(super) fn is_labelled(&self) -> bool {
-        self.service.labels.keys().any(|key| key.starts_with("traefik."))
+        self.service.labels.keys().any(|key| is_ours(key))
     }
 
     /// An error for the owner of a label; where nobody labelled anything, there is nothing to mend.
@@ -327,7 +327,7 @@ impl<'a> Reader<'a> {
 
     /// Reports the labels that nobody knows, that cannot be read, or that are known and not acted on yet.
     pub(super) fn report_other_labels(&mut self) {
-        let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
+        let labels = self.service.labels.iter().filter(|(key, _)| is_ours(key));
         for (key, value) in labels {
             let origin = self.origin.label(Arc::clone(key));
             let problem = match known(key) {
@@ -365,7 +365,7 @@ impl<'a> Reader<'a> {
     /// What the service, or the segment that is being read, asks for besides a rule, a port and a method.
     pub(super) fn wanted(&mut self) -> Wanted {
         let mut wanted = Wanted::default();
-        let labels = self.service.labels.iter().filter(|(key, _)| key.starts_with("traefik."));
+        let labels = self.service.labels.iter().filter(|(key, _)| is_ours(key));
         for (key, value) in labels {
             let (segment, tail) = tail(key);
             let is_mine = segment.is_none_or(|segment| Some(segment) == self.segment);
@@ -491,7 +491,7 @@ impl<'a> Reader<'a> {
 fn tail(key: &str) -> (Option<&str>, &str) {
     match labels::segment(key) {
         Some((segment, rest)) => (Some(segment), rest),
-        None => (None, key.strip_prefix("traefik.").unwrap_or(key)),
+        None => (None, key.get(labels::OURS.len()..).filter(|_| is_ours(key)).unwrap_or(key)),
     }
 }
 

@@ -205,6 +205,8 @@ users = ["bob:geheim", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="]
       traefik.weight: "x"
       traefik.frontend.errors.x.backend: missing
       traefik.frontend.auth.basic.usersFile: /run/secrets/none
+      Traefik.Enable: "true"
+      Traefik.Domain: "${DOMAIN}"
 "#,
     );
     let said = stdout(&check(folder.path(), &["compose.yml", "--http=:80"]));
@@ -215,6 +217,8 @@ users = ["bob:geheim", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="]
         "error: compose.yml:7:45: traefik.frontend.redirect.entryPoint sends clients",
         "error: compose.yml:8:33: traefik.backend.attempts: 0 is not from 1 to 100",
         "error: compose.yml:9:23: traefik.weight \"x\"",
+        "warning: compose.yml:12:23: Traefik.Enable is not a label we know. Did you mean traefik.enable?",
+        "note: compose.yml:13:23: Traefik.Domain: what the variable DOMAIN holds is not known here",
         // Another project may have it.
         "note: compose.yml:11:46: The file /run/secrets/none cannot be read",
         "note: compose.yml:10:42: traefik.frontend.errors.x.backend: there is no backend \"missing\"",

@@ -7,6 +7,7 @@ use super::files::EntryPoints;
 use super::finding::{File, Finding};
 use crate::config::Config;
 use crate::control::secrets;
+use crate::dialects::labels::is_ours;
 use crate::document::{Node, Place, Table, Value};
 use crate::model::{Labels, Problem, ProviderName, Service, Severity, Snapshot};
 use crate::plan::{Input, Planner};
@@ -41,7 +42,7 @@ pub(super) fn read(name: &str, project: &str, services: &Table) -> (Compose, Vec
                     labels.insert(key.as_str().into(), value.into());
                     places.push((key, place));
                 }
-                Err((severity, message)) if key.starts_with("traefik.") => {
+                Err((severity, message)) if is_ours(&key) => {
                     let file = Some(compose.file(place));
                     let message = format!("{key}: {message}");
                     let (who, label) = (entry.key.clone(), Some(key));
