@@ -28,14 +28,15 @@ pub(super) fn of(view: &View, entrypoints: &[EntryPoint]) -> Value {
     let config = &view.table.config;
     let serving = config.frontends.iter().filter(|(_, frontend)| frontend.shadowed_by.is_none());
     let mut serving: Vec<_> = serving.collect();
+    let routes = view.table.routes().iter().enumerate();
+    let routes: HashMap<&FrontendId, (usize, &Route)> =
+        routes.map(|(place, route)| (&route.id, (place, &**route))).collect();
     // In the order in which they are asked.
-    serving.sort_by_key(|(id, frontend)| (std::cmp::Reverse(frontend.effective_priority()), *id));
-    let routes = view.table.routes().iter().map(|route| (&route.id, &**route));
-    let routes: HashMap<&FrontendId, &Route> = routes.collect();
+    serving.sort_by_key(|(id, _)| routes.get(id).map(|(place, _)| *place));
     let has_server =
         |f: &Frontend| config.backends.get(&f.backend).is_some_and(|b| !b.servers.is_empty());
     let frontends = serving.iter().map(|(id, f)| {
-        let route = routes.get(id).copied();
+        let route = routes.get(id).map(|(_, route)| *route);
         let is_protected = is_protected(f) || is_behind_guard(f, route, entrypoints);
         frontend(id, f, route, is_protected, has_server(f))
     });
@@ -119,12 +120,13 @@ fn is_protected(frontend: &Frontend) -> bool {
     is_closed || wishes.is_some_and(|wishes| asks_who(wishes))
 }
 
-/// Whether an entry point that it is served at asks who comes in, or is not opened. One is enough: what another program
-/// listens on may be what that one guards.
+/// Whether an entry point that it is served at asks who comes in, or none of them is opened. One that asks is enough: what another
+/// program listens on may be what that one guards. One that is shut beside one that everybody gets in by guards nothing.
 fn is_behind_guard(frontend: &Frontend, route: Option<&Route>, all: &[EntryPoint]) -> bool {
     let served_at = route.map_or(&*frontend.entrypoints, |route| &*route.entrypoints);
-    let is_guarded = |name: &String| all.iter().any(|e| e.name == *name && e.is_guarded());
-    served_at.iter().any(is_guarded)
+    let is_there = |e: &&EntryPoint| served_at.contains(&e.name);
+    let mut open = all.iter().filter(is_there).filter(|e| e.shut.is_none()).peekable();
+    open.peek().is_none() || open.any(EntryPoint::is_guarded)
 }
 
 fn frontend(
