@@ -617,7 +617,7 @@ impl Reader<'_> {
             }
             Some(_) => "rules are read from where [file] says",
             None => {
-                "rules in this file are read where it has [file], without filename and directory"
+                "rules in a settings file are read where it has [file], without filename and directory"
             }
         };
         for key in ["backends", "frontends"] {

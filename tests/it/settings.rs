@@ -247,7 +247,12 @@ fn rules_that_nobody_reads_are_told() {
     let rules =
         "[backends.b.servers.s]\nurl = \"http://10.0.0.1\"\n[frontends.f]\nbackend = \"b\"\n";
     for (file, why) in [
-        ("", Some("read where it has [file], without filename and directory.")),
+        (
+            "",
+            Some(
+                "rules in a settings file are read where it has [file], without filename and directory.",
+            ),
+        ),
         ("[file]\nfilename = \"a.toml\"\n", Some("read from where [file] says.")),
         ("[file]\n", None),
     ] {
