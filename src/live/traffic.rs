@@ -168,16 +168,22 @@ impl fmt::Display for Code {
 /// The answers of one key.
 #[derive(Debug)]
 struct Cell {
-    key: Key,
+    /// None of those told together has this one: it is 0 there.
+    status: u16,
+    kind: Kind,
     /// One for each bucket, and one for what is longer.
     buckets: [AtomicU64; BUCKETS_MAX + 1],
     sum_us: AtomicU64,
 }
 
 impl Cell {
-    fn new(key: Key) -> Box<Self> {
+    fn new(status: u16, kind: Kind) -> Box<Self> {
         let buckets = [const { AtomicU64::new(0) }; BUCKETS_MAX + 1];
-        Box::new(Self { key, buckets, sum_us: AtomicU64::new(0) })
+        Box::new(Self { status, kind, buckets, sum_us: AtomicU64::new(0) })
+    }
+
+    fn is_of(&self, status: u16, kind: Kind) -> bool {
+        self.status == status && self.kind == kind
     }
 }
 
@@ -234,9 +240,8 @@ impl Traffic {
     pub fn answered(&self, status: u16, kind: Kind, took: Took) {
         // A status beyond those of RFC 9110 counts with the server's errors, as everywhere.
         let status = if (100..600).contains(&status) { status } else { 599 };
-        let key = Key { code: Code::One(status), kind };
-        let cell = self.cell(status, key);
-        if cell.key != key {
+        let cell = self.cell(status, kind);
+        if !cell.is_of(status, kind) {
             // Among those counted together nobody knows any more which kind has ended.
             self.begun[kind.place()].fetch_sub(1, Relaxed);
         }
@@ -244,24 +249,26 @@ impl Traffic {
         cell.sum_us.fetch_add(took.us, Relaxed);
     }
 
-    fn cell(&self, status: u16, key: Key) -> &Cell {
+    fn cell(&self, status: u16, kind: Kind) -> &Cell {
         let cells = &self.cells;
-        let start = usize::from(status) * 7 + key.kind.place();
+        let start = usize::from(status) * 7 + kind.place();
         for step in 0..cells.len().min(PROBES_MAX) {
-            let cell = cells[(start + step) % cells.len()].get_or_init(|| Cell::new(key));
-            if cell.key == key {
+            let cell = cells[(start + step) % cells.len()].get_or_init(|| Cell::new(status, kind));
+            if cell.is_of(status, kind) {
                 return cell;
             }
         }
-        let class = StatusClass::of(status);
-        let others = Key { code: Code::Others(class), kind: Kind::default() };
-        self.others[class as usize].get_or_init(|| Cell::new(others))
+        self.others[StatusClass::of(status) as usize].get_or_init(|| Cell::new(0, Kind::default()))
     }
 
     /// Adds what was counted, by key.
     pub fn add_to(&self, told: &mut BTreeMap<Key, Told>) {
-        for cell in self.cells.iter().chain(&self.others).filter_map(OnceLock::get) {
-            let sum = told.entry(cell.key).or_default();
+        let cells = self.cells.iter().filter_map(OnceLock::get);
+        let cells = cells.map(|cell| (Code::One(cell.status), cell));
+        let others = StatusClass::ALL.into_iter().zip(&self.others);
+        let others = others.filter_map(|(class, cell)| Some((Code::Others(class), cell.get()?)));
+        for (code, cell) in cells.chain(others) {
+            let sum = told.entry(Key { code, kind: cell.kind }).or_default();
             sum.buckets.resize(BUCKETS_MAX + 1, 0);
             let counts = cell.buckets.iter().map(|count| count.load(Relaxed));
             sum.buckets.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);

@@ -71,6 +71,8 @@ pub(super) struct Pool {
 pub(super) struct IdleOnes {
     connections: RefCell<Vec<Idle>>,
     manners: Cell<Manners>,
+    /// Until when it is not believed that any of its answers has ended: more came behind one that had.
+    astray_until_ms: Cell<u64>,
 }
 
 /// What is known of a server's answers that may have no body.
@@ -80,8 +82,6 @@ struct Manners {
     silences: u8,
     /// Until when it is not believed: it was not.
     noisy_until_ms: u64,
-    /// Until when it is not believed that any of its answers has ended: more came behind one that had.
-    astray_until_ms: u64,
 }
 
 struct Idle {
@@ -206,8 +206,10 @@ impl Pool {
     pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
         let since_ms = clock.now_ms();
         let reuse = match reuse {
+            Reuse::Now if idle.astray_until_ms.get() <= since_ms => Reuse::Now,
+            Reuse::Now => Reuse::Later,
             Reuse::Never | Reuse::Distrusted => reuse,
-            Reuse::Now | Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
+            Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
             Reuse::Noisy => {
                 idle.disbelieve(since_ms, true);
                 Reuse::Distrusted
@@ -300,10 +302,8 @@ impl Sound {
 impl IdleOnes {
     /// What comes of a connection on which something may still come, by what is known of the server.
     fn believed(&self, reuse: Reuse, now_ms: u64) -> Reuse {
-        let Manners { silences, noisy_until_ms, astray_until_ms } = self.manners.get();
+        let Manners { silences, noisy_until_ms } = self.manners.get();
         match reuse {
-            Reuse::Now if astray_until_ms > now_ms => Reuse::Later,
-            Reuse::Now => Reuse::Now,
             _ if noisy_until_ms > now_ms => Reuse::Distrusted,
             Reuse::AfterLook if silences < SILENCES_MIN => Reuse::Later,
             reuse => reuse,
@@ -326,12 +326,11 @@ impl IdleOnes {
     /// Something came that belongs to no answer. Where it `is_astray`, behind one whose end was not in doubt, what else this server
     /// says may belong to another answer than it seems.
     fn disbelieve(&self, now_ms: u64, is_astray: bool) {
-        let mut manners = self.manners.get();
-        (manners.silences, manners.noisy_until_ms) = (0, now_ms + NOISY_MS);
+        let noisy_until_ms = now_ms + NOISY_MS;
+        self.manners.set(Manners { silences: 0, noisy_until_ms });
         if is_astray {
-            manners.astray_until_ms = manners.noisy_until_ms;
+            self.astray_until_ms.set(noisy_until_ms);
         }
-        self.manners.set(manners);
     }
 
     /// Closes one that was to be silent first.

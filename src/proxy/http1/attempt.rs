@@ -31,6 +31,12 @@ use crate::table::{Route, RunningServer};
 /// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
 const STREAM_MS: u64 = 60_000;
 
+/// A larger body may still be on its way when it has been written: networks take some ten segments at once (RFC 6928).
+const AT_ONCE_BYTES: u64 = 14_000;
+
+/// A body of this size is on its way when it has been written, however little the client takes at once: one segment with its head.
+const SMALL_BYTES: u64 = 1_100;
+
 /// A request on its way to one server.
 pub(super) struct Attempt<'t> {
     pub(super) route: &'t Arc<Route>,
@@ -287,24 +293,28 @@ impl Course<'_> {
         whole: &Whole,
         guard: &mut Guard<&ServerLive>,
     ) -> Ran {
-        let Whole { status, then, is_complete, may_be_reset, is_small, is_held_up, .. } = *whole;
+        let Whole { status, then, is_complete, is_held_up, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
             self.failed(Some(attempt.route), &attempt.fault(status, None));
         }
         let is_complete = is_complete && self.page.is_none_or(|page| page.is_complete);
-        let has_next = self.client.inbox.len() > attempt.used;
         let after = match (then, is_complete) {
             (Then::KeepAlive, true) => After::Again,
-            (Then::Close, true) if !may_be_reset && !has_next => match is_small {
-                true => After::Close,
-                false if self.client.has_more() => After::Linger,
-                false => After::Close,
-            },
+            (Then::Close, true) if !self.would_reset(attempt, whole) => After::Close,
             _ => After::Linger,
         };
         Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come && !is_held_up }
+    }
+
+    /// Whether closing the client's connection after this answer may reset it, and take from it what it has not got yet: it has
+    /// sent more, or may do so while it still reads.
+    fn would_reset(&self, attempt: &Attempt<'_>, whole: &Whole) -> bool {
+        let has_next = whole.has_next || self.client.inbox.len() > attempt.used;
+        has_next
+            || whole.body_bytes > AT_ONCE_BYTES
+            || (whole.body_bytes > SMALL_BYTES && self.client.has_more())
     }
 
     /// Joins both sides until they have ended.

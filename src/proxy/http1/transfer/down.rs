@@ -5,19 +5,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::{End, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn};
+use super::{
+    Besides, End, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
+};
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Reuse;
 
 /// One read for a client that has not taken the last piece at once.
 const SLOW_READ_BYTES: usize = 32 * 1024;
-
-/// A larger body may still be on its way when it has been written: networks take some ten segments at once (RFC 6928).
-const AT_ONCE_BYTES: u64 = 14_000;
-
-/// A body of this size is on its way when it has been written, however little the client takes at once: one segment with its head.
-const SMALL_BYTES: u64 = 1_100;
 
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -66,22 +62,21 @@ impl Transfer<'_> {
                 let is_complete = self.is_up_done();
                 // A server that has not read the body takes it for its next request: another client's answer.
                 let is_read = !self.facts.may_be_unread && (!self.facts.expects || self.is_awaited);
-                let may_follow = is_complete && is_read && !self.is_spoilt;
+                let may_follow = is_complete && is_read && self.besides == Besides::Nothing;
                 return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
                     reuse: match down.reuse {
                         Reuse::Never => Reuse::Never,
-                        // What comes at once behind a head that has no body is one that should not be.
-                        Reuse::Now if self.is_noisy => Reuse::Noisy,
-                        _ if self.is_noisy => Reuse::Distrusted,
                         reuse if may_follow => reuse,
+                        // What comes at once behind a head that has no body is one that should not be.
+                        Reuse::Now if self.besides == Besides::Noise => Reuse::Noisy,
                         _ => Reuse::Distrusted,
                     },
                     is_held_up: self.is_held_up,
-                    may_be_reset: self.has_next || down.body.moved().1 > AT_ONCE_BYTES,
-                    is_small: down.body.moved().1 <= SMALL_BYTES,
+                    has_next: self.has_next,
+                    body_bytes: down.body.moved().1,
                 })));
             }
             match self.poll_server(cx) {
@@ -119,7 +114,7 @@ impl Transfer<'_> {
             return Poll::Ready(Err(self.server_ended(Some(error))));
         }
         if bytes.is_empty() {
-            self.is_spoilt = true;
+            self.besides = Besides::End;
             return Poll::Ready(self.end_of_answer());
         }
         let mut write = worker.buffers.write.borrow_mut();
@@ -204,7 +199,9 @@ impl Transfer<'_> {
                 Err(_) => return Err(self.broke(Error::BadAnswer("its chunks cannot be read"))),
             },
         };
-        self.is_noisy |= used < bytes.len();
+        if used < bytes.len() {
+            self.besides = Besides::Noise;
+        }
         if let Some(hold) = &mut self.hold {
             let kept = hold.push(&[write, as_it_is], down.body.moved().0);
             return kept.map_err(Failure::Refused);

@@ -76,10 +76,8 @@ pub(super) struct Transfer<'x> {
     is_slow: bool,
     /// Whether the client was ever waited for to take a piece.
     pub(super) is_held_up: bool,
-    /// The server ended the connection.
-    is_spoilt: bool,
-    /// Bytes came that belong to no answer.
-    is_noisy: bool,
+    /// What came besides answers.
+    besides: Besides,
     /// The client has sent more while it waited.
     has_next: bool,
     /// Whether the client's leaving is looked for.
@@ -106,6 +104,16 @@ pub(super) struct Special<'x> {
     pub(super) hold: Option<Kept>,
     /// After which answers the request is sent again.
     pub(super) retry: Option<Again<'x>>,
+}
+
+/// What has come from a server besides answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Besides {
+    Nothing,
+    /// The end of the connection.
+    End,
+    /// Bytes that belong to no answer.
+    Noise,
 }
 
 /// The beginning of a head.
@@ -166,10 +174,10 @@ pub(super) struct Whole {
     pub(super) reuse: Reuse,
     /// Whether the client was waited for to take some of it.
     pub(super) is_held_up: bool,
-    /// Whether more has come from the client, or the answer is so large that the client may still be reading when more comes.
-    pub(super) may_be_reset: bool,
-    /// Whether the answer is so small that it is on its way as soon as it is written.
-    pub(super) is_small: bool,
+    /// Whether more has come from the client.
+    pub(super) has_next: bool,
+    /// How much body the answer had, as the client got it, in bytes.
+    pub(super) body_bytes: u64,
 }
 
 /// Why an exchange did not end well.
@@ -238,8 +246,7 @@ impl<'x> Transfer<'x> {
             is_flushed: false,
             is_slow: false,
             is_held_up: false,
-            is_spoilt: false,
-            is_noisy: false,
+            besides: Besides::Nothing,
             has_next: false,
             watches: false,
             switches: false,
