@@ -605,25 +605,13 @@ impl Reader<'_> {
             let origin = self.origin("rancher.api", node.place);
             self.give("rancher.api", "true", origin);
         }
-        let Some(file) = self.file else { return };
-        let has_source = |node: &Node| {
-            let table = node.as_table();
-            table.is_some_and(|t| t.get("filename").is_some() || t.get("directory").is_some())
-        };
-        let why = match self.tree.get("file") {
-            Some(node) if !has_source(node) => {
-                let origin = self.origin("file", node.place);
-                return self.give("file.main", file, origin);
-            }
-            Some(_) => "rules are read from where [file] says",
-            None => {
-                "rules in a settings file are read where it has [file], without filename and directory"
-            }
-        };
-        for key in ["backends", "frontends"] {
-            if let Some(node) = self.tree.get(key) {
-                self.note(key, node.place, why);
-            }
+        let Some(node) = self.tree.get("file") else { return };
+        let has_source = node
+            .as_table()
+            .is_some_and(|t| t.get("filename").is_some() || t.get("directory").is_some());
+        if let Some(file) = self.file.filter(|_| !has_source) {
+            let origin = self.origin("file", node.place);
+            self.give("file.main", file, origin);
         }
     }
 }

@@ -240,34 +240,6 @@ fn what_is_not_acted_on_is_said_or_refused() {
     }
 }
 
-/// As in Traefik 1.7, rules beside settings are read where `[file]` asks for them.
-#[test]
-fn rules_that_nobody_reads_are_told() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let rules =
-        "[backends.b.servers.s]\nurl = \"http://10.0.0.1\"\n[frontends.f]\nbackend = \"b\"\n";
-    for (file, why) in [
-        (
-            "",
-            Some(
-                "rules in a settings file are read where it has [file], without filename and directory.",
-            ),
-        ),
-        ("[file]\nfilename = \"a.toml\"\n", Some("read from where [file] says.")),
-        ("[file]\n", None),
-    ] {
-        fs::write(dir.path().join("t.toml"), format!("[docker]\n{file}{rules}")).expect("written");
-        let said = stdout(&herder(dir.path(), &["config", "-c", "t.toml"], &[]));
-        let notes: Vec<&str> = said.lines().filter(|line| line.starts_with("warning: ")).collect();
-        assert_eq!(notes.len(), if why.is_some() { 2 } else { 0 }, "{said}");
-        for (note, key) in notes.iter().zip(["backends", "frontends"]) {
-            assert!(note.starts_with("warning: t.toml:"), "{note}");
-            assert!(note.contains(&format!(": {key} is left out: ")), "{note}");
-            assert!(why.is_some_and(|why| note.ends_with(why)), "{note}");
-        }
-    }
-}
-
 #[test]
 fn a_limit_of_zero_is_warned_of_and_leaves_the_default() {
     let dir = tempfile::tempdir().expect("a directory");
