@@ -25,18 +25,11 @@ pub struct Backend {
     pub servers: Servers,
     /// What else it asks for, where it does.
     pub wishes: Option<Box<BackendWishes>>,
-    /// Tells it from others of its name, where the name was made of its service's: `web-shop` of `a` and `web` of `shop-a` are two.
-    /// None where its owner chose the name: then all of that name are one.
+    /// Tells it from others of its name, where that was made of its service's: `web-shop` of `a` and `web` of `shop-a` are two.
+    /// None where its owner chose the name.
     pub mark: Option<NonZeroU32>,
     /// Who asked for it.
     pub origin: Origin,
-}
-
-impl Backend {
-    /// Whether both are meant by one name.
-    pub fn is_one_with(&self, other: &Self) -> bool {
-        self.mark.is_none() || other.mark.is_none() || self.mark == other.mark
-    }
 }
 
 /// Servers by name. In one piece of memory: most backends have few of them.

@@ -41,7 +41,8 @@ impl Dialect {
     /// it is meant for Traefik 1.7, which does not know these labels. Off Rancher `traefik.acme` alone is no such word.
     pub fn of(provider: ProviderName, service: &Service) -> Self {
         let has = |key: &str| service.labels.contains_key(key);
-        if has("traefik.frontend.rule") {
+        let is_rule = |key: &str| key.starts_with("traefik.") && key.ends_with(".frontend.rule");
+        if service.labels.keys().any(|key| is_rule(key)) {
             return Self::V1;
         }
         let is_word = |key: &str| provider == ProviderName::Rancher || key != "traefik.acme";
@@ -196,7 +197,22 @@ mod tests {
         let route = "Host:x.test -> http://10.0.0.1:80*1";
         check(&[rule, ("traefik.acme", "true")], route, "traefik.acme");
         check(&[rule, ("traefik.path", "/x")], route, "traefik.path");
+        let of_segment = ("traefik.s.frontend.rule", "Host:x.test");
+        check(&[of_segment, ("traefik.path", "/x")], route, "traefik.path");
         check(&[("traefik.acme", "true")], WEB, "traefik.acme");
+        // Without a rule it is rancher-tools' own, which knows no segments: what one of them is to guard stays closed.
+        let guard = ("traefik.s.frontend.auth.basic.users", "a:b");
+        let service = service(
+            "web",
+            Some("shop"),
+            &[("traefik.enable", "true"), ("traefik.path", "/x"), guard],
+        );
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        let is_closed =
+            |(_, f): &(crate::model::FrontendId, std::sync::Arc<crate::config::Frontend>)| {
+                f.chain.iter().any(|step| matches!(step, Middleware::Closed(_)))
+            };
+        assert!(reading.fragment.frontends.iter().all(is_closed), "{:?}", reading.fragment);
     }
 
     #[test]

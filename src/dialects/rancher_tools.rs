@@ -36,7 +36,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     let backend = BackendId::new(reader.provider, name.as_str());
     let (paths, mut chain) = paths(&mut reader);
     let mut wishes = frontend_wishes(&wanted.frontend);
-    if let Some(label) = reader.closing_label(&wanted, &wishes) {
+    let closing = reader.closing_label(&wanted, &wishes).or_else(|| reader.segments_guard());
+    if let Some(label) = closing {
         chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }
     let hosts = Some(hosts(&mut reader, enabled)).filter(|hosts| !hosts.is_empty());

@@ -424,6 +424,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A guard of a segment, where the dialect knows no segments: nobody may come in.
+    pub(super) fn segments_guard(&mut self) -> Option<String> {
+        let mut keys = self.service.labels.keys();
+        let key = keys.find(|key| matches!(tail(key), (Some(_), rest) if guards(rest)))?;
+        let what = format!("{key} is of a segment, which labels of rancher-tools have not.");
+        let problem = Problem::error(&self.origin.label(Arc::clone(key)), what);
+        let key = key.to_string();
+        self.problem(problem.hint("Its frontend stays closed. Say it without the segment."));
+        Some(key)
+    }
+
     /// The label because of which nobody may come in, if there is one: a guard that cannot be read, or that nothing can be
     /// done with. What is wrong with guards that were read is reported.
     pub(super) fn closing_label(

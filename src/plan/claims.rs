@@ -11,9 +11,6 @@ use crate::config::{Claim, Config, Fragment, Frontend};
 use crate::model::{BackendId, FrontendId, Problem, ProviderName};
 use crate::rules::{Matcher, Rule};
 
-/// Who has which claim: its frontend, and the service or the line of a file that asks for it.
-type Taken = BTreeMap<Claim, (FrontendId, Arc<str>)>;
-
 /// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
 /// any lost something: if none did, all are as they were.
 ///
@@ -24,60 +21,79 @@ pub(super) fn settle(
     default: &[String],
     problems: &mut Vec<Problem>,
 ) -> bool {
-    let mut order = contested(config);
+    let order = contested(config);
     if order.is_empty() {
         return false;
     }
     let owners = owners(previous, default);
-    let seniority = |claim: &Claim, backend: &BackendId| {
-        if previous.given_way.get(claim) == Some(backend) {
-            Seniority::HadItFirst
-        } else if owners.get(claim) == Some(backend) {
-            Seniority::HadIt
-        } else {
-            Seniority::None
-        }
-    };
-    order.sort_by_cached_key(|id| {
-        let frontend = &config.frontends[id];
-        let claims = claims(frontend, default);
-        let seniority = claims.iter().map(|claim| seniority(claim, &frontend.backend)).min();
-        // Whoever answers first at the start has it until the files are read, and no longer.
-        let is_written = id.provider == ProviderName::File;
-        // Which of the other providers goes first is the order of their names: any fixed order will do.
-        let age = frontend.age_order;
-        let age = (age.is_none(), age);
-        (!is_written, serves_nobody(config, id), seniority, id.provider, age, id.name.clone())
-    });
-    let mut taken = Taken::new();
-    let mut has_losers = false;
+    let mut candidates = BTreeMap::<Claim, Vec<FrontendId>>::new();
     for id in order {
-        let gives_way = serves_nobody(config, &id);
-        let frontend = config.frontends.get_mut(&id).expect("the order lists what is there");
-        let lost = settle_one(&id, frontend, default, &mut taken, problems);
-        has_losers |= !lost.is_empty();
-        if gives_way {
-            let had =
-                lost.into_iter().filter(|c| seniority(c, &frontend.backend) != Seniority::None);
-            config.given_way.extend(had.map(|claim| (claim, frontend.backend.clone())));
+        for claim in claims(&config.frontends[&id], default) {
+            candidates.entry(claim).or_default().push(id.clone());
+        }
+    }
+    let mut lost = BTreeMap::<FrontendId, Vec<Lost>>::new();
+    let mut given_way = BTreeMap::new();
+    for (claim, candidates) in candidates {
+        let backend_of = |id: &FrontendId| &config.frontends[id].backend;
+        let rank = |id: &&FrontendId| {
+            let had_it = |by: Option<&BackendId>| by == Some(backend_of(id));
+            let has_had_it_first = had_it(previous.given_way.get(&claim));
+            let has_had_it = had_it(owners.get(&claim));
+            // Whoever answers first at the start has it until the files are read, and no longer.
+            let is_written = id.provider == ProviderName::File;
+            let age = config.frontends[*id].age_order;
+            // Which of the other providers goes first is the order of their names: any fixed order will do.
+            let order = (id.provider, age.is_none(), age, id.name.clone());
+            (!is_written, serves_nobody(config, id), !has_had_it_first, !has_had_it, order)
+        };
+        let Some(winner) = candidates.iter().min_by_key(rank).cloned() else { continue };
+        let waits = |backend: &&BackendId| {
+            let mut own = candidates.iter().filter(|id| backend_of(id) == *backend);
+            // What is written goes first for good.
+            winner.provider != ProviderName::File
+                && *backend != backend_of(&winner)
+                && own.any(|id| serves_nobody(config, id))
+        };
+        let first = previous.given_way.get(&claim).filter(waits);
+        let first = first.or_else(|| owners.get(&claim).filter(waits)).cloned();
+        for id in candidates.into_iter().filter(|id| *id != winner) {
+            let gets_it_back = first.as_ref() == Some(backend_of(&id));
+            let (claim, winner) = (claim.clone(), winner.clone());
+            lost.entry(id).or_default().push(Lost { claim, winner, gets_it_back });
+        }
+        given_way.extend(first.map(|first| (claim, first)));
+    }
+    config.given_way = given_way;
+    let services: BTreeMap<FrontendId, Arc<str>> = lost
+        .values()
+        .flatten()
+        .map(|lost| {
+            let service = Arc::clone(&config.frontends[&lost.winner].origin.service);
+            (lost.winner.clone(), service)
+        })
+        .collect();
+    let has_losers = !lost.is_empty();
+    for (id, lost) in lost {
+        if let Some(frontend) = config.frontends.get_mut(&id) {
+            lose(frontend, default, &lost, &services, problems);
         }
     }
     has_losers
+}
+
+/// A claim that went to somebody else.
+struct Lost {
+    claim: Claim,
+    winner: FrontendId,
+    /// Whether it has it again once it has somebody who may serve.
+    gets_it_back: bool,
 }
 
 /// Whether no server of a frontend may get requests, as its orchestrator says: it does not run, is not healthy, or not yet.
 fn serves_nobody(config: &Config, id: &FrontendId) -> bool {
     let backend = config.frontends.get(id).and_then(|f| config.backends.get(&f.backend));
     backend.is_none_or(|backend| backend.servers.is_empty())
-}
-
-/// What speaks for a frontend that claims what another one claims. What speaks more is less.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Seniority {
-    /// It had it before the one that has it, and gave way while it did not run.
-    HadItFirst,
-    HadIt,
-    None,
 }
 
 /// The frontends that may claim what another one claims: of thousands, few or none.
@@ -154,35 +170,30 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
     hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
 }
 
-/// Settles what one frontend claims. Tells what it lost.
-fn settle_one(
-    id: &FrontendId,
+/// Takes from a frontend what it lost.
+fn lose(
     frontend: &mut Arc<Frontend>,
     default: &[String],
-    taken: &mut Taken,
+    lost: &[Lost],
+    services: &BTreeMap<FrontendId, Arc<str>>,
     problems: &mut Vec<Problem>,
-) -> Vec<Claim> {
-    let (lost, kept): (Vec<Claim>, Vec<Claim>) =
-        claims(frontend, default).into_iter().partition(|claim| taken.contains_key(claim));
-    if let Some(first) = lost.first() {
-        let (winner, service) = taken[first].clone();
-        let hosts: BTreeSet<String> = lost.iter().filter_map(|claim| claim.host.clone()).collect();
-        problems.push(conflict(frontend, (&winner, &service), &hosts, kept.is_empty()));
-        let frontend = Arc::make_mut(frontend);
-        if kept.is_empty() {
-            frontend.shadowed_by = Some(winner);
-            return lost;
-        }
-        frontend.rule = without(&frontend.rule, &hosts);
+) {
+    let Some(first) = lost.first() else { return };
+    let is_lost = |claim: &Claim| lost.iter().any(|lost| lost.claim == *claim);
+    let is_all = claims(frontend, default).iter().all(is_lost);
+    let hosts: BTreeSet<String> = lost.iter().filter_map(|lost| lost.claim.host.clone()).collect();
+    let service = services.get(&first.winner).map_or("", |service| &**service);
+    problems.push(conflict(frontend, (first, service), &hosts, is_all));
+    let frontend = Arc::make_mut(frontend);
+    match is_all {
+        true => frontend.shadowed_by = Some(first.winner.clone()),
+        false => frontend.rule = without(&frontend.rule, &hosts),
     }
-    let service = &frontend.origin.service;
-    taken.extend(kept.into_iter().map(|claim| (claim, (id.clone(), Arc::clone(service)))));
-    lost
 }
 
 fn conflict(
     frontend: &Frontend,
-    (winner, service): (&FrontendId, &str),
+    (first, service): (&Lost, &str),
     hosts: &BTreeSet<String>,
     is_all: bool,
 ) -> Problem {
@@ -190,6 +201,13 @@ fn conflict(
         true => frontend.rule.text().to_owned(),
         false => hosts.iter().cloned().collect::<Vec<_>>().join(", "),
     };
+    let Lost { winner, gets_it_back, .. } = first;
+    if *gets_it_back {
+        let what = format!(
+            "{claimed} is served by {winner} of {service} until somebody here may serve again."
+        );
+        return Problem::note(&frontend.origin, what);
+    }
     let rest = if is_all { "This one gets no request." } else { "This one keeps its other hosts." };
     let what =
         format!("{claimed} belongs to {winner} of {service} already, which keeps it. {rest}");

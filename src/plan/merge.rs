@@ -1,8 +1,10 @@
 //! What all fragments ask for, put together: replicas end up in one backend, and names that meet by chance stay two.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -33,19 +35,23 @@ pub(super) struct Draft {
     backends: Gathered<BackendId, Backend>,
     problems: Vec<Problem>,
     shared: Shared,
+    /// Names of backends that are made of those of several services, as `web-shop` of `a` and `web` of `shop-a` have one. To mix them
+    /// would send requests to whoever did not ask for them.
+    namesakes: HashSet<BackendId, RandomState>,
     /// The backends of what runs, from when something comes that does not until something comes that does.
     running: Option<HashSet<BackendId, RandomState>>,
 }
 
 impl Draft {
-    /// An empty one with room for as much as is in this config.
-    pub(super) fn with_room_for(config: &Config) -> Self {
+    /// An empty one for these services, with room for as much as is in this config.
+    pub(super) fn new<'f>(config: &Config, services: impl Iterator<Item = &'f Fragment>) -> Self {
         let state = RandomState::default();
         Self {
             frontends: HashMap::with_capacity_and_hasher(config.frontends.len(), state.clone()),
             backends: HashMap::with_capacity_and_hasher(config.backends.len(), state),
             problems: Vec::new(),
             shared: Shared::default(),
+            namesakes: namesakes(services),
             running: None,
         }
     }
@@ -53,14 +59,42 @@ impl Draft {
     /// Adds what one service asks for. Replicas ask for the same frontends and backends, and end up in one.
     pub(super) fn merge(&mut self, fragment: &Fragment) {
         self.running = None;
-        self.add(fragment);
+        let fragment = self.set_apart(fragment);
+        self.add(&fragment);
+    }
+
+    /// The fragment with names of their own for those of its backends that others are called like by chance.
+    fn set_apart<'f>(&mut self, fragment: &'f Fragment) -> Cow<'f, Fragment> {
+        let mark_of = |(id, backend): &(BackendId, Arc<Backend>)| {
+            backend.mark.filter(|_| self.namesakes.contains(id)).map(|mark| (id.clone(), mark))
+        };
+        let marks: Vec<(BackendId, NonZeroU32)> =
+            fragment.backends.iter().filter_map(mark_of).collect();
+        if marks.is_empty() {
+            return Cow::Borrowed(fragment);
+        }
+        let mut fragment = fragment.clone();
+        let beside = |id: &BackendId| {
+            let mark = marks.iter().find(|(of, _)| of == id).map(|(_, mark)| *mark);
+            mark.map(|mark| id.of_mark(mark))
+        };
+        for (id, backend) in &mut fragment.backends {
+            if let Some(beside) = beside(id) {
+                self.problems.push(namesake(id, backend, &beside));
+                self.shared.backends.extend([id.clone(), beside.clone()]);
+                *id = beside;
+            }
+        }
+        for (id, frontend) in &mut fragment.frontends {
+            if let Some(beside) = beside(&frontend.backend) {
+                self.shared.frontends.insert(id.clone());
+                Arc::make_mut(frontend).backend = beside;
+            }
+        }
+        Cow::Owned(fragment)
     }
 
     fn add(&mut self, fragment: &Fragment) {
-        let namesakes = self.namesakes(fragment);
-        if !namesakes.is_empty() {
-            return self.add(&set_apart(fragment, &namesakes));
-        }
         for (id, backend) in &fragment.backends {
             match self.backends.get_mut(id) {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
@@ -85,42 +119,19 @@ impl Draft {
         }
     }
 
-    /// The backends of a fragment whose names are those of other services' by chance, as `web-shop` of `a` and `web` of `shop-a` have one,
-    /// and their names beside these. To mix them would send requests to whoever did not ask for them.
-    fn namesakes(&mut self, fragment: &Fragment) -> Vec<(BackendId, BackendId)> {
-        let mut namesakes = Vec::new();
-        for (id, backend) in &fragment.backends {
-            let Some(older) = self.backends.get(id) else { continue };
-            if let Some(mark) = backend.mark.filter(|_| !older.is_one_with(backend)) {
-                let beside = id.of_mark(mark);
-                self.problems.push(namesake(id, backend, older, &beside));
-                self.shared.backends.extend([id.clone(), beside.clone()]);
-                namesakes.push((id.clone(), beside));
-            }
-        }
-        let is_set_apart = |f: &Frontend| namesakes.iter().any(|(id, _)| f.backend == *id);
-        let frontends = fragment.frontends.iter().filter(|(_, f)| is_set_apart(f));
-        self.shared.frontends.extend(frontends.map(|(id, _)| id.clone()));
-        namesakes
-    }
-
     /// Adds what a service asks for that does not run, after all that do. It decides nothing about a backend of theirs: a container
     /// that was replaced, and not removed, would undo what its labels have learnt since.
     pub(super) fn merge_down(&mut self, fragment: &Fragment) {
+        let fragment = &*self.set_apart(fragment);
         let all = || self.backends.keys().cloned().collect();
         let running = self.running.get_or_insert_with(all);
-        let backends = &self.backends;
-        let is_theirs = |id: &BackendId, backend: &Backend| {
-            running.contains(id) && backends.get(id).is_some_and(|one| one.is_one_with(backend))
-        };
         let (theirs, own): (Vec<_>, Vec<_>) =
-            fragment.backends.iter().cloned().partition(|(id, backend)| is_theirs(id, backend));
+            fragment.backends.iter().cloned().partition(|(id, _)| running.contains(id));
         if theirs.is_empty() {
             return self.add(fragment);
         }
-        let is_of_theirs = |f: &Frontend| theirs.iter().any(|(id, _)| *id == f.backend);
         let (of_theirs, frontends): (Vec<_>, Vec<_>) =
-            fragment.frontends.iter().cloned().partition(|(_, f)| is_of_theirs(f));
+            fragment.frontends.iter().cloned().partition(|(_, f)| running.contains(&f.backend));
         // What comes of these depends on it all the same.
         self.shared.backends.extend(theirs.into_iter().map(|(id, _)| id));
         self.shared.frontends.extend(of_theirs.into_iter().map(|(id, _)| id));
@@ -158,12 +169,27 @@ impl Draft {
 
     /// Puts it in the order of names. `previous` has most of them in it.
     pub(super) fn finish(self, previous: &Config) -> Merged {
-        let Self { frontends, backends, problems, shared, running: _ } = self;
+        let Self { frontends, backends, problems, shared, namesakes: _, running: _ } = self;
         let frontends = in_order(frontends, &previous.frontends);
         let backends = in_order(backends, &previous.backends);
         let config = Config { frontends, backends, ..Config::default() };
         Merged { config, problems, shared }
     }
+}
+
+/// The names that backends of several services have by chance, whether these run or not: names that move when a container stops
+/// would take its clients' cookies and its counts with them.
+fn namesakes<'f>(services: impl Iterator<Item = &'f Fragment>) -> HashSet<BackendId, RandomState> {
+    let mut marks = HashMap::<&BackendId, NonZeroU32, RandomState>::default();
+    let mut namesakes = HashSet::default();
+    for (id, backend) in services.flat_map(|fragment| &fragment.backends) {
+        if let Some(mark) = backend.mark
+            && *marks.entry(id).or_insert(mark) != mark
+        {
+            namesakes.insert(id.clone());
+        }
+    }
+    namesakes
 }
 
 /// Sorts. What is there before already need not be compared with everything.
@@ -265,39 +291,20 @@ fn merge_backend(
 }
 
 /// That two containers wish for different things in one frontend or backend.
-/// The fragment with other names for some of its backends.
-fn set_apart(fragment: &Fragment, names: &[(BackendId, BackendId)]) -> Fragment {
-    let beside =
-        |id: &BackendId| names.iter().find(|(from, _)| from == id).map(|(_, to)| to.clone());
-    let mut fragment = fragment.clone();
-    for (id, _) in &mut fragment.backends {
-        if let Some(beside) = beside(id) {
-            *id = beside;
-        }
-    }
-    for (_, frontend) in &mut fragment.frontends {
-        if let Some(beside) = beside(&frontend.backend) {
-            Arc::make_mut(frontend).backend = beside;
-        }
-    }
-    fragment
-}
-
-fn namesake(id: &BackendId, backend: &Backend, older: &Backend, beside: &BackendId) -> Problem {
-    let what = format!(
-        "Its backend would be called {} like that of {}, and is called {} instead.",
-        id.name, older.origin.service, beside.name
-    );
-    let hint = "traefik.backend gives it another name.";
-    Problem::note(&backend.origin, what).hint(hint)
-}
-
 fn overruled(what: &str, name: &str, origin: &Origin, older: &Origin) -> Problem {
     let message = format!(
         "It asks for other settings in {what} {name} than the older {older}, whose wish stands."
     );
     let hint = format!("Give all containers of one {what} the same labels.");
     Problem::warning(origin, message).hint(hint)
+}
+
+fn namesake(id: &BackendId, backend: &Backend, beside: &BackendId) -> Problem {
+    let what = format!(
+        "Another service's backend would be called {} too; this one is called {}.",
+        id.name, beside.name
+    );
+    Problem::note(&backend.origin, what).hint("traefik.backend gives it a name of its own.")
 }
 
 /// The name of a frontend beside an older one of its own name. None where it is the same one.

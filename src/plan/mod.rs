@@ -2,7 +2,7 @@
 //!
 //! The order in which they are merged decides every conflict: files first, then the services of one provider after the other, by
 //! age, then by id; those that do not run come after all that do.
-//! What was in force before comes before all of it: the older *route* stays, even while its containers are
+//! Of what may serve, what was in force before comes before all but files: the older *route* stays, even while its containers are
 //! replaced by younger ones.
 
 mod claims;
@@ -177,7 +177,8 @@ impl Planner {
 
     /// All fragments put together.
     fn merged(&self, previous: &Config) -> Merged {
-        let mut draft = Draft::with_room_for(previous);
+        let services = self.services.iter().map(|(_, reading)| &reading.fragment);
+        let mut draft = Draft::new(previous, services);
         for (_, reading) in self.documents.iter() {
             draft.merge_file(&reading.fragment);
         }
@@ -335,6 +336,8 @@ mod tests {
                 let (config, problems) = planner.plan(&[input], &previous);
                 prop_assert_eq!(&config, &expected.0);
                 prop_assert_eq!(problems, expected.1);
+                let again = Planner::new(vec!["http".to_owned()]).plan(&[input], &config);
+                prop_assert_eq!(&again.0, &config, "nothing changes where nothing has changed");
                 previous = config;
             }
         }
@@ -523,6 +526,40 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_gets_what_it_had_and_no_more() {
+        let hosts = |hosts: &'static str| [("traefik.frontend.rule", hosts)];
+        let a = || container("a", "s", 1, &hosts("Host:x.local,y.local"));
+        let (b, c) = (
+            container("b", "s", 2, &hosts("Host:y.local")),
+            container("c", "s", 3, &hosts("Host:x.local")),
+        );
+        let of = |config: &Config, host: &str| {
+            let has = |f: &&Arc<Frontend>| {
+                f.shadowed_by.is_none()
+                    && f.rule.hosts().is_some_and(|all| all.iter().any(|h| h == host))
+            };
+            config.frontends.values().find(has).map(|f| f.backend.name.to_string())
+        };
+        let mut config = Config::default();
+        let mut plan = |services: &[Arc<Service>]| {
+            config = planned(services.to_vec(), &config).0;
+            ["x.local", "y.local"].map(|host| of(&config, host).unwrap_or_default())
+        };
+        plan(std::slice::from_ref(&b));
+        assert_eq!(plan(&[a(), b.clone(), c.clone()]), ["backend-a-s", "backend-b-s"]);
+        assert_eq!(plan(&[down(a()), b.clone(), c.clone()]), ["backend-c-s", "backend-b-s"]);
+        // Who has taken over stops too, and a third one would not have it for good either.
+        let none = [down(a()), b.clone(), down(c.clone())];
+        assert_eq!(plan(&none)[1], "backend-b-s");
+        assert_eq!(plan(&[down(a()), b.clone(), c.clone()]), ["backend-c-s", "backend-b-s"]);
+        assert_eq!(plan(&[a(), b.clone(), c.clone()]), ["backend-a-s", "backend-b-s"]);
+        // Both stop; the one that had it is first to come back, and keeps it.
+        plan(&none);
+        assert_eq!(plan(&[a(), b.clone(), down(c.clone())])[0], "backend-a-s");
+        assert_eq!(plan(&[a(), b, c]), ["backend-a-s", "backend-b-s"]);
+    }
+
+    #[test]
     fn services_that_are_spelled_alike_are_two() {
         let open = container("web-shop", "a", 1, &[]);
         let guarded =
@@ -542,9 +579,13 @@ mod tests {
         let both = ["Host:web-shop.a.local 10.0.0.1", "Host:web.shop-a.local 10.0.0.2 10.0.0.3"];
         let all = vec![Arc::clone(&open), Arc::clone(&guarded), Arc::clone(&replica)];
         assert_eq!(lines(all).0, both);
-        // Nor is what does not run one with what does.
+        // Nor is what does not run one with what does; and what ran before says nothing of what runs.
         let stopped = ["Host:web-shop.a.local 10.0.0.1", "Host:web.shop-a.local "];
-        assert_eq!(lines(vec![open, down(guarded)]).0, stopped);
+        assert_eq!(lines(vec![Arc::clone(&open), down(Arc::clone(&guarded))]).0, stopped);
+        let old =
+            down(container("web", "shop-a", 4, &[("traefik.frontend.rule", "Host:old.local")]));
+        let running = ["Host:web-shop.a.local 10.0.0.1", "Host:web.shop-a.local 10.0.0.2"];
+        assert_eq!(lines(vec![open, guarded, old]).0, running);
     }
 
     #[test]

@@ -156,12 +156,17 @@ async fn a_large_answer_survives_what_follows_its_request() {
 /// Even a small one, where the client takes it in small pieces.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_survives_a_line_behind_its_request() {
-    let addr = origin(|_, mut stream| async move {
-        head(&mut stream).await;
-        sleep(Duration::from_millis(200)).await;
-        let answer = format!("HTTP/1.1 413 No\r\nContent-Length: 13000\r\n\r\n{:13000}", "");
-        stream.write_all(answer.as_bytes()).await.expect("sent");
-        let _ = stream.read_to_end(&mut Vec::new()).await;
+    let may_answer = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&may_answer);
+    let addr = origin(move |_, mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            head(&mut stream).await;
+            told.notified().await;
+            let answer = format!("HTTP/1.1 413 No\r\nContent-Length: 13000\r\n\r\n{:13000}", "");
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
     });
     let serving = serving(addr.await);
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -172,6 +177,8 @@ async fn an_answer_survives_a_line_behind_its_request() {
     client.write_all(ask).await.expect("sent");
     sleep(Duration::from_millis(50)).await;
     client.write_all(b"\r\n").await.expect("sent");
+    sleep(Duration::from_millis(50)).await;
+    may_answer.notify_one();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(body_length(&mut client).await, 13_000);
 }

@@ -277,7 +277,8 @@ async fn a_tunnel_where_nobody_takes_what_is_said_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let addr = listener.local_addr().expect("an address");
     let mut settings = settings();
-    settings.limits.body_timeout = Duration::from_millis(800);
+    // Ten times as long may nobody take anything.
+    settings.limits.body_timeout = Duration::from_millis(200);
     let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
     let open = || serving.state.live.totals.open_connections();
     for is_server_deaf in [true, false] {

@@ -12,15 +12,16 @@ use crate::proxy::clock::{Clock, Deadline};
 
 /// One direction.
 struct Pipe {
+    /// Since when its taker is waited for.
+    held_up_ms: Option<u64>,
     /// What the reader has not taken yet.
     left: Vec<u8>,
     taken: usize,
     has_ended: bool,
 }
 
-/// How long a client may be silent whose server has ended: nobody answers it any more. So long may either side take nothing of
-/// what the other one says. A client that has ended may still be listening, for as long as its server likes, unless its
-/// connection has broken.
+/// How long a client may be silent whose server has ended: nobody answers it any more. A client that has ended may still be
+/// listening, for as long as its server likes, unless its connection has broken.
 pub(super) struct Patience<'p, C> {
     pub(super) clock: &'p Clock,
     pub(super) deadline: &'p Deadline,
@@ -31,13 +32,17 @@ pub(super) struct Patience<'p, C> {
 /// How often it is looked whether the connection of a client that has ended has broken: nobody reads from it, who would learn of it.
 const LOOK_MS: u64 = 2_000;
 
+/// So many times that long may a side take nothing of what the other one has said: a database that reads a dump may think for
+/// minutes, but who is gone must not be waited for without end.
+const TAKER_FACTOR: u64 = 10;
+
 /// What is waited for, besides that one of both says something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wait {
     /// Nothing: both may be silent for days.
     Nothing,
-    /// That a side takes what the other one has said.
-    Taker,
+    /// For so many milliseconds more, that a side takes what the other one has said.
+    Taker(u64),
     /// The client, whose server has ended.
     Client,
     /// The server, whose client has ended.
@@ -58,8 +63,8 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
     note: &mut impl FnMut(u64, u64),
 ) -> io::Result<()> {
     deadline.lift();
-    let mut up = Pipe { left: early, taken: 0, has_ended: false };
-    let mut down = Pipe { left: Vec::new(), taken: 0, has_ended: false };
+    let mut up = Pipe::new(early);
+    let mut down = Pipe::new(Vec::new());
     let mut before = Wait::Nothing;
     poll_fn(|cx| {
         let (mut went_up, mut went_down) = (0, 0);
@@ -70,32 +75,31 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
             down.poll(cx, server, client, buffers, &mut |bytes| went_down += bytes);
         note(0, went_down);
         let has_down_ended = has_down_ended?;
+        let now_ms = clock.now_ms();
+        up.note(went_up, now_ms);
+        down.note(went_down, now_ms);
+        let held_up_ms = up.held_up_ms.into_iter().chain(down.held_up_ms).min();
         let wait = match (has_up_ended, has_down_ended) {
             (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
-            _ if up.is_held_up() || down.is_held_up() => Wait::Taker,
+            _ if let Some(since_ms) = held_up_ms => {
+                Wait::Taker((since_ms + silence_ms * TAKER_FACTOR).saturating_sub(now_ms))
+            }
             (Poll::Pending, Poll::Ready(())) => Wait::Client,
             (Poll::Ready(()), Poll::Pending) => Wait::Server,
             (Poll::Pending, Poll::Pending) => Wait::Nothing,
         };
-        let has_moved = match wait {
-            Wait::Taker => (up.is_held_up() && went_up > 0) || (down.is_held_up() && went_down > 0),
-            Wait::Client => went_up > 0,
-            Wait::Server | Wait::Nothing => false,
-        };
-        let is_over = wait == before && !has_moved && deadline.is_over(clock);
+        let is_over = wait == before && went_up == 0 && deadline.is_over(clock);
         match wait {
             Wait::Nothing => deadline.lift(),
-            Wait::Taker | Wait::Client if is_over => {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+            Wait::Taker(0) => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Wait::Taker(left_ms) => deadline.set(clock, left_ms),
+            Wait::Client if is_over => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Wait::Client if wait != before || went_up > 0 => deadline.set(clock, silence_ms),
             Wait::Server if is_over && has_broken(client) => {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             Wait::Server if is_over || wait != before => deadline.set(clock, LOOK_MS),
-            Wait::Taker | Wait::Client if has_moved || wait != before => {
-                deadline.set(clock, silence_ms);
-            }
-            Wait::Taker | Wait::Client | Wait::Server => {}
+            Wait::Client | Wait::Server => {}
         }
         before = wait;
         deadline.watch(cx);
@@ -105,9 +109,15 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Pipe {
-    /// Whether its taker is waited for.
-    fn is_held_up(&self) -> bool {
-        self.taken < self.left.len()
+    fn new(left: Vec<u8>) -> Self {
+        Self { held_up_ms: None, left, taken: 0, has_ended: false }
+    }
+
+    /// Notes whether its taker is waited for, who has taken so much just now.
+    fn note(&mut self, went: u64, now_ms: u64) {
+        let is_held_up = self.taken < self.left.len();
+        let since_ms = self.held_up_ms.filter(|_| went == 0).unwrap_or(now_ms);
+        self.held_up_ms = is_held_up.then_some(since_ms);
     }
 
     /// Moves what can be moved. Ready: one side ended, and the other was told.
