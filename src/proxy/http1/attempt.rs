@@ -18,7 +18,7 @@ use super::relay::Relay;
 use super::request::Facts;
 use super::tally::{By, CLIENT_LEFT, Fault};
 use super::timer::Timer;
-use super::transfer::{Again, End, Failure, Special, Transfer, Whole};
+use super::transfer::{Again, End, Extent, Failure, Special, Transfer, Whole};
 use super::tunnel::{self, Patience};
 use crate::balance::sticky;
 use crate::config::Scheme;
@@ -30,12 +30,6 @@ use crate::table::{Route, RunningServer};
 
 /// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
 const STREAM_MS: u64 = 60_000;
-
-/// A larger body may still be on its way when it has been written: networks take some ten segments at once (RFC 6928).
-const AT_ONCE_BYTES: u64 = 14_000;
-
-/// A body of this size is on its way when it has been written, however little the client takes at once: one segment with its head.
-const SMALL_BYTES: u64 = 1_100;
 
 /// A request on its way to one server.
 pub(super) struct Attempt<'t> {
@@ -313,8 +307,11 @@ impl Course<'_> {
     fn would_reset(&self, attempt: &Attempt<'_>, whole: &Whole) -> bool {
         let has_next = whole.has_next || self.client.inbox.len() > attempt.used;
         has_next
-            || whole.body_bytes > AT_ONCE_BYTES
-            || (whole.body_bytes > SMALL_BYTES && self.client.has_more())
+            || match whole.extent {
+                Extent::Segment => false,
+                Extent::Flight => self.client.has_more(),
+                Extent::Large => true,
+            }
     }
 
     /// Joins both sides until they have ended.

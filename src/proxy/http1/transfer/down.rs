@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 
 use super::{
-    Besides, End, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
+    Besides, End, Extent, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
 };
 use crate::proxy::buffers::READ_BYTES;
 use crate::proxy::error::Error;
@@ -76,7 +76,7 @@ impl Transfer<'_> {
                     },
                     is_held_up: self.is_held_up,
                     has_next: self.has_next,
-                    body_bytes: down.body.moved().1,
+                    extent: Extent::of(down.body.moved().1),
                 })));
             }
             match self.poll_server(cx) {

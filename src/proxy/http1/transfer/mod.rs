@@ -176,8 +176,30 @@ pub(super) struct Whole {
     pub(super) is_held_up: bool,
     /// Whether more has come from the client.
     pub(super) has_next: bool,
-    /// How much body the answer had, as the client got it, in bytes.
-    pub(super) body_bytes: u64,
+    /// How large the answer was.
+    pub(super) extent: Extent,
+}
+
+/// How much of an answer may still be on its way when it has been written. One byte of those eight that are handed on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Extent {
+    /// None, however little the client takes at once: it is one segment with its head.
+    Segment,
+    /// What the client has no room for: networks take some ten segments at once (RFC 6928).
+    Flight,
+    /// Any part of it.
+    Large,
+}
+
+impl Extent {
+    /// Of an answer whose body has so many bytes.
+    fn of(body_bytes: u64) -> Self {
+        match body_bytes {
+            0..=1_100 => Self::Segment,
+            1_101..=14_000 => Self::Flight,
+            _ => Self::Large,
+        }
+    }
 }
 
 /// Why an exchange did not end well.
