@@ -560,6 +560,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_says_goes_before_who_was_there_first() {
+        let rule = ("traefik.frontend.rule", "Host:x.local");
+        let text = "[backends.b.servers.s]\nurl = \"http://10.0.0.9\"\n\
+                    [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:x.local\"";
+        let document = Document {
+            name: "rules.toml".into(),
+            is_main: false,
+            tree: crate::document::Language::Toml.parse(text).expect("TOML"),
+            addresses: std::collections::BTreeMap::new(),
+        };
+        let of_file = Snapshot { documents: vec![Arc::new(document)], ..Snapshot::default() };
+        let services = vec![container("a", "s", 1, &[rule])];
+        let of_docker = Snapshot { services, ..Snapshot::default() };
+        let defaults = defaults();
+        let input = |provider, snapshot| Input { provider, snapshot, defaults: &defaults };
+        let docker = input(ProviderName::Docker, &of_docker);
+        // It answered before the files were read.
+        let (before, _) = plan(&[docker], &Config::default());
+        let (config, problems) = plan(&[input(ProviderName::File, &of_file), docker], &before);
+        let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
+        assert_eq!(serving.map(|(id, _)| id.to_string()).collect::<Vec<_>>(), ["file/f"]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
     fn services_that_are_spelled_alike_are_two() {
         let open = container("web-shop", "a", 1, &[]);
         let guarded =

@@ -215,6 +215,8 @@ async fn chunks_end_the_connection_of_an_old_server() {
                 let method = head(&mut stream).await.split(' ').next().map(str::to_owned);
                 match method.as_deref() {
                     Some("GET" | "POST") => asked.send(number).await.expect("heard"),
+                    // Chunks, which it does not know.
+                    Some("2\r\nhi\r\n0\r\n\r\n") => continue,
                     _ => return,
                 }
                 let answer =

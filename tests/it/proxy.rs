@@ -217,13 +217,8 @@ async fn a_websocket_passes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let addr = listener.local_addr().expect("an address");
-    let mut settings = settings();
-    settings.limits.body_timeout = Duration::from_millis(400);
-    let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
+/// Both ends of a connection to `ws.local` that has changed its protocol: the client's, and that of the server at this listener.
+async fn tunnel(serving: &Serving, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let mut client = TcpStream::connect(serving.addr).await.expect("connected");
     let ask =
         "GET / HTTP/1.1\r\nHost: ws.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -234,6 +229,17 @@ async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     server.write_all(switched.as_bytes()).await.expect("sent");
     assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    (client, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(400);
+    let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
+    let (mut client, mut server) = tunnel(&serving, &listener).await;
     // Both are there: silence is no end.
     tokio::time::sleep(Duration::from_millis(900)).await;
     server.write_all(b"one").await.expect("sent");
@@ -246,11 +252,7 @@ async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
     client.read_exact(&mut three).await.expect("it lives");
     drop((client, server));
     // The other way round nobody is served any more.
-    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
-    client.write_all(ask.as_bytes()).await.expect("sent");
-    let (mut server, _) = listener.accept().await.expect("asked");
-    head(&mut server).await;
-    server.write_all(switched.as_bytes()).await.expect("sent");
+    let (mut client, mut server) = tunnel(&serving, &listener).await;
     server.shutdown().await.expect("ended");
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.expect("it is told");
@@ -258,12 +260,7 @@ async fn a_tunnel_whose_server_has_ended_ends_when_its_client_is_silent() {
     let end = timeout(PATIENCE, server.read_to_end(&mut seen)).await;
     assert!(end.is_ok(), "the server's connection ends without the client's word");
     // A client that has ended, and is gone: the server is told, though it says nothing.
-    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
-    client.write_all(ask.as_bytes()).await.expect("sent");
-    let (mut server, _) = listener.accept().await.expect("asked");
-    head(&mut server).await;
-    server.write_all(switched.as_bytes()).await.expect("sent");
-    assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    let (mut client, mut server) = tunnel(&serving, &listener).await;
     client.shutdown().await.expect("ended");
     assert_eq!(server.read(&mut [0]).await.expect("told"), 0);
     client.set_zero_linger().expect("a reset at its end");
@@ -282,16 +279,7 @@ async fn a_tunnel_where_nobody_takes_what_is_said_ends() {
     let serving = Serving::start(settings, &[("Host:ws.local", &[addr])]);
     let open = || serving.state.live.totals.open_connections();
     for is_server_deaf in [true, false] {
-        let mut client = TcpStream::connect(serving.addr).await.expect("connected");
-        let ask =
-            "GET / HTTP/1.1\r\nHost: ws.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-        client.write_all(ask.as_bytes()).await.expect("sent");
-        let (mut server, _) = listener.accept().await.expect("asked");
-        head(&mut server).await;
-        let switched =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-        server.write_all(switched.as_bytes()).await.expect("sent");
-        assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
+        let (client, server) = tunnel(&serving, &listener).await;
         let (mut speaker, deaf) = if is_server_deaf { (client, server) } else { (server, client) };
         let piece = vec![b'x'; 1 << 16];
         while let Ok(said) = timeout(Duration::from_millis(300), speaker.write(&piece)).await {
