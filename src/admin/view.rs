@@ -8,7 +8,7 @@ use super::App;
 use super::chart::{self, Chart, What};
 use super::health::{self, EventRow, HealthMark};
 use super::rates::{Rates, Sample, Whose, lock};
-use crate::config::{Backend, Config, Frontend};
+use crate::config::{Backend, Config, Frontend, hide_password};
 use crate::control::{Phase, Source, View};
 use crate::live::{Failed, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName, Severity};
@@ -504,7 +504,7 @@ fn provider(name: ProviderName, source: &Source, config: &Config) -> ProviderRow
     };
     ProviderRow {
         name: name.as_str(),
-        endpoint: without_password(&status.endpoint),
+        endpoint: hide_password(&status.endpoint).into_owned(),
         state,
         word,
         age: status.age(Instant::now()).map_or_else(|| "never".to_owned(), ago),
@@ -514,14 +514,6 @@ fn provider(name: ProviderName, source: &Source, config: &Config) -> ProviderRow
             .last_change
             .map(|took| format!("{} ms", took.as_millis()))
             .unwrap_or_default(),
-    }
-}
-
-/// `tcp://user:secret@host` without what is before the `@`.
-fn without_password(endpoint: &str) -> String {
-    match (endpoint.split_once("://"), endpoint.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => endpoint.to_owned(),
     }
 }
 
@@ -575,11 +567,5 @@ mod tests {
         assert_eq!(long.rows[..5], [2, 224, 446, 0, 4]);
         let short = pick(300);
         assert_eq!((short.rows[..3].to_vec(), short.total, short.ailing), (vec![0, 2, 4], 150, 2));
-    }
-
-    #[test]
-    fn an_endpoint_keeps_its_password_to_itself() {
-        assert_eq!(without_password("tcp://me:secret@host:2375"), "tcp://host:2375");
-        assert_eq!(without_password("unix:///var/run/docker.sock"), "unix:///var/run/docker.sock");
     }
 }

@@ -48,6 +48,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let names_entrypoints = args.settings.entrypoints.is_some();
     // It is one of the entry points then, or none.
     rows.retain(|row| row.name != "http" || row.origin != "default" || !names_entrypoints);
+    // Whoever says where it is written wants it.
+    for row in rows.iter_mut().filter(|row| row.name == "accessLog" && row.origin == "default") {
+        row.value = settings.observe.access_log.is_some().to_string();
+    }
     for entrypoint in &settings.entrypoints {
         let value = match entrypoint.shut {
             None => format!("open at {}", entrypoint.listen),

@@ -17,7 +17,8 @@ use crate::table::entry_chain;
 /// It asks the sources by itself. In a container whose first process is a Herder it has the flags of that one, and what it is told
 /// itself goes before them.
 ///
-/// Ends with 0 when it is routed or nothing was asked for by name, with 1 when it is not, with 2 when a source could not be read.
+/// Ends with 0 when it is routed or nothing was asked for by name, with 1 when it is not or nobody can serve it (a closed frontend, no
+/// healthy server), with 2 when a source could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// A container's name or id, a service's name, or a URL; none: a line for every container
@@ -50,7 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let found = settings.entrypoints.iter().find(|e| e.name == asked.entrypoint);
             let entry = found.map(|e| entry_chain(e, &settings.entrypoints, &Live::default()));
             let test = explain::request(&view.table, &asked, &entry.unwrap_or_default());
-            (route_test(&test), test.winner.is_some())
+            (route_test(&test), test.is_served())
         }
         (None, Some(name)) => named(&view, &name),
         (None, None) => (summary(&view), true),

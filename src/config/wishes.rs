@@ -27,14 +27,17 @@ fn without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(&hide_password(url))
 }
 
-/// A URL without the name and the password in it.
+/// A URL without the name and the password in it; one whose scheme was forgotten, too.
 pub fn hide_password(url: &str) -> Cow<'_, str> {
-    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let (_, host) = authority.rsplit_once('@')?;
-        Some(format!("{scheme}://{HIDDEN}@{host}{}", rest.get(authority.len()..)?))
-    });
-    hidden.map_or(Cow::Borrowed(url), Cow::Owned)
+    let has_scheme = url.contains("://");
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) if has_scheme => format!("{scheme}://{HIDDEN}@{host}{path}").into(),
+        // Without a colon it is no more than a word with an `@` in it.
+        Some((user, host)) if user.contains(':') => format!("{HIDDEN}@{host}{path}").into(),
+        _ => url.into(),
+    }
 }
 
 /// Lines whose names contain one of these carry secrets.
@@ -547,6 +550,9 @@ mod tests {
             ("http://host/a@b", "http://host/a@b"),
             ("unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
             ("no url", "no url"),
+            ("me:secret@host/a", "***@host/a"),
+            ("tcp://me:se@cret@[::1]:2375", "tcp://***@[::1]:2375"),
+            ("who@host", "who@host"),
         ] {
             assert_eq!(hide_password(url), shown);
         }

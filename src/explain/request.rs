@@ -26,8 +26,8 @@ pub struct RouteTest {
     pub winner: Option<FrontendId>,
     /// One sentence: who answers it, and what the client gets.
     pub verdict: String,
-    /// Whether what the client gets is an error.
-    pub fails: bool,
+    /// What Herder answers by itself; none where a server answers.
+    pub status: Option<u16>,
     /// The servers that could get it: their names and addresses.
     pub servers: Vec<(String, String)>,
     /// The frontends that came close, and why each lost: a sentence. At most 20.
@@ -36,16 +36,30 @@ pub struct RouteTest {
     pub problems: Vec<Problem>,
 }
 
+impl RouteTest {
+    /// Whether what the client gets is an error.
+    pub fn fails(&self) -> bool {
+        self.status.is_some_and(|status| status >= 400)
+    }
+
+    /// Whether somebody takes it, and can serve it: a question for a name, or a redirect, is an answer, too.
+    pub fn is_served(&self) -> bool {
+        self.winner.is_some() && self.status.is_none_or(|status| status < 500)
+    }
+}
+
 /// Says who takes a request. `entry` are the steps of the entry point that it comes in by, which go before all frontends.
 pub fn request(table: &Table, asked: &Asked, entry: &[Arc<dyn Handler>]) -> RouteTest {
     let exchange = asked.exchange();
     let winner = plain::lookup(table.routes(), &exchange);
     let way = way(entry, winner.map(|route| &**route), asked);
     let answer = way.as_ref().err();
-    let fails = match (winner, answer) {
-        (_, Some(answer)) => answer.status >= 400,
-        (None, None) => true,
-        (Some(route), None) => health::is_nobody_well(table, route.backend.servers()),
+    let status = match (winner, answer) {
+        (_, Some(answer)) => Some(answer.status),
+        (None, None) => Some(404),
+        (Some(route), None) => {
+            health::is_nobody_well(table, route.backend.servers()).then_some(503)
+        }
     };
     let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
     let servers =
@@ -57,7 +71,7 @@ pub fn request(table: &Table, asked: &Asked, entry: &[Arc<dyn Handler>]) -> Rout
         sent: winner.and_then(|_| way.as_ref().ok()).cloned(),
         winner: winner.map(|route| route.id.clone()),
         verdict: verdict(table, winner, answer, (&asked.entrypoint, entry)),
-        fails,
+        status,
         servers: servers.collect(),
         losers: losers(table, &exchange, winner),
         problems: table

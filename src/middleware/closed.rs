@@ -18,6 +18,10 @@ impl Handler for Closed {
     fn describe(&self) -> String {
         format!("closed, because of {}", self.reason)
     }
+
+    fn acts(&self, _: u64) -> Option<String> {
+        Some("closed: answers 503".to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -228,6 +228,12 @@ pub fn is_key(name: &str) -> bool {
         || fate(name).is_some()
 }
 
+/// Whether a key at the top of a file is one of settings, Traefik's or ours.
+pub fn is_of_settings(key: &str, own_flags: &[String]) -> bool {
+    let is_own = || own_flags.iter().any(|flag| flag.eq_ignore_ascii_case(key));
+    is_key(key) || is_own() || key.eq_ignore_ascii_case("entryPoints") || is_table(key, own_flags)
+}
+
 /// The flag of ours whose value a flag of Traefik's takes.
 pub fn flag_of(name: &str) -> Option<&'static str> {
     match fate(name)? {
@@ -605,13 +611,29 @@ impl Reader<'_> {
             let origin = self.origin("rancher.api", node.place);
             self.give("rancher.api", "true", origin);
         }
-        let Some(node) = self.tree.get("file") else { return };
+        let node = self.tree.get("file");
         let has_source = node
-            .as_table()
+            .and_then(Node::as_table)
             .is_some_and(|t| t.get("filename").is_some() || t.get("directory").is_some());
-        if let Some(file) = self.file.filter(|_| !has_source) {
-            let origin = self.origin("file", node.place);
-            self.give("file.main", file, origin);
+        match (node, self.file) {
+            (Some(node), Some(file)) if !has_source => {
+                let origin = self.origin("file", node.place);
+                self.give("file.main", file, origin);
+            }
+            (Some(_), _) => self.rules_left_out("rules are read from what [file] names"),
+            (None, _) => {
+                self.rules_left_out("rules beside settings are read where a line says [file]")
+            }
+        }
+    }
+
+    /// As in Traefik 1.7, which says nothing of it.
+    fn rules_left_out(&mut self, why: &str) {
+        let tree = self.tree;
+        for key in ["frontends", "backends"] {
+            if let Some(node) = tree.get(key) {
+                self.note(key, node.place, why);
+            }
         }
     }
 }

@@ -288,6 +288,38 @@ fn files_of_users_are_read() {
     assert!(said.contains(line), "{line} is not in\n{said}");
 }
 
+/// What is wrong with one file hides nothing of the others, and says which.
+#[test]
+fn a_file_that_is_not_there_or_empty_hides_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write("rules.toml", RULES);
+    write("empty.toml", "# moved to rules.toml\n");
+    write("settings.toml", &format!("logLevel = \"INFO\"\n{RULES}"));
+    write("elsewhere.toml", &format!("[file]\nfilename = \"rules.toml\"\n{RULES}"));
+    write("slip.toml", &RULES.replace("[frontends.f.", "[frontend.f."));
+    let all =
+        ["gone.toml", "rules.toml", "empty.toml", "settings.toml", "elsewhere.toml", "slip.toml"];
+    let output = check(folder.path(), &all);
+    let said = stdout(&output);
+    for line in [
+        "error: gone.toml:1:1: It cannot be read: No such file",
+        "error: rules.toml:5:12: ",
+        "warning: empty.toml:1:1: There is nothing in this file",
+        "warning: settings.toml:4:2: frontends is left out: rules beside settings are read where a line says [file].",
+        "warning: elsewhere.toml:5:2: frontends is left out: rules are read from what [file] names.",
+        "slip.toml:6:2: frontend is not a key we know",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("slip.toml:3:2: frontends is left out"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+    write("file.toml", &format!("[file]\n{RULES}"));
+    let said = stdout(&check(folder.path(), &["file.toml"]));
+    assert!(!said.contains("frontends is left out"), "{said}");
+}
+
 /// A URL is asked for where it would come in, and what is in its way is said.
 #[test]
 fn a_request_is_explained_where_it_comes_in() {
@@ -296,6 +328,7 @@ fn a_request_is_explained_where_it_comes_in() {
         [entryPoints.https.tls]\n[file]\n[backends.b.servers.s]\nurl = \"http://10.0.0.1:80\"\n[frontends.h]\nbackend = \"b\"\n\
         entryPoints = [\"http\"]\n[frontends.h.auth.basic]\nusers = [\"a:b\"]\n[frontends.h.routes.r]\nrule = \"Host:h.local\"\n\
         [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:f.local\"\n\
+        [frontends.o]\nbackend = \"b\"\nentryPoints = [\"http\"]\n[frontends.o.routes.r]\nrule = \"Host:o.local\"\n\
         [frontends.x]\nbackend = \"b\"\n[frontends.x.routes.r]\nrule = \"Host:x.local;Pth:/a\"\n";
     fs::write(folder.path().join("traefik.toml"), text).expect("written");
     let explain = |url: &str| {
@@ -306,16 +339,22 @@ fn a_request_is_explained_where_it_comes_in() {
             .env("HOME", folder.path())
             .output();
         let output = output.expect("herder runs");
-        stdout(&output) + &String::from_utf8_lossy(&output.stderr)
+        (stdout(&output) + &String::from_utf8_lossy(&output.stderr), output.status.code())
     };
-    for (url, word) in [
-        ("http://h.local/", "at the entry point http"),
-        ("http://h.local/", "closed, because of frontends.h.auth.basic.users: the client gets 503"),
-        ("http://f.local/", "It is only at the entry point https."),
-        ("http://x.local/", "\"Pth\" is not a matcher"),
-        ("https://f.local/", "https is not served yet"),
+    for (url, word, code) in [
+        ("http://h.local/", "at the entry point http", 1),
+        (
+            "http://h.local/",
+            "closed, because of frontends.h.auth.basic.users: the client gets 503",
+            1,
+        ),
+        ("http://f.local/", "It is only at the entry point https.", 1),
+        ("http://x.local/", "\"Pth\" is not a matcher", 1),
+        ("http://o.local/", "its backend b has one server", 0),
+        ("https://f.local/", "https is not served yet", 2),
     ] {
-        assert!(explain(url).contains(word), "{word} is not in\n{}", explain(url));
+        let (said, with) = explain(url);
+        assert!(said.contains(word) && with == Some(code), "{with:?}, {word} is not in\n{said}");
     }
     // The steps of the entry point go before all frontends.
     let leading = text.replacen(
@@ -325,7 +364,7 @@ fn a_request_is_explained_where_it_comes_in() {
     );
     fs::write(folder.path().join("traefik.toml"), leading).expect("written");
     for host in ["h.local", "nobody.local"] {
-        let said = explain(&format!("http://{host}/"));
+        let (said, _) = explain(&format!("http://{host}/"));
         let answer = format!("the client gets 302 to https://{host}/");
         assert!(
             said.contains("The entry point http answers it itself: ") && said.contains(&answer),

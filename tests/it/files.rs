@@ -320,6 +320,8 @@ async fn a_guard_that_cannot_be_read_stays_shut() {
         };
         fs::write(&path, text).expect("written");
         eventually(guard, || async { herder.get("a.local", "/").await.status == 503 }).await;
+        let page = herder.admin("/").await.body;
+        assert!(page.contains("closed: answers 503"), "{guard} is not on the page");
     }
 }
 

@@ -240,6 +240,22 @@ fn what_is_not_acted_on_is_said_or_refused() {
     }
 }
 
+/// What is wanted because of where it is written is shown as wanted.
+#[test]
+fn an_access_log_with_a_path_is_in_force() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (flags, value) in [
+        (&["config"][..], "false"),
+        (&["config", "--accessLog.filePath=log"], "true"),
+        (&["config", "--accessLog.filePath=log", "--accessLog=false"], "false"),
+    ] {
+        let said = stdout(&herder(dir.path(), flags, &[]));
+        let row = said.lines().find(|line| line.starts_with("accessLog "));
+        let shown = row.and_then(|row| row.split_whitespace().nth(1));
+        assert_eq!(shown, Some(value), "{flags:?}: {said}");
+    }
+}
+
 #[test]
 fn a_limit_of_zero_is_warned_of_and_leaves_the_default() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -27,6 +27,8 @@ pub(super) struct Checked {
     compose: Option<Compose>,
     /// The entry points it names.
     entrypoints: Vec<String>,
+    /// Whether nobody knows what it holds.
+    pub(super) is_unread: bool,
 }
 
 /// The entry points that rules and labels may name.
@@ -104,12 +106,16 @@ fn files_in(folder: &Path, seen: &mut BTreeSet<PathBuf>) -> anyhow::Result<Vec<P
 }
 
 /// What is wrong in one file.
-///
-/// # Errors
-/// When it cannot be read at all.
-pub(super) fn check(path: &Path) -> anyhow::Result<Checked> {
+pub(super) fn check(path: &Path) -> Checked {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("It cannot be read: {error}.");
+            let finding = finding(Severity::Error, File { name, line: 1, column: 1 }, message);
+            return Checked { findings: vec![finding], is_unread: true, ..Checked::default() };
+        }
+    };
     let language = Language::of(&name).unwrap_or(Language::Toml);
     let tree = match language.parse(&text) {
         Ok(tree) => tree,
@@ -117,36 +123,44 @@ pub(super) fn check(path: &Path) -> anyhow::Result<Checked> {
             let Place { line, column } = error.place;
             let message = format!("The file cannot be read: {}.", error.message);
             let findings = vec![finding(Severity::Error, File { name, line, column }, message)];
-            return Ok(Checked { findings, ..Checked::default() });
+            return Checked { findings, ..Checked::default() };
         }
     };
+    if tree.is_empty() {
+        let message = "There is nothing in this file: nothing of it is routed.".to_owned();
+        let finding = finding(Severity::Warning, File { name, line: 1, column: 1 }, message);
+        return Checked { findings: vec![finding], ..Checked::default() };
+    }
     if let Some(services) = tree.get("services").and_then(Node::as_table) {
         let project = path.canonicalize().ok();
         let project = project.as_deref().and_then(Path::parent).and_then(Path::file_name);
         let project = project.map_or_else(|| "project".into(), |name| name.to_string_lossy());
         let (compose, findings) = compose::read(&name, &project, services);
-        return Ok(Checked { findings, compose: Some(compose), ..Checked::default() });
+        return Checked { findings, compose: Some(compose), ..Checked::default() };
     }
+    let own: Vec<String> = args::own_flags("run").into_iter().map(|flag| flag.name).collect();
     let is_rules = tree.get("frontends").is_some() || tree.get("backends").is_some();
-    let is_settings = tree.entries().any(|entry| {
-        !["frontends", "backends", "tls"].contains(&entry.key.to_ascii_lowercase().as_str())
-    });
+    let is_part = |key: &str| {
+        ["frontends", "backends", "tls"].iter().any(|part| part.eq_ignore_ascii_case(key))
+    };
+    // What nobody knows beside rules is a slip in them.
+    let is_setting = |key: &str| !is_rules || traefik::is_of_settings(key, &own);
+    let is_settings = tree.entries().any(|entry| !is_part(&entry.key) && is_setting(&entry.key));
     let mut checked = Checked::default();
     if is_settings {
-        checked.settings(&tree, &name);
+        checked.settings(&tree, &name, &own);
     }
     if is_rules {
         let (name, addresses) = (name.as_str().into(), std::collections::BTreeMap::new());
         checked.document = Some(Document { name, is_main: is_settings, tree, addresses });
     }
-    Ok(checked)
+    checked
 }
 
 impl Checked {
     /// What is wrong with settings: each by itself, and all together.
-    fn settings(&mut self, tree: &Table, name: &str) {
-        let own: Vec<String> = args::own_flags("run").into_iter().map(|flag| flag.name).collect();
-        let found = traefik::read(tree, &own, Some(name));
+    fn settings(&mut self, tree: &Table, name: &str, own_flags: &[String]) {
+        let found = traefik::read(tree, own_flags, Some(name));
         self.findings.extend(found.notes.iter().map(|note| Finding::of_settings(note)));
         let error =
             |text: String| Finding { severity: Severity::Error, ..Finding::of_settings(&text) };

@@ -62,10 +62,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let defaults = settings.docker.map(|docker| docker.defaults);
         let defaults = defaults.unwrap_or_else(FileSettings::defaults);
         let files = files::expand(&args.files)?;
-        let checked = files.iter().map(|file| files::check(file));
-        let checked = checked.collect::<anyhow::Result<Vec<_>>>()?;
+        let checked: Vec<_> = files.iter().map(|file| files::check(file)).collect();
+        let is_unread = checked.iter().any(|checked| checked.is_unread);
         let found = files::together(checked, &defaults, entrypoints);
-        return print(args.format, found, &[], &[("files", files.len())]);
+        let code = print(args.format, found, &[], &[("files", files.len())])?;
+        return Ok(if is_unread { ExitCode::from(2) } else { code });
     }
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
