@@ -19,14 +19,12 @@ use crate::harness::docker::Certificates;
 use crate::harness::eventually;
 use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, Watched, config, settings};
-use crate::harness::raw::{Origin, exchange, head};
+use crate::harness::raw::{OK, Origin, exchange, head};
 
 /// All of one password: geheim.
 const SHA: &str = "sha:{SHA}kGByAB793z4R5tK1eC9Hd/4Dhzk=";
 const APR: &str = "apr:$apr1$salt$DfamBMSViMVDV1HMzdN/O0";
 const BCRYPT: &str = "bcrypt:$2y$08$abcdefghijklmnopqrstuu/hXv6WCKcGCsKp2bXTXaszpQ.ai/tpe";
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
 fn basic(users: &[&str]) -> Auth {
     let users = users.iter().map(|user| (*user).to_owned()).collect();
     Auth { basic: Some(UsersAuth { users, ..UsersAuth::default() }), ..Auth::default() }

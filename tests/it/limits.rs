@@ -18,10 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::harness::proxy::{Serving, settings};
-use crate::harness::raw::{Origin, exchange, head};
+use crate::harness::raw::{OK, Origin, exchange, head};
 use crate::harness::{PATIENCE, eventually};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BROKEN: &[u8] = b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno";
 
 /// How often a state must survive that the configuration changes.

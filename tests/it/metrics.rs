@@ -11,9 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::eventually;
 use crate::harness::proxy::{Watched, config, edited, settings};
-use crate::harness::raw::{Origin, read};
+use crate::harness::raw::{OK, Origin, read};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BROKEN: &[u8] = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n";
 
 /// Waits until a sample has this value: an answer is counted when it has gone out.

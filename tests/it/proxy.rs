@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::proxy::{Serving, config, settings, sticky};
-use crate::harness::raw::{Origin, exchange, head};
+use crate::harness::raw::{OK, Origin, exchange, head};
 use crate::harness::{PATIENCE, eventually};
 
 /// A test service of this name.
@@ -33,8 +33,6 @@ async fn get(addr: SocketAddr, host: &str) -> String {
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     exchange(addr, request.as_bytes()).await
 }
-
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_found_without_case_port_and_trailing_dot() {

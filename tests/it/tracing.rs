@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 
 use crate::harness::eventually;
 use crate::harness::proxy::{Serving, settings};
-use crate::harness::raw::{Origin, exchange};
+use crate::harness::raw::{OK, Origin, exchange};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 

@@ -37,6 +37,11 @@ pub(crate) fn settings() -> Settings {
     typed.meant().expect("they fit together")
 }
 
+/// The usual one, before this server, which is `a.test`.
+pub(crate) fn serving(server: SocketAddr) -> Serving {
+    Serving::start(settings(), &[("Host:a.test", &[server])])
+}
+
 impl Serving {
     /// Serves `rule -> servers`, each rule with a backend of its own.
     pub(crate) fn start(settings: Settings, routes: &[(&str, &[SocketAddr])]) -> Self {

@@ -1,11 +1,15 @@
 //! Bytes as they are, in both directions.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+
+/// The shortest answer with a body.
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Sends bytes, and reads until the other side closes or pauses for half a second after an answer began.
 pub(crate) async fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
@@ -40,6 +44,44 @@ pub(crate) async fn head(stream: &mut TcpStream) -> String {
         }
     }
     String::from_utf8_lossy(&head).into_owned()
+}
+
+/// A server that does this with every connection, the first one having number 0.
+pub(crate) async fn origin<F>(serve: impl Fn(usize, TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(number, stream));
+            number += 1;
+        }
+    });
+    addr
+}
+
+/// A server that reads one head on each connection, says this, and waits for the end of the connection.
+pub(crate) async fn saying(answer: &'static [u8]) -> SocketAddr {
+    origin(move |_, mut stream| async move {
+        head(&mut stream).await;
+        stream.write_all(answer).await.expect("sent");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await
+}
+
+/// How much the other side takes until it takes no more for half a second.
+pub(crate) async fn taken(stream: &mut TcpStream) -> usize {
+    let piece = vec![b'x'; 1 << 16];
+    let mut taken = 0;
+    while let Ok(Ok(n)) = timeout(Duration::from_millis(500), stream.write(&piece)).await {
+        taken += n;
+        assert!(taken < 512 << 20, "nobody reads, and yet it is taken");
+    }
+    taken
 }
 
 /// A server that answers every connection's every read with the same bytes, and keeps what it read.
