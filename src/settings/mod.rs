@@ -1,4 +1,4 @@
-//! What was fixed at start: ports, providers, defaults, limits. As meant; how it is typed is `typed`'s.
+//! What was fixed at start: ports, providers, defaults, limits. As meant (`meant` says how); how it is typed is `typed`'s.
 
 mod buckets;
 pub mod catalog;
@@ -7,6 +7,7 @@ mod entry_auth;
 mod entrypoint;
 mod host_template;
 mod listen;
+mod meant;
 mod observe;
 mod time;
 pub mod traefik;
@@ -24,12 +25,13 @@ pub use entry_auth::{EntryAuth, EntryForward, EntryUsers};
 pub use entrypoint::{EntryPoint, EntryRedirect, Sources, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
+pub use meant::Conflict;
 pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
 pub use time::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration};
-pub use typed::{Admin, AdminMethod, Conflict, Typed};
+pub use typed::{Admin, AdminMethod, Typed};
 pub use typed_observe::TypedObserve;
 
 /// Everything fixed at start.
