@@ -6,8 +6,17 @@ use crate::model::Exchange;
 /// `prefix: "/shop"` turns `/cart` into `/shop/cart`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AddPrefix {
-    /// Put before the path as it is: `/shop` and `/cart` become `/shop/cart`, `/shop/` and `/cart` `/shop//cart`.
-    pub prefix: String,
+    prefix: String,
+    /// The same as it may stand in a request's first line.
+    sent: String,
+}
+
+impl AddPrefix {
+    /// The prefix is put before the path as it is: `/shop` and `/cart` become `/shop/cart`, `/shop/` and `/cart` `/shop//cart`.
+    pub fn new(prefix: String) -> Self {
+        let sent = sendable(&with_whole_escapes(&prefix));
+        Self { prefix, sent }
+    }
 }
 
 impl Handler for AddPrefix {
@@ -16,7 +25,7 @@ impl Handler for AddPrefix {
         if exchange.path == "*" {
             return Flow::Continue;
         }
-        let path = format!("{}{}", sendable(&with_whole_escapes(&self.prefix)), exchange.path);
+        let path = format!("{}{}", self.sent, exchange.path);
         exchange.replace_path(path);
         Flow::Continue
     }
@@ -55,11 +64,11 @@ mod tests {
             ("/%%41%4/%é", "/%25%41%254/%25%C3%A9/c%20d"),
         ] {
             let mut exchange = Exchange::new("http", "GET", "web.local", "/c%20d", &());
-            AddPrefix { prefix: prefix.to_owned() }.on_request(&mut exchange);
+            AddPrefix::new(prefix.to_owned()).on_request(&mut exchange);
             assert_eq!(exchange.path, expected);
         }
         let mut exchange = Exchange::new("http", "OPTIONS", "web.local", "*", &());
-        AddPrefix { prefix: "/shop".to_owned() }.on_request(&mut exchange);
+        AddPrefix::new("/shop".to_owned()).on_request(&mut exchange);
         assert_eq!(exchange.path, "*");
     }
 }

@@ -111,7 +111,7 @@ pub fn parse_all(texts: &[&str]) -> Result<Reading, (usize, String)> {
         slash.map(|paths| Middleware::TrailingSlash(TrailingSlash { paths })),
         strip_regex.map(prefixes),
         strip.map(prefixes),
-        add.map(|prefix| Middleware::AddPrefix(AddPrefix { prefix })),
+        add.map(|prefix| Middleware::AddPrefix(AddPrefix::new(prefix))),
         replace_regex.map(Middleware::ReplacePathRegex),
         replace.map(|path| Middleware::ReplacePath(ReplacePath { path })),
     ];
