@@ -60,9 +60,17 @@ pub(super) enum Upstream {
 pub(super) struct Pool {
     servers: RefCell<HashMap<Place, Rc<IdleOnes>, RandomState>>,
     tls: Arc<ClientConfig>,
-    /// Connections kept for one server.
-    idle_max: usize,
-    idle_timeout_ms: u64,
+    bounds: Bounds,
+}
+
+/// How many kept-alive connections there may be, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// To one server.
+    pub(super) each: usize,
+    /// To all servers together, which is looked at when they are [swept](Pool::sweep).
+    pub(super) all: usize,
+    pub(super) timeout_ms: u64,
 }
 
 /// The kept-alive connections to one server, the youngest last. Who asks a server holds them until it has answered, to bring its
@@ -156,8 +164,8 @@ pub(super) enum Risk {
 const FRESH_MS: u64 = 1_000;
 
 impl Pool {
-    pub(super) fn new(tls: Arc<ClientConfig>, idle_max: usize, idle_timeout_ms: u64) -> Self {
-        Self { servers: RefCell::default(), tls, idle_max, idle_timeout_ms }
+    pub(super) fn new(tls: Arc<ClientConfig>, bounds: Bounds) -> Self {
+        Self { servers: RefCell::default(), tls, bounds }
     }
 
     /// Those to one server.
@@ -173,16 +181,16 @@ impl Pool {
     pub(super) fn take(&self, idle: &IdleOnes, risk: Risk, now_ms: u64) -> Option<Upstream> {
         let mut connections = idle.connections.borrow_mut();
         let age_max = match risk {
-            Risk::Repeatable => self.idle_timeout_ms,
-            Risk::Once => self.idle_timeout_ms.min(FRESH_MS),
+            Risk::Repeatable => self.bounds.timeout_ms,
+            Risk::Once => self.bounds.timeout_ms.min(FRESH_MS),
         };
         loop {
             let youngest = connections.last()?;
             // Most are ripe at once.
             let (age, mut next) = if youngest.ripe_ms <= now_ms {
-                (now_ms.saturating_sub(youngest.since_ms), connections.pop()?)
+                (youngest.age_ms(now_ms), connections.pop()?)
             } else if let Some(place) = connections.iter().rposition(|one| one.ripe_ms <= now_ms) {
-                (now_ms.saturating_sub(connections[place].since_ms), connections.remove(place))
+                (connections[place].age_ms(now_ms), connections.remove(place))
             } else {
                 // A server may have few places: the connection that is made now gets one of theirs.
                 idle.part_with(connections.remove(0), now_ms);
@@ -223,34 +231,43 @@ impl Pool {
             Reuse::Distrusted | Reuse::Noisy => return upstream.reset_at_end(),
         };
         let mut connections = idle.connections.borrow_mut();
-        if reuse == Reuse::Later || connections.len() >= self.idle_max {
+        if reuse == Reuse::Later || connections.len() >= self.bounds.each {
             let is_unripe = |idle: &Idle| idle.ripe_ms > since_ms;
             let unripe = connections.iter().filter(|idle| is_unripe(idle)).count();
-            let is_too_many = unripe >= SILENT_MAX || connections.len() >= self.idle_max;
+            let is_too_many = unripe >= SILENT_MAX || connections.len() >= self.bounds.each;
             if is_too_many && let Some(oldest) = connections.iter().position(is_unripe) {
                 connections.remove(oldest).upstream.reset_at_end();
             }
         }
-        if connections.len() < self.idle_max {
+        if connections.len() < self.bounds.each {
             let is_doubtful = reuse != Reuse::Now;
             connections.push(Idle { upstream, since_ms, ripe_ms, is_doubtful });
         }
     }
 
-    /// Closes what has idled for too long or died. Called now and then by the worker.
+    /// Closes what has idled for too long or died, and the oldest of too many. Called now and then by the worker.
     pub(super) fn sweep(&self, now_ms: u64) {
+        let mut ages_ms = Vec::new();
         self.servers.borrow_mut().retain(|_, idle| {
             let mut connections = idle.connections.borrow_mut();
             connections.retain_mut(|one| {
                 let sound = one.upstream.listen(false);
                 idle.note(one, sound, now_ms);
-                let is_young = now_ms.saturating_sub(one.since_ms) <= self.idle_timeout_ms;
-                is_young && sound == Sound::Silence
+                let age_ms = one.age_ms(now_ms);
+                let is_good = age_ms <= self.bounds.timeout_ms && sound == Sound::Silence;
+                ages_ms.extend(is_good.then_some(age_ms));
+                is_good
             });
             let is_noisy = idle.manners.get().noisy_until_ms > now_ms;
             // Who holds them may bring a connection back.
             !connections.is_empty() || is_noisy || Rc::strong_count(idle) > 1
         });
+        if ages_ms.len() > self.bounds.all {
+            let (_, &mut oldest_ms, _) = ages_ms.select_nth_unstable(self.bounds.all);
+            for idle in self.servers.borrow().values() {
+                idle.connections.borrow_mut().retain(|one| one.age_ms(now_ms) < oldest_ms);
+            }
+        }
     }
 
     /// Closes all connections that idle, and tells whether there were any: somebody needs their files, or their ports.
@@ -286,6 +303,12 @@ impl Pool {
                 Ok(Upstream::Tls(Box::new(stream)))
             }
         }
+    }
+}
+
+impl Idle {
+    fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.since_ms)
     }
 }
 
@@ -458,7 +481,8 @@ mod tests {
     async fn pool(idle_max: usize) -> (Pool, Place, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let addr = listener.local_addr().expect("an address");
-        let pool = Pool::new(tls::client_config(true), idle_max, 60_000);
+        let bounds = Bounds { each: idle_max, all: 12, timeout_ms: 60_000 };
+        let pool = Pool::new(tls::client_config(true), bounds);
         (pool, Place { addr, scheme: Scheme::Http, host: None }, listener)
     }
 
@@ -578,5 +602,20 @@ mod tests {
         let ports = keep(&pool, &place, &all, &clock).await;
         let take = |now_ms| Some(port(&pool.take(&pool.to(&place), Risk::Repeatable, now_ms)?));
         assert_eq!([take(1), take(1_000), take(1_000)], [Some(ports[2]), Some(ports[3]), None]);
+    }
+
+    #[tokio::test]
+    async fn of_too_many_the_oldest_end() {
+        let (pool, place, _server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        let (_other, elsewhere, _server) = super::tests::pool(9).await;
+        let count = |place| pool.to(place).connections.borrow().len();
+        keep(&pool, &place, &[Reuse::Now; 9], &clock).await;
+        pool.sweep(clock.now_ms());
+        assert_eq!(count(&place), 9);
+        let later = Clock::start(Instant::now() - Duration::from_millis(400));
+        keep(&pool, &elsewhere, &[Reuse::Now; 9], &later).await;
+        pool.sweep(400);
+        assert_eq!((count(&place), count(&elsewhere)), (0, 9), "those of one moment go together");
     }
 }

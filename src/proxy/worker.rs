@@ -31,7 +31,7 @@ use super::http1::{self, Client, LINES_MAX, Rooms};
 use super::socket::{Socket, accept};
 use super::spare::Spare;
 use super::store::Reserve;
-use super::upstream::Pool;
+use super::upstream::{Bounds, Pool};
 use crate::control::State;
 use crate::live::{EntryLive, Live};
 use crate::middleware::Handler;
@@ -274,9 +274,14 @@ pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usiz
 async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
     let Shared { state, connections, waiting, tls, desk, reserve, observers, mut stop } = shared;
     let limits = &state.settings.limits;
+    let bounds = Bounds {
+        each: limits.upstream_idle_max,
+        all: limits.connections_max / state.settings.workers.max(1),
+        timeout_ms: as_ms(limits.upstream_idle_timeout),
+    };
     let worker = Rc::new(Worker {
         limits: Limits::of(limits),
-        pool: Pool::new(tls, limits.upstream_idle_max, as_ms(limits.upstream_idle_timeout)),
+        pool: Pool::new(tls, bounds),
         clock: Clock::start(state.start),
         buffers: Buffers::new(),
         asker: Asker::default(),
