@@ -91,6 +91,7 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let guarded: Vec<String> =
         given.filter(|given| given.guard.is_some()).map(|given| given.flag.clone()).collect();
     let has_users = ["admin_users", "admin_users_file"].into_iter().any(is_said);
+    let mut wrong = Vec::new();
     for (found, is_flag) in sources {
         let taken: Vec<String> = said.origins.keys().cloned().collect();
         said.notes.extend(found.notes);
@@ -124,12 +125,20 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
             if was_said || is_overruled || taken.contains(&given.flag) {
                 continue;
             }
-            check(&command, &given)?;
+            if let Err(error) = check(&command, &given) {
+                wrong.push(error);
+                continue;
+            }
             is_strict |= given.flag == "strict" && given.value == "true";
             args.push(format!("--{}={}", given.flag, given.value).into());
             said.origins.insert(given.flag, given.origin);
         }
     }
+    if wrong.len() > 1 {
+        let lines: Vec<String> = wrong.iter().map(|error| format!("{error:#}")).collect();
+        bail!("these settings cannot be read:\n  {}", lines.join("\n  "));
+    }
+    wrong.pop().map_or(Ok(()), Err)?;
     if is_strict && !said.notes.is_empty() {
         bail!(
             "these settings are not acted on, and --strict was asked for:\n  {}",

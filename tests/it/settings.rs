@@ -344,6 +344,15 @@ fn a_wrong_setting_ends_the_start_with_its_place() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(stderr(&output).contains(word), "{text}: {}", stderr(&output));
     }
+    // One hides no other.
+    let text = "logLevel = \"INFOO\"\n[docker]\nexposedByDefault = \"maybe\"\n[accessLog]\nformat = \"xml\"\n";
+    fs::write(dir.path().join("t.toml"), text).expect("written");
+    for command in ["run", "check"] {
+        let said = stderr(&herder(dir.path(), &[command, "-c", "t.toml"], &[]));
+        for place in ["t.toml:3:20: docker.exposedByDefault: ", "t.toml:5:10: accessLog.format: "] {
+            assert!(said.contains(place), "{command}: {said}");
+        }
+    }
     let output = herder(dir.path(), &["config", "-c", "gone.toml"], &[]);
     assert!(stderr(&output).contains("gone.toml"), "{}", stderr(&output));
 }
