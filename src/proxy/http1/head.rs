@@ -28,6 +28,9 @@ pub(super) struct Scan {
     unseen_max: usize,
 }
 
+/// RFC 9112, section 2.2.
+const LONE_RETURN: Error = Error::BadRequest("a carriage return stands alone");
+
 /// A whole head is in `bytes[start..end]`; it may end earlier.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Span {
@@ -61,6 +64,9 @@ impl Scan {
             }
             let end_of_line = if has_return { at - 1 } else { at };
             let line = &bytes[self.line..end_of_line];
+            if from == From::Client && memchr::memchr(b'\r', line).is_some() {
+                return Err(LONE_RETURN);
+            }
             match (line.is_empty(), self.line == self.start) {
                 (true, true) if from == From::Client && self.start == 0 => self.start = at + 1,
                 (true, true) => return Err(from.bad("an empty line stands where a head begins")),
@@ -73,9 +79,18 @@ impl Scan {
             }
             self.line = at + 1;
         }
+        // The last byte of the piece before may have been a carriage return.
+        let unseen = self.line.max(self.seen.saturating_sub(1));
         self.seen = bytes.len();
-        if from == From::Client && self.line == self.start {
-            check_beginning(&bytes[self.start..])?;
+        if from == From::Client {
+            if self.line == self.start {
+                check_beginning(&bytes[self.start..])?;
+            }
+            // Who ends lines so would wait for an answer until the time for a head is over.
+            let [rest @ .., _] = &bytes[unseen..] else { return Ok(None) };
+            if memchr::memchr(b'\r', rest).is_some() {
+                return Err(LONE_RETURN);
+            }
         }
         Ok(None)
     }
@@ -153,10 +168,20 @@ mod tests {
             b"GET / HTTP/1.1\n",
             b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2\r\n",
             b"{\"json\"",
+            b"GET / HTTP/1.1\rHost: a\r\r",
+            b"GET / HTTP/1.1\r\n\rH",
+            b"GET / HTTP/1.1\r\nA: \rb\r\nC",
         ] {
             assert!(scan(bytes, From::Client).is_err(), "{bytes:?}");
         }
         assert_eq!(scan(&[b'A'; 200], From::Client), Err(Error::MethodNotServed));
+    }
+
+    #[test]
+    fn a_lone_carriage_return_is_found_between_two_pieces() {
+        let mut scan = Scan::with_max(1_000);
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\r", From::Client), Ok(None));
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\rc", From::Client), Err(LONE_RETURN));
     }
 
     #[test]
