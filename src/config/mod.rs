@@ -39,16 +39,16 @@ pub struct Config {
     pub given_way: BTreeMap<Claim, BackendId>,
 }
 
-/// What two frontends cannot both have: one host (none: a rule without hosts) under the same other terms, entry
-/// points and wish for priority, however these are spelled.
+/// What two frontends cannot both have: one host (none: a rule without hosts) at one entry point, under the same other terms and
+/// wish for priority, however these are spelled.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Claim {
     /// The host; none where the rule has none.
     pub host: Option<String>,
     /// The other terms, in order.
     pub terms: String,
-    /// The entry points, in order.
-    pub entrypoints: Vec<String>,
+    /// The entry point.
+    pub entrypoint: String,
     /// The priority that was asked for.
     pub priority: Option<i64>,
 }

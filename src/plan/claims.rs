@@ -11,8 +11,8 @@ use crate::config::{Claim, Config, Fragment, Frontend};
 use crate::model::{BackendId, FrontendId, Problem, ProviderName};
 use crate::rules::{Matcher, Rule};
 
-/// Settles all claims. A frontend that loses all its hosts is shadowed; one that loses some keeps the rest. Tells whether
-/// any lost something: if none did, all are as they were.
+/// Settles all claims. A frontend that loses all is shadowed; one that loses some keeps its other entry points or hosts. Tells
+/// whether any lost something: if none did, all are as they were.
 ///
 /// `default` are the entry points of frontends that name none.
 pub(super) fn settle(
@@ -75,8 +75,11 @@ pub(super) fn settle(
         .collect();
     let has_losers = !lost.is_empty();
     for (id, lost) in lost {
-        if let Some(frontend) = config.frontends.get_mut(&id) {
-            lose(frontend, default, &lost, &services, problems);
+        if let Some(frontend) = config.frontends.remove(&id) {
+            let service = services.get(&lost[0].winner).map_or("", |service| &**service);
+            let kept = kept(&frontend, default, &lost);
+            problems.push(conflict(&frontend, &lost, service, &kept));
+            config.frontends.extend(parts(id, &frontend, default, &lost[0].winner, &kept));
         }
     }
     has_losers
@@ -170,45 +173,74 @@ fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
     hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
 }
 
-/// Takes from a frontend what it lost.
-fn lose(
-    frontend: &mut Arc<Frontend>,
-    default: &[String],
-    lost: &[Lost],
-    services: &BTreeMap<FrontendId, Arc<str>>,
-    problems: &mut Vec<Problem>,
-) {
-    let Some(first) = lost.first() else { return };
-    let is_lost = |claim: &Claim| lost.iter().any(|lost| lost.claim == *claim);
-    let is_all = claims(frontend, default).iter().all(is_lost);
-    let hosts: BTreeSet<String> = lost.iter().filter_map(|lost| lost.claim.host.clone()).collect();
-    let service = services.get(&first.winner).map_or("", |service| &**service);
-    problems.push(conflict(frontend, (first, service), &hosts, is_all));
-    let frontend = Arc::make_mut(frontend);
-    match is_all {
-        true => frontend.shadowed_by = Some(first.winner.clone()),
-        false => frontend.rule = without(&frontend.rule, &hosts),
-    }
+/// What a frontend has not lost.
+fn kept(frontend: &Frontend, default: &[String], lost: &[Lost]) -> Vec<Claim> {
+    let is_kept = |claim: &Claim| lost.iter().all(|lost| lost.claim != *claim);
+    claims(frontend, default).into_iter().filter(is_kept).collect()
 }
 
-fn conflict(
-    frontend: &Frontend,
-    (first, service): (&Lost, &str),
-    hosts: &BTreeSet<String>,
-    is_all: bool,
-) -> Problem {
-    let claimed = match hosts.is_empty() {
-        true => frontend.rule.text().to_owned(),
-        false => hosts.iter().cloned().collect::<Vec<_>>().join(", "),
+/// What becomes of a frontend that keeps these claims only: the same with less, once for each set of hosts, where these are not the
+/// same at all of its entry points. One that keeps nothing is shadowed by a `winner`.
+fn parts(
+    id: FrontendId,
+    frontend: &Arc<Frontend>,
+    default: &[String],
+    winner: &FrontendId,
+    kept: &[Claim],
+) -> Vec<(FrontendId, Arc<Frontend>)> {
+    let mut hosts_at = BTreeMap::<&str, BTreeSet<Option<&str>>>::new();
+    for claim in kept {
+        hosts_at.entry(&claim.entrypoint).or_default().insert(claim.host.as_deref());
+    }
+    let mut parts = Vec::<(BTreeSet<Option<&str>>, Vec<String>)>::new();
+    for (name, hosts) in hosts_at {
+        match parts.iter_mut().find(|(of, _)| *of == hosts) {
+            Some((_, names)) => names.push(name.to_owned()),
+            None => parts.push((hosts, vec![name.to_owned()])),
+        }
+    }
+    if parts.is_empty() {
+        let shadowed_by = Some(winner.clone());
+        let shadowed = Frontend { shadowed_by, ..Frontend::clone(frontend) };
+        return vec![(id, Arc::new(shadowed))];
+    }
+    let part = |(place, (hosts, names)): (usize, (BTreeSet<Option<&str>>, Vec<String>))| {
+        let mut part = Frontend::clone(frontend);
+        if claimed_hosts(frontend).any(|host| !hosts.contains(&host)) {
+            part.rule = with_hosts(&frontend.rule, &hosts);
+        }
+        if names.len() < entrypoints(frontend, default).len() {
+            part.entrypoints = names.into();
+        }
+        let own = || id.of_rule(&format!("{} at {}", part.rule.text(), part.entrypoints.join(",")));
+        (if place == 0 { id.clone() } else { own() }, Arc::new(part))
     };
-    let Lost { winner, gets_it_back, .. } = first;
+    parts.into_iter().enumerate().map(part).collect()
+}
+
+fn conflict(frontend: &Frontend, lost: &[Lost], service: &str, kept: &[Claim]) -> Problem {
+    let hosts: BTreeSet<Option<&str>> =
+        lost.iter().map(|lost| lost.claim.host.as_deref()).collect();
+    let keeps_some = kept.iter().any(|claim| hosts.contains(&claim.host.as_deref()));
+    let hosts: Vec<&str> = hosts.into_iter().flatten().collect();
+    let mut claimed =
+        if hosts.is_empty() { frontend.rule.text().to_owned() } else { hosts.join(", ") };
+    if keeps_some {
+        let names: BTreeSet<&str> = lost.iter().map(|lost| &*lost.claim.entrypoint).collect();
+        claimed = format!("{claimed} at {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let Lost { winner, gets_it_back, .. } = &lost[0];
     if *gets_it_back {
         let what = format!(
             "{claimed} is served by {winner} of {service} until somebody here may serve again."
         );
         return Problem::note(&frontend.origin, what);
     }
-    let rest = if is_all { "This one gets no request." } else { "This one keeps its other hosts." };
+    let rest = match kept {
+        [] => "This one gets no request.",
+        _ if keeps_some => "This one keeps its other entry points.",
+        _ => "This one keeps its other hosts.",
+    };
     let what =
         format!("{claimed} belongs to {winner} of {service} already, which keeps it. {rest}");
     let hint = "Give one of them another host, or a priority if one is to go first.";
@@ -226,29 +258,34 @@ fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
     let mut others: Vec<String> = others.map(Matcher::describe).collect();
     others.sort();
-    let named = &*frontend.entrypoints;
-    let mut entrypoints = if named.is_empty() { default.to_vec() } else { named.to_vec() };
-    entrypoints.sort();
-    entrypoints.dedup();
     // Zero is as if none was asked for: how long the rule is decides.
     let priority = frontend.priority.filter(|&priority| priority != 0);
-    let claim = |host: Option<&String>| Claim {
-        host: host.cloned(),
-        terms: others.join(";"),
-        entrypoints: entrypoints.clone(),
-        priority,
-    };
-    match frontend.rule.hosts() {
-        Some(hosts) => hosts.iter().map(|host| claim(Some(host))).collect(),
-        None => vec![claim(None)],
-    }
+    let terms = others.join(";");
+    let claims = entrypoints(frontend, default).into_iter().flat_map(|entrypoint| {
+        let claim = |host: Option<&str>| Claim {
+            host: host.map(str::to_owned),
+            terms: terms.clone(),
+            entrypoint: entrypoint.clone(),
+            priority,
+        };
+        claimed_hosts(frontend).map(claim).collect::<Vec<_>>()
+    });
+    claims.collect()
 }
 
-/// The rule without these hosts.
-fn without(rule: &Rule, hosts: &BTreeSet<String>) -> Rule {
+/// The entry points it is at, each once.
+fn entrypoints(frontend: &Frontend, default: &[String]) -> BTreeSet<String> {
+    let named = &*frontend.entrypoints;
+    let all = if named.is_empty() { default } else { named };
+    all.iter().cloned().collect()
+}
+
+/// The rule with these of its hosts only.
+fn with_hosts(rule: &Rule, hosts: &BTreeSet<Option<&str>>) -> Rule {
     let matchers = rule.matchers().iter().map(|matcher| match matcher {
         Matcher::Host(own) => {
-            Matcher::Host(own.iter().filter(|host| !hosts.contains(*host)).cloned().collect())
+            let left = own.iter().filter(|host| hosts.contains(&Some(host.as_str())));
+            Matcher::Host(left.cloned().collect())
         }
         other => other.clone(),
     });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::config::{Backend, Config, Fragment, Frontend};
+use crate::middleware::Middleware;
 use crate::model::{BackendId, FrontendId, Origin, Problem};
 
 /// What all fragments ask for.
@@ -100,23 +101,33 @@ impl Draft {
                 None => _ = self.backends.insert(id.clone(), Arc::clone(backend)),
                 Some(older) => {
                     self.shared.backends.insert(id.clone());
-                    merge_backend(older, id, backend, &mut self.problems);
+                    self.problems.extend(merge_backend(older, id, backend));
                 }
             }
         }
         for (id, frontend) in &fragment.frontends {
-            match self.frontends.get(id) {
-                None => _ = self.frontends.insert(id.clone(), Arc::clone(frontend)),
-                Some(older) => {
-                    let beside = beside(older, id, frontend, &mut self.problems);
-                    self.shared.frontends.insert(id.clone());
-                    if let Some(name) = beside {
-                        self.shared.frontends.insert(name.clone());
-                        self.frontends.entry(name).or_insert_with(|| Arc::clone(frontend));
-                    }
-                }
-            }
+            self.add_frontend(id, frontend, fragment);
         }
+    }
+
+    /// Under its own name, or beside those that have it and are not the same.
+    fn add_frontend(&mut self, id: &FrontendId, frontend: &Arc<Frontend>, fragment: &Fragment) {
+        let mut id = Cow::Borrowed(id);
+        // Each name is longer than the one before.
+        while let Some(older) = self.frontends.get_mut(&*id) {
+            self.shared.frontends.insert(id.clone().into_owned());
+            id = match beside(older, &id, frontend) {
+                Some(next) => Cow::Owned(next),
+                None => {
+                    self.problems.extend(join(older, &id, frontend, fragment));
+                    return;
+                }
+            };
+        }
+        if let Cow::Owned(id) = &id {
+            self.shared.frontends.insert(id.clone());
+        }
+        self.frontends.insert(id.into_owned(), Arc::clone(frontend));
     }
 
     /// Adds what a service asks for that does not run, after all that do. It decides nothing about a backend of theirs: a container
@@ -267,17 +278,13 @@ fn share_things<K: Ord, V: Eq>(fresh: &mut BTreeMap<K, Arc<V>>, earlier: &BTreeM
     }
 }
 
-/// Adds servers to a backend that is there already.
-fn merge_backend(
-    older: &mut Arc<Backend>,
-    id: &BackendId,
-    backend: &Backend,
-    problems: &mut Vec<Problem>,
-) {
+/// Adds servers to a backend that is there already. Tells what it asks for besides that it does not get.
+fn merge_backend(older: &mut Arc<Backend>, id: &BackendId, backend: &Backend) -> Option<Problem> {
     let wishes = |b: &Backend| (b.method.clone(), b.sticky.clone(), b.slow_start, b.wishes.clone());
-    if wishes(older) != wishes(backend) {
-        problems.push(overruled("backend", &id.name, &backend.origin, &older.origin));
-    }
+    let problem = (wishes(older) != wishes(backend)).then(|| {
+        let who = container(backend);
+        overruled(("backend", &id.name), who, &backend.origin, &older.origin)
+    });
     let older = Arc::make_mut(older);
     for (name, server) in &backend.servers {
         let mut free = Arc::clone(name);
@@ -288,12 +295,25 @@ fn merge_backend(
         }
         older.servers.insert(free, server.clone());
     }
+    problem
+}
+
+/// The container that a backend of one service is made of, where it has a name besides its service's.
+fn container(backend: &Backend) -> Option<&str> {
+    let server = backend.servers.values().next()?;
+    Some(&*server.origin.service).filter(|name| *name != &*backend.origin.service)
 }
 
 /// That two containers wish for different things in one frontend or backend.
-fn overruled(what: &str, name: &str, origin: &Origin, older: &Origin) -> Problem {
+fn overruled(
+    (what, name): (&str, &str),
+    who: Option<&str>,
+    origin: &Origin,
+    older: &Origin,
+) -> Problem {
+    let who = who.unwrap_or("It");
     let message = format!(
-        "It asks for other settings in {what} {name} than the older {older}, whose wish stands."
+        "{who} asks for other settings in {what} {name} than the older {older}, whose wish stands."
     );
     let hint = format!("Give all containers of one {what} the same labels.");
     Problem::warning(origin, message).hint(hint)
@@ -308,25 +328,78 @@ fn namesake(id: &BackendId, backend: &Backend, beside: &BackendId) -> Problem {
 }
 
 /// The name of a frontend beside an older one of its own name. None where it is the same one.
-fn beside(
-    older: &Frontend,
-    id: &FrontendId,
-    frontend: &Frontend,
-    problems: &mut Vec<Problem>,
-) -> Option<FrontendId> {
+fn beside(older: &Frontend, id: &FrontendId, frontend: &Frontend) -> Option<FrontendId> {
     if older.backend != frontend.backend {
         // Another service: both are shown, and the claims say who keeps the rule.
         return Some(id.beside(&frontend.backend));
     }
-    if older.rule != frontend.rule {
-        // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
-        return Some(id.of_rule(frontend.rule.text()));
+    // Two rules whose names are spelled alike: `shop.a.com` and `shop-a.com`.
+    (older.rule != frontend.rule).then(|| id.of_rule(frontend.rule.text()))
+}
+
+/// Puts a frontend into the older one that it is the same as. What keeps strangers out of one of them keeps them out of both,
+/// whose servers are the same; of all else the older one's wish stands. Tells what differs.
+fn join(
+    older: &mut Arc<Frontend>,
+    id: &FrontendId,
+    frontend: &Frontend,
+    fragment: &Fragment,
+) -> Option<Problem> {
+    let own = fragment.backends.iter().find(|(id, _)| *id == frontend.backend);
+    let who = own.and_then(|(_, backend)| container(backend));
+    let guards = missing_guards(older, frontend);
+    if !guards.is_empty() {
+        let message = format!(
+            "{} has {} in frontend {}, which the older {} lacks: it holds for all of them.",
+            who.unwrap_or("It"),
+            guards.join(" and "),
+            id.name,
+            older.origin
+        );
+        take_guards(Arc::make_mut(older), frontend);
+        let hint = "Give all containers of one frontend the same labels.";
+        return Some(Problem::warning(&frontend.origin, message).hint(hint));
     }
     let wishes = |f: &Frontend| {
         (f.priority, f.chain.clone(), f.pass_host_header, f.wishes.clone(), f.entrypoints.clone())
     };
-    if wishes(older) != wishes(frontend) {
-        problems.push(overruled("frontend", &id.name, &frontend.origin, &older.origin));
+    (wishes(older) != wishes(frontend))
+        .then(|| overruled(("frontend", &id.name), who, &frontend.origin, &older.origin))
+}
+
+/// What keeps strangers out of a frontend and is not there at all in the older one.
+fn missing_guards(older: &Frontend, frontend: &Frontend) -> Vec<&'static str> {
+    let pairs = guards(older).into_iter().zip(guards(frontend));
+    let missing = pairs.filter(|((_, in_older), (_, is_there))| *is_there && !in_older);
+    missing.map(|(_, (name, _))| name).collect()
+}
+
+/// What can keep strangers out, and whether it does so here.
+fn guards(frontend: &Frontend) -> [(&'static str, bool); 3] {
+    let wishes = frontend.wishes.as_deref();
+    [
+        ("auth", wishes.is_some_and(|wishes| wishes.auth.is_some())),
+        ("whiteList", wishes.is_some_and(|wishes| wishes.white_list.is_some())),
+        ("a guard that cannot be read", is_closed(frontend)),
+    ]
+}
+
+fn is_closed(frontend: &Frontend) -> bool {
+    frontend.chain.iter().any(|step| matches!(step, Middleware::Closed(_)))
+}
+
+/// Guards the older one by what guards the other.
+fn take_guards(older: &mut Frontend, frontend: &Frontend) {
+    if is_closed(frontend) && !is_closed(older) {
+        let closed = frontend.chain.iter().filter(|step| matches!(step, Middleware::Closed(_)));
+        older.chain = closed.chain(&older.chain).cloned().collect();
     }
-    None
+    let Some(theirs) = &frontend.wishes else { return };
+    let own = older.wishes.get_or_insert_default();
+    if own.auth.is_none() {
+        own.auth.clone_from(&theirs.auth);
+    }
+    if own.white_list.is_none() {
+        own.white_list.clone_from(&theirs.white_list);
+    }
 }

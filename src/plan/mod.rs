@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::config::{Config, Frontend};
 use crate::dialects::{self, Reading};
 use crate::model::{Document, FrontendId, Problem, ProviderName, Service, Snapshot, Trace};
-use crate::settings::{Defaults, EntryPoint, Settings};
+use crate::settings::{Defaults, EntryPoint, HTTP_ENTRYPOINT, Settings};
 use claims::Claimed;
 use merge::{Draft, Merged, Shared};
 use readings::Readings;
@@ -36,7 +36,7 @@ pub struct Input<'a> {
 /// under names that are nobody else's is patched into the config in force.
 ///
 /// One planner serves one set of providers, whose defaults stay what they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Planner {
     /// The names that frontends may use; empty: they are not looked at.
     entrypoints: Vec<String>,
@@ -65,10 +65,24 @@ pub fn plan(inputs: &[Input<'_>], previous: &Config) -> (Config, Vec<Problem>) {
     Planner::default().plan(inputs, previous)
 }
 
+impl Default for Planner {
+    /// One that takes any entry point for one that is there.
+    fn default() -> Self {
+        Self::new(Vec::new(), vec![HTTP_ENTRYPOINT.to_owned()])
+    }
+}
+
 impl Planner {
-    /// One for these entry points: a frontend that names another one is told so.
-    pub fn new(entrypoints: Vec<String>) -> Self {
-        Self { entrypoints, ..Self::default() }
+    /// One for these entry points: a frontend that names another one is told so. `default` are those of frontends that name none.
+    pub fn new(entrypoints: Vec<String>, default: Vec<String>) -> Self {
+        Self {
+            entrypoints,
+            default,
+            shut: Vec::new(),
+            services: Readings::default(),
+            documents: Readings::default(),
+            last: None,
+        }
     }
 
     /// One for the entry points of these settings.
@@ -83,7 +97,7 @@ impl Planner {
         };
         let (entrypoints, shut) = (names(|_| true), names(|entrypoint| entrypoint.shut.is_some()));
         let default = settings.default_entrypoints.clone();
-        Self { entrypoints, default, shut, ..Self::default() }
+        Self { shut, ..Self::new(entrypoints, default) }
     }
 
     /// The frontends that were not served in the last plan, for their rule cannot be read.
@@ -204,6 +218,8 @@ fn by_age(services: &[Arc<Service>]) -> impl Iterator<Item = &Arc<Service>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     use proptest::prelude::*;
@@ -312,6 +328,18 @@ mod tests {
             vec![("traefik.frontend.rule", "Host:x.local,y.local")],
             vec![("traefik.frontend.rule", "Oops:x")],
             vec![("traefik.frontend.entryPoints", "none")],
+            vec![
+                ("traefik.frontend.entryPoints", "http,https"),
+                ("traefik.frontend.rule", "Host:x.local,y.local"),
+            ],
+            vec![
+                ("traefik.frontend.entryPoints", "https"),
+                ("traefik.frontend.rule", "Host:x.local"),
+            ],
+            vec![
+                ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8"),
+                ("traefik.backend", "shop"),
+            ],
         ])
     }
 
@@ -320,7 +348,7 @@ mod tests {
         fn whatever_changes_it_is_planned_as_if_it_were_new(
             rounds in prop::collection::vec(prop::collection::btree_map(1_i64..7, asked(), 0..6), 1..8),
         ) {
-            let mut planner = Planner::new(vec!["http".to_owned()]);
+            let mut planner = Planner::default();
             let mut previous = Config::default();
             for round in rounds {
                 // Two of them are called alike: replicas, or what becomes of a container that is made anew, where one has ended.
@@ -332,11 +360,11 @@ mod tests {
                 let snapshot = Snapshot { services, ..Snapshot::default() };
                 let (provider, defaults) = (ProviderName::Docker, defaults());
                 let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
-                let expected = Planner::new(vec!["http".to_owned()]).plan(&[input], &previous);
+                let expected = Planner::default().plan(&[input], &previous);
                 let (config, problems) = planner.plan(&[input], &previous);
                 prop_assert_eq!(&config, &expected.0);
                 prop_assert_eq!(problems, expected.1);
-                let again = Planner::new(vec!["http".to_owned()]).plan(&[input], &config);
+                let again = Planner::default().plan(&[input], &config);
                 prop_assert_eq!(&again.0, &config, "nothing changes where nothing has changed");
                 previous = config;
             }
@@ -656,6 +684,117 @@ mod tests {
         let rules: Vec<&str> = config.frontends.values().map(|f| f.rule.text()).collect();
         assert_eq!(rules, ["Host:x.local", "Host:y.local"]);
         assert_eq!(problems.len(), 1);
+    }
+
+    /// What a service gives away at one entry point, it keeps at the others.
+    #[test]
+    fn a_host_belongs_to_one_at_each_entry_point() {
+        let rule = |host: &'static str| ("traefik.frontend.rule", host);
+        let at = |names: &'static str| ("traefik.frontend.entryPoints", names);
+        for (older, younger, expected, message) in [
+            // The longer rule would go first at http.
+            (
+                [rule("Host:x.local"), at("http,https")],
+                [rule("Host:x.local,longer.local"), at("http")],
+                ["Host:x.local at http, https", "Host:longer.local at http"],
+                "x.local belongs to",
+            ),
+            (
+                [rule("Host:x.local"), at("http")],
+                [rule("Host:x.local"), at("http,https")],
+                ["Host:x.local at http", "Host:x.local at https"],
+                "x.local at http belongs to",
+            ),
+            (
+                [rule("Host:x.local"), at("https,http")],
+                [rule("Host:x.local,y.local"), at("http,https")],
+                ["Host:x.local at https, http", "Host:y.local at http, https"],
+                "This one keeps its other hosts.",
+            ),
+            (
+                [rule("PathPrefix:/x"), at("http")],
+                [rule("PathPrefix:/x"), at("https,http")],
+                ["PathPrefix:/x at http", "PathPrefix:/x at https"],
+                "PathPrefix:/x at http belongs to",
+            ),
+        ] {
+            let services = vec![container("a", "s", 1, &older), container("b", "s", 2, &younger)];
+            let (config, problems) = planned(services, &Config::default());
+            let mut frontends: Vec<_> = config.frontends.values().collect();
+            frontends.sort_by_key(|frontend| frontend.age_order);
+            let is: Vec<String> = frontends
+                .iter()
+                .map(|f| format!("{} at {}", f.rule.text(), f.entrypoints.join(", ")))
+                .collect();
+            assert_eq!(is, expected);
+            assert!(frontends.iter().all(|frontend| frontend.shadowed_by.is_none()));
+            let said = problems.iter().any(|problem| problem.message.contains(message));
+            assert!(said, "{message} is not in {problems:?}");
+        }
+    }
+
+    #[test]
+    fn who_keeps_other_hosts_at_each_entry_point_becomes_several() {
+        let rule = |host: &'static str| ("traefik.frontend.rule", host);
+        let at = |names: &'static str| ("traefik.frontend.entryPoints", names);
+        let services = vec![
+            container("a", "s", 1, &[rule("Host:x.local"), at("http")]),
+            container("b", "s", 2, &[rule("Host:x.local,y.local"), at("http,https,other")]),
+        ];
+        let (config, problems) = planned(services, &Config::default());
+        let is: BTreeSet<String> = config
+            .frontends
+            .values()
+            .map(|f| {
+                format!("{} {} at {}", f.origin.service, f.rule.text(), f.entrypoints.join(","))
+            })
+            .collect();
+        let expected = [
+            "a.s Host:x.local at http",
+            "b.s Host:x.local,y.local at https,other",
+            "b.s Host:y.local at http",
+        ];
+        assert_eq!(is, expected.map(str::to_owned).into());
+        assert!(problems[0].message.contains("x.local at http belongs to"), "{problems:?}");
+    }
+
+    /// Requests go to all servers of a backend: what keeps strangers out of one keeps them out of all.
+    #[test]
+    fn what_guards_one_replica_guards_all() {
+        for guard in [
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8"),
+            ("traefik.frontend.whiteList.sourceRange", "nonsense"),
+            ("traefik.frontend.auth.basic.users", "ann:{SHA}x"),
+            ("traefik.frontend.auth.basic.usersFile", "/nowhere"),
+        ] {
+            for guarded in [1, 2] {
+                let labels = |age: i64| if age == guarded { vec![guard] } else { vec![] };
+                let services = [1, 2].map(|age| container("web", "shop", age, &labels(age)));
+                let (config, problems) = planned(services.to_vec(), &Config::default());
+                let frontend = config.frontends.values().next().expect("one");
+                let wishes = frontend.wishes.as_ref();
+                let is_guarded = wishes
+                    .is_some_and(|wishes| wishes.auth.is_some() || wishes.white_list.is_some());
+                let is_closed = !frontend.chain.is_empty();
+                assert!(is_guarded || is_closed, "{guard:?} of {guarded}: {frontend:?}");
+                let tells = |problem: &Problem| problem.message.contains("in frontend");
+                assert!(problems.iter().any(tells), "{problems:?}");
+            }
+        }
+    }
+
+    /// However many are called alike by chance, each has its hosts.
+    #[test]
+    fn three_that_are_spelled_alike_are_three() {
+        let rule = |host: &'static str| ("traefik.frontend.rule", host);
+        let services = vec![
+            container("a", "s", 1, &[rule("Host:shop.a.x")]),
+            container("b", "s", 2, &[rule("Host:shop-a.x")]),
+            container("b", "s", 3, &[rule("Host:shop.a-x")]),
+        ];
+        let (config, _) = planned(services, &Config::default());
+        let rules: BTreeSet<&str> = config.frontends.values().map(|f| f.rule.text()).collect();
+        assert_eq!(rules, BTreeSet::from(["Host:shop.a.x", "Host:shop-a.x", "Host:shop.a-x"]));
     }
 
     #[test]

@@ -659,7 +659,8 @@ fn what_cannot_be_acted_on_is_told() {
     let defaults = herder::settings::FileSettings::defaults();
     let input = Input { provider: ProviderName::Docker, snapshot: &snapshot, defaults: &defaults };
     let names = vec!["http".to_owned(), "https".to_owned()];
-    let (_, problems) = herder::plan::Planner::new(names).plan(&[input], &Config::default());
+    let mut planner = herder::plan::Planner::new(names, vec!["http".to_owned()]);
+    let (_, problems) = planner.plan(&[input], &Config::default());
     assert!(problems[0].to_string().contains("\"htps\", which is not there"), "{problems:?}");
     let left_out = at("Redirect.EntryPoint:htps").left_out();
     assert!(left_out.iter().any(|line| line.contains("\"htps\", which is no entry point")));

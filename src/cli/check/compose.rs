@@ -10,7 +10,7 @@ use crate::control::secrets;
 use crate::dialects::labels::is_ours;
 use crate::document::{Node, Place, Table, Value};
 use crate::model::{Labels, Problem, ProviderName, Service, Severity, Snapshot};
-use crate::plan::{Input, Planner};
+use crate::plan::Input;
 use crate::settings::Defaults;
 
 /// The services of a Compose file, each as if one container of it ran, and where their labels stand.
@@ -64,7 +64,7 @@ impl Compose {
         let services = self.services.values().map(|labelled| Arc::clone(&labelled.service));
         let snapshot = Snapshot { services: services.collect(), ..Snapshot::default() };
         let input = Input { provider: ProviderName::Docker, snapshot: &snapshot, defaults };
-        let mut planner = Planner::new(entrypoints.names.clone());
+        let mut planner = entrypoints.planner();
         let (config, mut problems) = planner.plan(&[input], &Config::default());
         problems.extend(secrets::problems(&planner, &config));
         let problems = problems.into_iter().map(|problem| entrypoints.judge(problem));

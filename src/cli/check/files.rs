@@ -25,8 +25,8 @@ pub(super) struct Checked {
     document: Option<Document>,
     /// The services of a Compose file.
     compose: Option<Compose>,
-    /// The entry points it names.
-    entrypoints: Vec<String>,
+    /// The entry points it names, where it is one of settings.
+    entrypoints: Option<EntryPoints>,
     /// Whether nobody knows what it holds.
     pub(super) is_unread: bool,
 }
@@ -34,6 +34,8 @@ pub(super) struct Checked {
 /// The entry points that rules and labels may name.
 pub(super) struct EntryPoints {
     pub(super) names: Vec<String>,
+    /// Those of frontends that name none.
+    default: Vec<String>,
     /// Whether anybody named them, so that there are no others.
     is_said: bool,
 }
@@ -41,9 +43,17 @@ pub(super) struct EntryPoints {
 impl EntryPoints {
     /// Those of flags and variables, else the default ones.
     pub(super) fn of(typed: &Typed, settings: &Settings) -> Self {
+        Self::said(settings, typed.entrypoints.is_some() || typed.http.is_some())
+    }
+
+    fn said(settings: &Settings, is_said: bool) -> Self {
         let names = settings.entrypoints.iter().map(|entrypoint| entrypoint.name.clone());
-        let is_said = typed.entrypoints.is_some() || typed.http.is_some();
-        Self { names: names.collect(), is_said }
+        Self { names: names.collect(), default: settings.default_entrypoints.clone(), is_said }
+    }
+
+    /// What plans for them.
+    pub(super) fn planner(&self) -> Planner {
+        Planner::new(self.names.clone(), self.default.clone())
     }
 
     /// A problem as it is told: of entry points that nobody named, it is not known that there are no others.
@@ -184,7 +194,7 @@ impl Checked {
                     let place = place_of_guard(&guard, tree, &found, name);
                     self.findings.push(Finding::of_guard(&guard, &format!("{place}: ")));
                 }
-                self.entrypoints = settings.entrypoints.into_iter().map(|e| e.name).collect();
+                self.entrypoints = Some(EntryPoints::said(&settings, true));
             }
             Err(why) => self.findings.push(error(format!("{name}:1:1: {why}."))),
         }
@@ -208,17 +218,19 @@ pub(super) fn together(
     defaults: &Defaults,
     mut entrypoints: EntryPoints,
 ) -> Vec<Finding> {
-    let (mut findings, mut named) = (Vec::new(), Vec::new());
+    let mut findings = Vec::new();
+    let mut named: Option<EntryPoints> = None;
     let (mut documents, mut composes) = (Vec::new(), Vec::new());
     for one in checked {
         findings.extend(one.findings);
         documents.extend(one.document.map(Arc::new));
         composes.extend(one.compose);
-        named.extend(one.entrypoints);
+        match (&mut named, one.entrypoints) {
+            (Some(named), Some(others)) => named.names.extend(others.names),
+            (named, others) => *named = others.or(named.take()),
+        }
     }
-    if !named.is_empty() {
-        entrypoints = EntryPoints { names: named, is_said: true };
-    }
+    entrypoints = named.unwrap_or(entrypoints);
     let snapshot = Snapshot { documents, ..Snapshot::default() };
     findings.extend(rules(&snapshot, &entrypoints));
     findings.extend(composes.iter().flat_map(|compose| compose.check(defaults, &entrypoints)));
@@ -229,7 +241,7 @@ pub(super) fn together(
 fn rules(snapshot: &Snapshot, entrypoints: &EntryPoints) -> Vec<Finding> {
     let defaults = FileSettings::defaults();
     let input = Input { provider: ProviderName::File, snapshot, defaults: &defaults };
-    let mut planner = Planner::new(entrypoints.names.clone());
+    let mut planner = entrypoints.planner();
     let (config, mut problems) = planner.plan(&[input], &Config::default());
     problems.extend(secrets::problems(&planner, &config));
     let problems = problems.into_iter().map(|problem| entrypoints.judge(problem));
