@@ -405,6 +405,18 @@ mod tests {
         check(&[("traefik.frontend.rule", "Hosst:x")], "", "Hosst");
     }
 
+    /// Each takes memory, and time at each change.
+    #[test]
+    fn too_many_segments_are_a_problem() {
+        let keys: Vec<String> = (100..200).map(|n| format!("traefik.part{n}.port")).collect();
+        let labels: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "80")).collect();
+        let service = service("web", Some("shop"), &labels);
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        assert_eq!(reading.fragment.frontends.len(), 64);
+        let [problem] = &*reading.problems else { panic!("one of {:?}", reading.problems) };
+        assert!(problem.message.contains("part164 and those behind it"), "{}", problem.message);
+    }
+
     #[test]
     fn segments_have_labels_of_their_own() {
         let labels = [

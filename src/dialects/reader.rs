@@ -30,6 +30,9 @@ pub(super) struct Reader<'a> {
     fragment: Fragment,
 }
 
+/// Each is a frontend and a backend of its own.
+const SEGMENTS_MAX: usize = 64;
+
 /// What a service or one of its segments asks for besides a rule, a port and a method.
 #[derive(Default)]
 pub(super) struct Wanted {
@@ -107,14 +110,23 @@ impl<'a> Reader<'a> {
             .then_some(key)
     }
 
-    /// The segments in which it is served: none is the service as a whole.
-    pub(super) fn segments(&self) -> Vec<Option<&'a str>> {
+    /// The segments in which it is served: none is the service as a whole. Too many are a problem, and left out.
+    pub(super) fn segments(&mut self) -> Vec<Option<&'a str>> {
         let of_key = |key: &'a Arc<str>| match known(key) {
             Known::Segment(segment, _) | Known::UnknownInSegment(segment, _) => Some(segment),
             _ => None,
         };
         let keys = self.service.labels.keys().filter(|key| key.starts_with("traefik."));
-        let segments: BTreeSet<&str> = keys.filter_map(of_key).collect();
+        let mut segments: BTreeSet<&str> = keys.filter_map(of_key).collect();
+        if let Some(&first) = segments.iter().nth(SEGMENTS_MAX) {
+            let what = format!(
+                "It has {} segments, and a service has up to {SEGMENTS_MAX}: {first} and those behind it are left out.",
+                segments.len()
+            );
+            let problem = Problem::error(&self.origin, what);
+            self.problem(problem.hint("Each is a part of the labels' names: traefik.PART.port."));
+            segments.split_off(first);
+        }
         match segments.is_empty() {
             true => vec![None],
             false => segments.into_iter().map(Some).collect(),

@@ -10,8 +10,9 @@ use crate::config::{
     TimeoutsWish, UsersAuth,
 };
 use crate::middleware::{
-    Cors, Extractor, InFlight, Rate as MeantRate, check_header_name, check_host, check_method,
-    check_replacement, check_request_line, check_response_line, check_value, origin,
+    Cors, Extractor, InFlight, Rate as MeantRate, RateLimit as MeantRateLimit, check_header_name,
+    check_host, check_method, check_replacement, check_request_line, check_response_line,
+    check_value, origin,
 };
 use crate::model::network;
 use crate::rules::{BreakerExpression, RetryExpression, expression};
@@ -409,6 +410,7 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
             rateset: v
                 .names("rateLimit.rateSet")
                 .into_iter()
+                .take(MeantRateLimit::RATES_MAX)
                 .map(|name| (name.to_owned(), rate(v, name)))
                 .collect(),
             extractor_func: v.text("rateLimit.extractorFunc"),
@@ -425,9 +427,13 @@ pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
     let wrong = together(v).into_iter();
     let mut misfits: Vec<(String, Misfit)> =
         wrong.map(|(path, why, hint)| (path.to_owned(), Misfit { why, hint })).collect();
-    for name in v.names("rateLimit.rateSet") {
+    for (place, name) in v.names("rateLimit.rateSet").into_iter().enumerate() {
         let Rate { period, average, burst } = rate(v, name);
-        if let Err(why) = MeantRate::new(period, average, burst) {
+        if place >= MeantRateLimit::RATES_MAX {
+            let why = format!("one limit has up to {} rates", MeantRateLimit::RATES_MAX);
+            let hint = "Take one away: they count in the order of their names.";
+            misfits.push((format!("rateLimit.rateSet.{name}"), Misfit { why, hint }));
+        } else if let Err(why) = MeantRate::new(period, average, burst) {
             let hint = "Write a period, an average and a burst, each above 0.";
             misfits.push((format!("rateLimit.rateSet.{name}"), Misfit { why, hint }));
         }

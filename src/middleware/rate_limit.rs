@@ -37,9 +37,6 @@ pub struct RateLimit {
     buckets: Arc<Buckets>,
 }
 
-/// The rates of one limit.
-const RATES_MAX: usize = 8;
-
 const SHARDS: usize = 64;
 /// Sets of one shard.
 const SETS: usize = 64;
@@ -70,6 +67,9 @@ impl Rate {
 }
 
 impl RateLimit {
+    /// The rates of one limit.
+    pub const RATES_MAX: usize = 8;
+
     /// The clients of one limit whose buckets are known.
     pub const CLIENTS_MAX: usize = SHARDS * SETS * WAYS;
 
@@ -86,8 +86,8 @@ impl RateLimit {
         if rates.is_empty() {
             return Err("it has no rate".to_owned());
         }
-        if rates.len() > RATES_MAX {
-            return Err(format!("it has more than {RATES_MAX} rates"));
+        if rates.len() > Self::RATES_MAX {
+            return Err(format!("it has more than {} rates", Self::RATES_MAX));
         }
         // A client's buckets are known by their order.
         rates.sort_by_key(|rate| (rate.period_ns, rate.average, rate.burst));
@@ -398,7 +398,7 @@ mod tests {
             RateLimit::new(rates, Extractor::Host, "docker/web", &Shelf::default()).err()
         };
         assert!(new(Vec::new()).is_some());
-        assert!(new(vec![rate(1, 1, 1); RATES_MAX + 1]).is_some());
+        assert!(new(vec![rate(1, 1, 1); RateLimit::RATES_MAX + 1]).is_some());
         // The largest ones that can be written.
         let largest = Rate::new(i64::MAX, i64::MAX, i64::MAX).expect("a good one");
         let longest = Rate::new(i64::MAX, 1, i64::MAX).expect("a good one");

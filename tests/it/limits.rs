@@ -636,6 +636,15 @@ async fn what_cannot_be_read_is_a_problem_and_left_out() {
     is_reported(&problems, &["rateSet.a: its average is missing"], "beside a good one");
     serving.publish(config);
     assert_eq!(statuses(&serving, "", 2).await, [200, 429]);
+    // Of too many, as many are kept as there may be.
+    let key = |n: u8, key: &str| format!("traefik.frontend.rateLimit.rateSet.r{n}.{key}");
+    let rate = |n| [(key(n, "period"), "2h"), (key(n, "average"), "1"), (key(n, "burst"), "1")];
+    let nine: Vec<(String, &str)> = (1..10).flat_map(rate).collect();
+    let nine = nine.iter().map(|(key, value)| (key.as_str(), *value));
+    let (config, problems) = labelled(&nine.chain([by]).collect::<Vec<_>>(), origin.addr);
+    is_reported(&problems, &["rateSet.r9: one limit has up to 8 rates; it is left out."], "nine");
+    serving.publish(config);
+    assert_eq!(statuses(&serving, "", 2).await, [200, 429]);
 }
 
 #[test]
