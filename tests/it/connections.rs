@@ -128,6 +128,7 @@ async fn a_body_that_may_stay_unread_reaches_no_other_client() {
         format!("GET /body HTTP/1.1\r\nContent-Length: {length}"),
         format!("HEAD /body HTTP/1.1\r\nContent-Length: {length}"),
         format!("DELETE /body HTTP/1.1\r\nContent-Length: {length}"),
+        format!("OPTIONS /body HTTP/1.1\r\nContent-Length: {length}"),
         format!("POST /body HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
         // A hint is not the word that is waited for.
         format!("POST /hints HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),

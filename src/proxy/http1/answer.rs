@@ -8,7 +8,7 @@ use super::lines::{Passing, copy, put_number};
 use super::own;
 use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
-use super::request::{Facts, protocols};
+use super::request::{Facts, parts, protocols};
 use crate::model::{Encoding, Follower, LineName, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
@@ -259,9 +259,14 @@ impl<'h, 's> Answer<'h, 's> {
             }
             return Ok(());
         }
+        // It may be one above the other (RFC 9110, section 7.8).
         let is_offered =
-            |told: &&[u8]| protocols(offered).any(|protocol| protocol.eq_ignore_ascii_case(told));
-        let Some(protocol) = self.upgrade.filter(is_offered) else {
+            |told: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(told));
+        let is_asked_for = |told: &&[u8]| {
+            let mut told = parts(told).filter(|name| !name.is_empty()).peekable();
+            told.peek().is_some() && told.all(is_offered)
+        };
+        let Some(protocol) = self.upgrade.filter(is_asked_for) else {
             return Err(Error::BadAnswer("it changed the protocol unasked"));
         };
         self.write_lines(&self.passing, out);
@@ -459,7 +464,11 @@ mod tests {
         for offered in ["websocket", "WebSocket", "a, ,websocket"] {
             assert_eq!(write(offered, websocket).expect("offered"), expected);
         }
+        let layers = write("IRC/6.9, RTA/x11", "Upgrade: irc/6.9,RTA/x11\r\n").expect("offered");
+        assert!(layers.contains("\r\nUpgrade: irc/6.9,RTA/x11\r\n"), "{layers}");
         for (asked, told) in [
+            ("h2c, websocket", "Upgrade: h2c, websocket\r\n"),
+            ("websocket", "Upgrade: ,\r\n"),
             ("", websocket),
             ("websocket", "Upgrade: h2c\r\n"),
             ("websocket", "Upgrade: websocket, h2c\r\n"),

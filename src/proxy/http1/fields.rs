@@ -51,7 +51,7 @@ pub(super) enum Identity {
 
 /// What a line of this name is. In what tells who the client is, or frames the body, whatever is no letter and no digit
 /// counts as a hyphen: CGI and WSGI servers take an underscore for one, some gateways any other byte, and nobody else
-/// needs such a name.
+/// needs such a name. Of what frames the body it is the letters that count: some compare with less than the whole name.
 pub(super) fn classify(name: &[u8]) -> Field {
     let Some(&first) = name.first() else { return Field::Plain };
     // Length and first letter decide: hardly any line is compared with a name that it is not.
@@ -69,15 +69,24 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (12, b'm') if is(name, b"max-forwards") => Field::MaxForwards,
         (14, b'c') if is(name, b"content-length") => Field::ContentLength,
         (14, b'c') if is_folded(name, b"content-length") => Field::Disguise,
+        (13 | 15 | 16, b'c') if spells(name, b"contentlength") => Field::Disguise,
         (14, b'h') if is(name, b"http2-settings") => Field::Hop,
         (16, b'p') if is(name, b"proxy-connection") => Field::Hop,
         (17, b't') if is(name, b"transfer-encoding") => Field::TransferEncoding,
         (17, b't') if is_folded(name, b"transfer-encoding") => Field::Disguise,
+        (16 | 18 | 19, b't') if spells(name, b"transferencoding") => Field::Disguise,
         (18, b'p') if is(name, b"proxy-authenticate") => Field::Hop,
         (19, b'p') if is(name, b"proxy-authorization") => Field::Hop,
         (9 | 15..=33, b'x') => of_client(name),
         _ => Field::Plain,
     }
+}
+
+/// Whether the letters of a name, without what stands between and behind them, are these.
+#[inline(never)]
+fn spells(name: &[u8], letters: &[u8]) -> bool {
+    let own = name.iter().filter(|byte| byte.is_ascii_alphabetic());
+    own.map(u8::to_ascii_lowercase).eq(letters.iter().copied())
 }
 
 /// Whether a name is none that anybody means to speak by: it holds something else than letters, digits and hyphens.
@@ -206,6 +215,17 @@ mod tests {
         assert_eq!(classify(b"X-Real_IP"), Field::Identity(Identity::RealIp));
         assert_eq!(classify(b"X.Forwarded~For"), Field::ForwardedFor);
         assert_eq!(classify(b"Content.Length"), Field::Disguise);
+        for name in
+            ["TransferEncoding", "Transfer--Encoding", "transfer-encoding1", "Transfer-Encoding--"]
+        {
+            assert_eq!(classify(name.as_bytes()), Field::Disguise, "{name}");
+        }
+        for name in ["ContentLength", "Content--Length", "content-length-", "Content-Length-2"] {
+            assert_eq!(classify(name.as_bytes()), Field::Disguise, "{name}");
+        }
+        for name in ["Cache-Control", "Transfer-Encodings", "Content-Lengths", "Content-Location"] {
+            assert_eq!(classify(name.as_bytes()), Field::Plain, "{name}");
+        }
         assert_eq!(classify(b"X-Request-Id"), Field::Plain);
         for name in [
             "Uri",

@@ -50,8 +50,8 @@ pub(super) struct Facts {
     pub(super) upgrade: Option<Names>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
-    /// A body that servers may leave unread, for such requests have none (RFC 9110, sections 9.3.1, 9.3.2, 9.3.5 and 9.3.8): its
-    /// beginning may be another request in their eyes.
+    /// A body that servers may leave unread, for such requests have none (RFC 9110, sections 9.3.1, 9.3.2, 9.3.5, 9.3.7 and 9.3.8):
+    /// its beginning may be another request in their eyes.
     pub(super) may_be_unread: bool,
 }
 
@@ -194,7 +194,7 @@ impl<'h, 's> Request<'h, 's> {
             may_be_unread: match length {
                 Length::None | Length::Known(0) | Length::ToClose => false,
                 Length::Known(_) | Length::Chunked => {
-                    matches!(method, "GET" | "HEAD" | "DELETE" | "TRACE")
+                    matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE")
                 }
             },
         };
@@ -498,7 +498,7 @@ fn names_protocols(value: &[u8]) -> bool {
 }
 
 /// The members of a list, those between two commas included that are none.
-fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
