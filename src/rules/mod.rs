@@ -3,6 +3,7 @@
 
 mod path;
 mod predicate;
+mod re2;
 mod template;
 mod tree;
 pub mod v1;

@@ -101,7 +101,7 @@ fn expression_with(
     text: &str,
     set: impl FnOnce(&mut RegexBuilder) -> &mut RegexBuilder,
 ) -> Result<Regex, String> {
-    let mut builder = RegexBuilder::new(text);
+    let mut builder = RegexBuilder::new(&super::re2::translated(text));
     set(builder.size_limit(EXPRESSION_BYTES_MAX)).build().map_err(|error| explain(&error))
 }
 
