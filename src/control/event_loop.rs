@@ -184,7 +184,10 @@ impl Control {
         problems.extend(self.user_files.problems(&self.planner, &guarded, &self.state.live));
         problems.sort();
         problems.dedup();
-        let is_same = config == *before.table.config && *problems == *before.table.problems;
+        let is_partial = self.sources.values().any(|source| source.snapshot.is_none());
+        let is_same = config == *before.table.config
+            && *problems == *before.table.problems
+            && is_partial == before.table.is_partial;
         if is_same {
             self.publish_status();
             return;
@@ -193,8 +196,9 @@ impl Control {
         let live = &self.state.live;
         let entrypoints = (&*self.state.settings).into();
         let (config, problems) = (Arc::new(config), problems.into());
-        let table =
+        let mut table =
             compile_after(&before.table, self.revision, config, problems, live, entrypoints);
+        table.is_partial = is_partial;
         let took = since.elapsed();
         for (_, source) in self.sources.iter_mut().filter(|(name, _)| changed.contains(name)) {
             source.status.last_change = Some(took);

@@ -106,7 +106,7 @@ impl ProviderStatus {
 /// The life of the process, as `/ping` tells it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// Ports are bound; no provider has answered yet.
+    /// Ports are bound; no provider has answered yet. Until all have, the table in force says that it is partial.
     Starting,
     /// Serving.
     Ready,

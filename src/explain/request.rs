@@ -56,7 +56,7 @@ pub fn request(table: &Table, asked: &Asked, entry: &[Arc<dyn Handler>]) -> Rout
     let answer = way.as_ref().err();
     let status = match (winner, answer) {
         (_, Some(answer)) => Some(answer.status),
-        (None, None) => Some(404),
+        (None, None) => Some(if table.is_partial { 503 } else { 404 }),
         (Some(route), None) => {
             health::is_nobody_well(table, route.backend.servers()).then_some(503)
         }
@@ -127,7 +127,11 @@ fn verdict(
         return format!("The entry point {entrypoint} answers it itself: {}.", answer.what);
     }
     let Some(route) = winner else {
-        return "No frontend takes it: the client gets 404.".to_owned();
+        let why = match table.is_partial {
+            true => " so far, and a provider has not answered yet: the client gets 503",
+            false => ": the client gets 404",
+        };
+        return format!("No frontend takes it{why}.");
     };
     if let Some(answer) = answer {
         return format!("{} takes it: {}.", route.id.name, answer.what);

@@ -61,8 +61,8 @@ pub(super) enum Error {
     /// Nobody's: no frontend takes it.
     #[error("no frontend takes it")]
     Unknown,
-    /// Nobody's: no provider has answered yet, so that nobody knows whether a frontend takes it.
-    #[error("no provider has answered yet")]
+    /// Nobody's: no frontend takes it so far, and a provider has not answered yet that may know one.
+    #[error("no frontend takes it so far, and a provider has not answered yet")]
     Starting,
     /// The backend's: it is known, and nobody is healthy.
     #[error("no healthy server")]

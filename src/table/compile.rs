@@ -82,6 +82,7 @@ pub fn compile_after(
         revision,
         config,
         problems,
+        is_partial: false,
         shortest_wait: waits.min(),
         routes: routes.into(),
         opened: (!entrypoints.all.is_empty()).then(|| opened(entrypoints.all)),

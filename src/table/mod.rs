@@ -32,6 +32,8 @@ pub struct Table {
     pub config: Arc<Config>,
     /// What was wrong with it.
     pub problems: Arc<[Problem]>,
+    /// Whether a provider has not said yet what it has: whoever has no route here may be known to it.
+    pub is_partial: bool,
     /// The shortest of the waits that backends have of their own.
     pub shortest_wait: Option<Duration>,
     routes: Box<[Arc<Route>]>,
@@ -86,12 +88,13 @@ impl Table {
 }
 
 impl Default for Table {
-    /// The empty table before the first: nobody is known.
+    /// The empty table before the first: nobody has said anything yet.
     fn default() -> Self {
         Self {
             revision: 0,
             config: Arc::default(),
             problems: Arc::default(),
+            is_partial: true,
             shortest_wait: None,
             routes: Box::default(),
             opened: None,

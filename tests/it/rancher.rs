@@ -273,6 +273,38 @@ async fn routes_stay_while_the_service_is_gone_and_follow_when_it_is_back() {
     status(503).await;
 }
 
+/// It listens from the first moment, and answers once it is told to: rules from a file are in force long before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_file_knows_may_be_known_to_a_provider_that_has_not_answered_yet() {
+    let containers = json!([container("a", "127.0.0.1", "running", json!("unhealthy"))]);
+    let tree = tree(json!([service("web", "shop", enabled("80"), containers)]));
+    let server = Server::bind("127.0.0.1:0".parse().expect("an address"), tree).expect("bound");
+    let rules = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    let text = "[backends.b.servers.s]\nurl = \"http://127.0.0.1:1\"\n\n[frontends.f]\nbackend = \"b\"\n\
+                [frontends.f.routes.r]\nrule = \"Host:file.local\"\n";
+    std::fs::write(rules.path(), text).expect("written");
+    let url = format!("--rancher.metadata.url=http://{}", server.local_addr());
+    let file = format!("--file.filename={}", rules.path().display());
+    let herder = Herder::start(&["run", &file, "--rancher", &url, "--rancher.domain=local"]);
+    let status_of = |host: &'static str| herder.get(host, "/");
+    eventually("the file's rules are in force", || async {
+        status_of("file.local").await.status == 502
+    })
+    .await;
+    assert_eq!(herder.admin("/ping").await.status, 200);
+    let answer = status_of("unknown.local").await;
+    assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true));
+    let test = herder.admin("/api/explain?url=http://unknown.local/").await.body;
+    assert!(test.contains("a provider has not answered yet: the client gets 503"), "{test}");
+
+    tokio::spawn(server.run(std::future::pending()));
+    eventually("all have answered", || async { status_of("unknown.local").await.status == 404 })
+        .await;
+    assert_eq!(status_of("web.shop.local").await.status, 503, "known, with nobody healthy");
+    let test = herder.admin("/api/explain?url=http://unknown.local/").await.body;
+    assert!(test.contains("No frontend takes it: the client gets 404."), "{test}");
+}
+
 /// The requests of each server of the backend, by its name.
 async fn requests_by_server(herder: &Herder) -> BTreeMap<String, u64> {
     let metrics = herder.admin("/metrics").await.body;

@@ -13,7 +13,6 @@ use super::record;
 use super::relay::{Relay, Sink};
 use super::request::{Hop, Request};
 use crate::balance::{Moment, sticky};
-use crate::control::Phase;
 use crate::middleware::{Flow, Handler, Reply};
 use crate::model::{Changes, Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
@@ -222,9 +221,7 @@ impl Course<'_> {
                 Ok(())
             }
             (Led::Answered(error), route, _) => Err(refused(error, route, used, has_come)),
-            (_, None, _) if worker.state.phase() == Phase::Starting => {
-                Err(refused(Error::Starting, None, used, has_come))
-            }
+            (_, None, _) if table.is_partial => Err(refused(Error::Starting, None, used, has_come)),
             (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),
             (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
         }
