@@ -34,10 +34,7 @@ pub(super) fn start(
     let docker = settings.docker.as_ref().map(Docker::new).transpose()?;
     let rancher = settings.rancher.as_ref().map(Rancher::new).transpose()?;
     let (state, refreshes) = (Arc::clone(state), schedule.refreshes());
-    let (runs, ended) = oneshot::channel();
     on_own_thread("control", move || async move {
-        // Dropped at the end, whatever that is.
-        let _runs: oneshot::Sender<()> = runs;
         let mut parts = JoinSet::new();
         parts.spawn(control.run(queue));
         parts.spawn(secrets::watch(state, watch, events.clone()));
@@ -51,8 +48,7 @@ pub(super) fn start(
             parts.spawn(supervise(rancher, events, refreshes));
         }
         parts.join_next().await;
-    })?;
-    Ok(ended)
+    })
 }
 
 fn providers(settings: &Settings) -> impl Iterator<Item = (ProviderName, String, Defaults)> {

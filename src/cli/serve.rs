@@ -65,7 +65,7 @@ pub(super) async fn serve(
         .collect();
     let admin_guard = settings.admin_auth.as_ref().map(|auth| auth_step(auth, &state.live));
     let mut discovery_ended = discover::start(&state, &schedule)?;
-    let checks = start_checks(&state)?;
+    let (checks, mut checks_ended) = start_checks(&state)?;
 
     let running = proxy.start(&state);
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -92,7 +92,12 @@ pub(super) async fn serve(
             },
             // Routes that never change again would look well: whoever watches over Herder is to start it anew.
             _ = &mut discovery_ended => {
-                error!("discovery has broken down, see the lines before: that is a bug, please tell of it");
+                error!("{BROKEN_DISCOVERY}");
+                break true;
+            }
+            // So would servers of which nobody learns any more that they are down.
+            _ = &mut checks_ended => {
+                error!("health checks have broken down, see the lines before: that is a bug, please tell of it");
                 break true;
             }
         }
@@ -122,37 +127,47 @@ pub(super) async fn serve(
     })
 }
 
+/// What is said where nobody discovers any more.
+pub(super) const BROKEN_DISCOVERY: &str =
+    "discovery has broken down, see the lines before: that is a bug, please tell of it";
+
 /// Asks the servers whether they are well, on a thread of its own: whoever keeps the admin side busy must not make a server
-/// look slow. It ends when what is returned is dropped.
+/// look slow. It ends when the first of what is returned is dropped, and the second tells where it ends.
 ///
 /// # Errors
 /// Where the system has no thread or no epoll left.
-fn start_checks(state: &Arc<State>) -> anyhow::Result<oneshot::Sender<()>> {
+fn start_checks(
+    state: &Arc<State>,
+) -> anyhow::Result<(oneshot::Sender<()>, oneshot::Receiver<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let state = Arc::clone(state);
-    on_own_thread("health", move || async move {
+    let ended = on_own_thread("health", move || async move {
         let tls = client_tls(state.settings.insecure_skip_verify);
         tokio::select! {
             () = probe::run(state, tls) => {}
             _ = stopped => {}
         }
     })?;
-    Ok(stop)
+    Ok((stop, ended))
 }
 
-/// Does this on a thread of its own, with a reactor of its own.
+/// Does this on a thread of its own, with a reactor of its own. What is returned ends where the work does, in whatever way: what
+/// is to run for as long as the process must not end unseen.
 ///
 /// # Errors
 /// Where the system has no thread or no epoll left.
 pub(super) fn on_own_thread<F: Future<Output = ()>>(
     name: &str,
     work: impl FnOnce() -> F + Send + 'static,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<oneshot::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || runtime.block_on(async { work().await }))?;
-    Ok(())
+    let (runs, ended) = oneshot::channel();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Dropped at the end, whatever that is.
+        let _runs: oneshot::Sender<()> = runs;
+        runtime.block_on(async { work().await });
+    })?;
+    Ok(ended)
 }
 
 /// The admin side has nothing to finish that is worth a longer wait.
@@ -218,5 +233,19 @@ impl Signals {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_breaks_down_is_noticed() {
+        let mut lives = on_own_thread("lives", std::future::pending).expect("a thread");
+        let breaks = on_own_thread("breaks", || async { panic!("as it is meant to") });
+        let ended = tokio::time::timeout(Duration::from_secs(10), breaks.expect("a thread")).await;
+        assert!(ended.expect("it is told in time").is_err(), "nobody says anything");
+        assert!(lives.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
     }
 }

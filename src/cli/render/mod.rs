@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use handlebars::{Handlebars, RenderErrorReason, handlebars_helper, no_escape};
 use tracing::{info, warn};
 
 use output::Output;
 
+use crate::cli::serve::BROKEN_DISCOVERY;
 use crate::cli::{discover, sources};
 use crate::control::{State, View, schedule};
 use crate::settings::{Settings, Typed};
@@ -77,13 +78,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = Arc::new(settings);
     let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
     let mut changes = state.subscribe();
-    discover::start(&state, &schedule)?;
+    let mut discovery_ended = discover::start(&state, &schedule)?;
     let mut signals = super::serve::Signals::new()?;
     let mut last = String::new();
     loop {
         tokio::select! {
             changed = changes.changed() => changed.context("nobody discovers any more")?,
             () = signals.stop() => break,
+            // The state lives on without it, and would never change again.
+            _ = &mut discovery_ended => bail!(BROKEN_DISCOVERY),
         }
         let view = state.view();
         // Before every provider has answered, the file would lose what the others know.
