@@ -20,19 +20,33 @@ use crate::table::compile;
 /// The settings as meant, with the providers that are used: those that were named, else those that answer.
 pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
     let mut settings = typed.meant().map_err(|why| anyhow!(why))?;
-    let left_out = settings.left_out();
-    if typed.strict == Some(true) && !left_out.is_empty() {
-        bail!("--strict was asked for:\n  {}", left_out.join("\n  "));
-    }
+    refuse_left_out(&typed, &settings)?;
     if typed.names_a_provider() {
         settings.docker = settings.docker.filter(|_| typed.docker == Some(true));
         settings.rancher = settings.rancher.filter(|_| typed.rancher == Some(true));
         return Ok(settings);
     }
-    let mut tried = Vec::new();
-    if settings.docker.is_none() {
-        tried.push("  Docker: switched off".to_owned());
+    find_who_answers(&typed, &mut settings).await?;
+    refuse_left_out(&typed, &settings)?;
+    Ok(settings)
+}
+
+/// # Errors
+/// Where something is left out, and it was asked that nothing is.
+fn refuse_left_out(typed: &Typed, settings: &Settings) -> anyhow::Result<()> {
+    let left_out = settings.left_out();
+    if typed.strict == Some(true) && !left_out.is_empty() {
+        bail!("--strict was asked for:\n  {}", left_out.join("\n  "));
     }
+    Ok(())
+}
+
+/// Leaves those in the settings who answer.
+///
+/// # Errors
+/// When nobody does.
+async fn find_who_answers(typed: &Typed, settings: &mut Settings) -> anyhow::Result<()> {
+    let mut silent = Vec::new();
     if let Some(docker) = &settings.docker {
         match docker::answers(docker).await {
             Ok(version) => {
@@ -40,10 +54,12 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
                 tracing::info!(endpoint, version, "Docker answers");
             }
             Err(error) => {
-                tried.push(format!("  Docker: {error}"));
+                silent.push(("Docker", "docker", typed.docker_given(), error.to_string()));
                 settings.docker = None;
             }
         }
+    } else {
+        silent.push(("Docker", "docker", Vec::new(), "switched off".to_owned()));
     }
     if let Some(rancher) = &settings.rancher {
         match rancher::answers(rancher).await {
@@ -52,19 +68,31 @@ pub(super) async fn settings(typed: Typed) -> anyhow::Result<Settings> {
                 tracing::info!(url, version, "Rancher's metadata answers");
             }
             Err(error) => {
-                tried.push(format!("  Rancher: {error}"));
+                silent.push(("Rancher", "rancher", typed.rancher_given(), error.to_string()));
                 settings.rancher = None;
             }
         }
     }
     if settings.docker.is_none() && settings.rancher.is_none() {
+        let tried = silent.iter().map(|(name, _, _, why)| format!("  {name}: {why}"));
         bail!(
             "there is nobody to read containers from:\n{}\nName one with --docker or --rancher, name rules with \
              --file.filename, or try `herder demo`, which needs none of them",
-            tried.join("\n")
+            tried.collect::<Vec<_>>().join("\n")
         );
     }
-    Ok(settings)
+    for (name, flag, given, why) in silent {
+        // Most have one of the two. Whoever has said how the other one is to be asked wants it.
+        if given.is_empty() {
+            tracing::info!("{name} is not used: {why}");
+            continue;
+        }
+        settings.unread.push(format!(
+            "{name} is not used until the next start: {why}. Nobody reads {}; say --{flag} to have it asked until it answers.",
+            given.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// Asks every provider once, plans and compiles: what would be served now.

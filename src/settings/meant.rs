@@ -32,6 +32,62 @@ impl Typed {
             || self.file_main.is_some()
     }
 
+    /// The settings of Docker that were given, by their flags.
+    pub fn docker_given(&self) -> Vec<&'static str> {
+        let given = [
+            ("docker.endpoint", filled(self.docker_endpoint.as_ref()).is_some()),
+            ("docker.domain", filled(self.docker_domain.as_ref()).is_some()),
+            ("docker.constraints", self.docker_constraints.is_some()),
+            ("docker.exposedByDefault", self.docker_exposed_by_default.is_some()),
+            ("docker.serveUnchecked", self.docker_serve_unchecked.is_some()),
+            ("docker.network", filled(self.docker_network.as_ref()).is_some()),
+            ("docker.tls.ca", self.docker_tls_ca.is_some()),
+            ("docker.tls.cert", self.docker_tls_cert.is_some()),
+            ("docker.tls.key", self.docker_tls_key.is_some()),
+        ];
+        named(&given)
+    }
+
+    /// The settings of Rancher that were given, by their flags.
+    pub fn rancher_given(&self) -> Vec<&'static str> {
+        let given = [
+            ("rancher.domain", filled(self.rancher_domain.as_ref()).is_some()),
+            ("rancher.constraints", self.rancher_constraints.is_some()),
+            ("rancher.exposedByDefault", self.rancher_exposed_by_default.is_some()),
+            ("rancher.serveUnchecked", self.rancher_serve_unchecked.is_some()),
+            ("rancher.runHealthChecks", self.rancher_run_health_checks.is_some()),
+            ("rancher.metadata.url", filled(self.rancher_metadata_url.as_ref()).is_some()),
+            ("rancher.metadata.version", filled(self.rancher_metadata_version.as_ref()).is_some()),
+            ("rancher.metadata.intervalPoll", self.rancher_interval_poll.is_some()),
+            ("rancher.api", self.rancher_api.is_some()),
+            ("rancher.api.endpoint", filled(self.rancher_api_endpoint.as_ref()).is_some()),
+            ("rancher.api.accessKey", filled(self.rancher_api_access_key.as_ref()).is_some()),
+            ("rancher.api.secretKey", filled(self.rancher_api_secret_key.as_ref()).is_some()),
+        ];
+        named(&given)
+    }
+
+    /// What was said of a provider that is not used, since others were named. One that was switched off was so on purpose.
+    fn unread(&self) -> Vec<String> {
+        if !self.names_a_provider() {
+            return Vec::new();
+        }
+        let providers = [
+            ("Docker", "docker", self.docker, self.docker_given()),
+            ("Rancher", "rancher", self.rancher, self.rancher_given()),
+        ];
+        let unread = providers
+            .into_iter()
+            .filter(|(_, _, is_used, given)| is_used.is_none() && !given.is_empty());
+        let line = |(name, flag, _, given): (&str, &str, _, Vec<&str>)| {
+            format!(
+                "{name} is not used, since other providers are named, and nobody reads {}. Say --{flag} to use it too.",
+                given.join(", ")
+            )
+        };
+        unread.map(line).collect()
+    }
+
     /// The settings as meant, see [`Self::read`].
     ///
     /// # Errors
@@ -68,6 +124,7 @@ impl Typed {
             file: self.file_settings(&mut conflicts),
             docker: (self.docker != Some(false)).then(|| self.docker_settings(&mut conflicts)),
             rancher: (self.rancher != Some(false)).then(|| self.rancher_settings(&mut conflicts)),
+            unread: self.unread(),
             limits,
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
@@ -263,6 +320,11 @@ fn filled(value: Option<&String>) -> Option<String> {
     value.map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
+/// The names of those that were given.
+fn named(given: &[(&'static str, bool)]) -> Vec<&'static str> {
+    given.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect()
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -314,6 +376,49 @@ mod tests {
     fn certificates_go_together() {
         let typed = Typed { docker_tls_ca: Some("ca.pem".into()), ..Typed::default() };
         assert!(typed.meant().expect_err("two are missing").contains("--docker.tls.key"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_provider_that_is_not_used_is_told() {
+        let file = Typed { file_filename: Some("a".into()), ..Typed::default() };
+        let domain = Some("local".to_owned());
+        let docker = Typed { docker_domain: domain.clone(), ..file.clone() };
+        let both = Typed { rancher_domain: domain.clone(), ..docker.clone() };
+        for (typed, expected) in [
+            (file.clone(), &[][..]),
+            (docker.clone(), &["Docker"]),
+            (both.clone(), &["Docker", "Rancher"]),
+            (Typed { docker: Some(true), ..both.clone() }, &["Rancher"]),
+            (Typed { docker: Some(false), rancher: Some(true), ..both }, &[]),
+            (Typed { docker_domain: Some(" ".to_owned()), ..file }, &[]),
+            // Whoever answers is used.
+            (Typed { docker_domain: domain, ..Typed::default() }, &[]),
+        ] {
+            let lines = typed.meant().expect("good ones").left_out();
+            let names = lines.iter().filter_map(|line| line.split_once(" is not used"));
+            assert_eq!(names.map(|(name, _)| name).collect::<Vec<_>>(), expected, "{typed:?}");
+        }
+    }
+
+    /// A setting that comes later is not forgotten.
+    #[test]
+    fn all_settings_of_a_provider_are_known_as_its_own() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            typed: Typed,
+        }
+        let command = <Line as clap::CommandFactory>::command();
+        let flags = command.get_arguments().filter_map(|arg| arg.get_long());
+        for flag in flags.filter(|flag| flag.starts_with("docker.") || flag.starts_with("rancher."))
+        {
+            let read = ["true", "tag==a"].into_iter().find_map(|value| {
+                let line = ["herder".to_owned(), format!("--{flag}={value}")];
+                <Line as clap::Parser>::try_parse_from(line).ok()
+            });
+            let typed = read.expect(flag).typed;
+            assert_eq!([typed.docker_given(), typed.rancher_given()].concat(), [flag]);
+        }
     }
 
     #[test]

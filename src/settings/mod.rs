@@ -53,6 +53,8 @@ pub struct Settings {
     pub docker: Option<DockerSettings>,
     /// Settings of the Rancher provider, where it is used.
     pub rancher: Option<RancherSettings>,
+    /// What was said of providers that are not used, a sentence for each: nobody reads it.
+    pub unread: Vec<String>,
     /// The proxy's limits and time-outs.
     pub limits: Limits,
     /// Clients whose own `X-Forwarded-*` headers are believed.
@@ -136,6 +138,7 @@ impl Settings {
         for why in log.flat_map(|log| &log.fields.unknown) {
             lines.push(format!("accessLog.fields.names: {why}"));
         }
+        lines.extend(self.unread.iter().cloned());
         lines
     }
 }

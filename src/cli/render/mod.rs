@@ -60,6 +60,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { output, check, reload, .. } = args;
     let output = Output { path: output, check, reload, owes_reload: Cell::new(false) };
     let settings = sources::settings(args.settings).await?;
+    for line in &settings.unread {
+        warn!("{line}");
+    }
     if !args.watch {
         let text = template.render(&sources::view_once(&settings).await?, &settings)?;
         let done = match output.replace(&text).await {
