@@ -228,6 +228,57 @@ users = ["bob:geheim", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="]
     }
 }
 
+/// Compose has labels below `deploy` on Swarm's service, where nobody looks; one without a value has an empty one.
+#[test]
+fn only_labels_of_containers_are_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"services:
+  web:
+    image: web
+    labels:
+      - traefik.port=80
+      - traefik.enabel
+    deploy:
+      labels:
+        traefik.port: "80a"
+        com.example: "a"
+  quiet:
+    image: quiet
+    labels: {traefik.port: "80"}
+    deploy:
+      labels: ["com.example=a"]
+"#;
+    fs::write(folder.path().join("compose.yml"), text).expect("written");
+    let said = stdout(&check(folder.path(), &["compose.yml"]));
+    for line in [
+        "warning: compose.yml:9:23: traefik.port is below deploy: Compose puts these labels on no container, and nobody reads \
+         them. Write them under labels.",
+        "warning: compose.yml:6:9: traefik.enabel is not a label we know.",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("80a") && !said.contains("com.example"), "{said}");
+    assert_eq!(said.matches("below deploy").count(), 1, "{said}");
+}
+
+/// What is said of Docker is for nothing where a file was named, and Docker was not.
+#[test]
+fn settings_that_nobody_reads_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = RULES.replace("priority = \"x\"\n", "");
+    fs::write(folder.path().join("rules.toml"), rules).expect("written");
+    let args =
+        ["--file.filename=rules.toml", "--docker.domain=local", "--docker.endpoint=unix:///x"];
+    let output = check(folder.path(), &args);
+    let said = stdout(&output);
+    let line = "Docker is not used, since other providers are named, and nobody reads docker.endpoint, docker.domain. \
+                Say --docker to use it too.";
+    assert!(said.contains(line), "{said}");
+    let output = check(folder.path(), &[&args[..], &["--strict"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(line), "it is refused");
+}
+
 /// A file of users is read as `run` reads it: one that is not there closes its frontend, and so it is told.
 #[test]
 fn files_of_users_are_read() {

@@ -305,6 +305,32 @@ async fn what_no_file_knows_may_be_known_to_a_provider_that_has_not_answered_yet
     assert!(test.contains("No frontend takes it: the client gets 404."), "{test}");
 }
 
+/// Who does not answer in time is not asked again. That is news for whoever said how to ask, and for nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_left_out_since_he_did_not_answer_is_told() {
+    let (addr, _) = serve(json!([]));
+    let url = format!("--rancher.metadata.url=http://{addr}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    // It is there, and says nothing.
+    let _socket = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let endpoint = format!("--docker.endpoint=unix://{}", socket.display());
+    let herder = Herder::start(&["run", &endpoint, "--docker.domain=local", &url]);
+    let log = herder.log();
+    let line = log.lines().find(|line| line.contains("Docker is not used until the next start: "));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for word in ["WARN", "docker.sock", "reads docker.endpoint, docker.domain;", "say --docker to"]
+    {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    // With nothing said of it, whether there is one or not depends on the machine.
+    let herder = Herder::start(&["run", "--docker=false", &url]);
+    let log = herder.log();
+    let line = log.lines().find(|line| line.contains("Docker is not used: switched off"));
+    assert!(line.is_some_and(|line| line.contains("INFO")), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
 /// The requests of each server of the backend, by its name.
 async fn requests_by_server(herder: &Herder) -> BTreeMap<String, u64> {
     let metrics = herder.admin("/metrics").await.body;

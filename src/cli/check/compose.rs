@@ -33,10 +33,11 @@ pub(super) fn read(name: &str, project: &str, services: &Table) -> (Compose, Vec
     for entry in services.entries() {
         let Some(table) = entry.node.as_table() else { continue };
         let deploy = table.get("deploy").and_then(Node::as_table);
-        let nodes = [table.get("labels"), deploy.and_then(|deploy| deploy.get("labels"))];
+        let of_swarm = deploy.and_then(|deploy| deploy.get("labels"));
+        findings.extend(of_swarm.and_then(|node| compose.on_no_container(&entry.key, node)));
         let mut labels = Labels::default();
         let mut places = Vec::new();
-        for (key, value, place) in nodes.into_iter().flatten().flat_map(labels_of) {
+        for (key, value, place) in table.get("labels").into_iter().flat_map(labels_of) {
             match interpolated(&value) {
                 Ok(value) => {
                     labels.insert(key.as_str().into(), value.into());
@@ -69,6 +70,21 @@ impl Compose {
         problems.extend(secrets::problems(&planner, &config));
         let problems = problems.into_iter().map(|problem| entrypoints.judge(problem));
         problems.filter_map(|problem| self.finding(&problem)).collect()
+    }
+
+    /// What is told of labels below `deploy`: Swarm has them on its service (Compose specification, "Deploy", "labels").
+    fn on_no_container(&self, who: &str, node: &Node) -> Option<Finding> {
+        let (label, _, place) = labels_of(node).into_iter().find(|(key, _, _)| is_ours(key))?;
+        Some(Finding {
+            severity: Severity::Warning,
+            file: Some(self.file(place)),
+            who: who.to_owned(),
+            message: format!(
+                "{label} is below deploy: Compose puts these labels on no container, and nobody reads them."
+            ),
+            label: Some(label),
+            hint: Some("Write them under labels.".to_owned()),
+        })
     }
 
     fn finding(&self, problem: &Problem) -> Option<Finding> {
@@ -122,7 +138,7 @@ impl Labelled {
     }
 }
 
-/// Labels as a table or as a list of `key=value`.
+/// Labels as a table or as a list of `key=value`; one without a value has an empty one.
 fn labels_of(node: &Node) -> Vec<(String, String, Place)> {
     match &node.value {
         Value::Table(table) => {
@@ -133,7 +149,8 @@ fn labels_of(node: &Node) -> Vec<(String, String, Place)> {
         }
         Value::List(list) => {
             let label = |node: &Node| {
-                let (key, value) = node.as_text()?.split_once('=')?;
+                let text = node.as_text()?;
+                let (key, value) = text.split_once('=').unwrap_or((text, ""));
                 Some((key.to_owned(), value.to_owned(), node.place))
             };
             list.iter().filter_map(label).collect()
