@@ -4,7 +4,7 @@
 //! a host, path or query can be, everything else stands for itself. Rules follow gorilla/mux as Traefik 1.7 ships it
 //! (regexp.go, `newRouteRegexp`).
 
-use regex::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder, bytes};
 
 /// How much memory one compiled expression may take, in bytes: a label cannot exhaust the machine.
 const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
@@ -97,6 +97,12 @@ pub fn expression(text: &str) -> Result<Regex, String> {
     expression_with(text, |builder| builder)
 }
 
+/// The same for bytes that may be no text: the values of header lines.
+pub(super) fn bytes_expression(text: &str) -> Result<bytes::Regex, String> {
+    let mut builder = bytes::RegexBuilder::new(text);
+    builder.size_limit(EXPRESSION_BYTES_MAX).build().map_err(|error| explain(&error))
+}
+
 fn expression_with(
     text: &str,
     set: impl FnOnce(&mut RegexBuilder) -> &mut RegexBuilder,
@@ -116,50 +122,73 @@ fn to_regex(text: &str, sort: Sort) -> Result<String, String> {
         Sort::Query => "[^?&]*",
     };
     let mut regex = String::new();
-    let mut literal = String::new();
-    let mut variable: Option<String> = None;
-    let mut depth = 0_usize;
-    for c in text.chars() {
-        match (c, &mut variable) {
-            ('{', None) => {
-                regex.push_str(&regex::escape(&std::mem::take(&mut literal)));
-                variable = Some(String::new());
+    for piece in pieces(text)? {
+        let inside = match piece {
+            Piece::Literal(literal) => {
+                regex.push_str(&regex::escape(literal));
+                continue;
             }
-            ('}', None) => return Err("a \"}\" has no \"{\" before it".to_owned()),
-            ('}', Some(inside)) if depth == 0 => {
-                let (name, pattern) = inside.split_once(':').unwrap_or((inside, any));
-                if name.is_empty() {
-                    return Err(format!("\"{{{inside}}}\" has no name"));
-                }
-                if pattern.is_empty() {
-                    return Err(format!("\"{{{inside}}}\" has no expression"));
-                }
-                // Alone, so that what is wrong with it is not taken for what is around it.
-                expression(pattern)?;
-                regex.push_str(&format!("(?:{pattern})"));
-                variable = None;
-            }
-            (_, None) => literal.push(c),
-            (_, Some(inside)) => {
-                // `{name:[0-9]{2}}` has braces of its own.
-                match c {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    _ => {}
-                }
-                inside.push(c);
-            }
+            Piece::Variable(inside) => inside,
+        };
+        let (name, pattern) = inside.split_once(':').unwrap_or((inside, any));
+        if name.is_empty() {
+            return Err(format!("\"{{{inside}}}\" has no name"));
         }
+        if pattern.is_empty() {
+            return Err(format!("\"{{{inside}}}\" has no expression"));
+        }
+        // Alone, so that what is wrong with it is not taken for what is around it.
+        expression(pattern)?;
+        regex.push_str(&format!("(?:{pattern})"));
     }
-    if variable.is_some() {
-        return Err("a \"{\" has no \"}\" after it".to_owned());
-    }
-    regex.push_str(&regex::escape(&literal));
     // gorilla/mux: a parameter without a value may have any.
     if sort == Sort::Query && text.split_once('=').is_none_or(|(_, value)| value.is_empty()) {
         regex.push_str(any);
     }
     Ok(regex)
+}
+
+/// How many variables a text has. Braces of their expressions are none, and neither is what cannot be read.
+pub(super) fn variables(text: &str) -> usize {
+    let pieces = pieces(text).unwrap_or_default();
+    pieces.iter().filter(|piece| matches!(piece, Piece::Variable(_))).count()
+}
+
+/// A piece of a text with variables.
+enum Piece<'t> {
+    /// It stands for itself.
+    Literal(&'t str),
+    /// What is between the braces of a variable.
+    Variable(&'t str),
+}
+
+/// Takes a text apart. `{name:[0-9]{2}}` is one variable, whose expression has braces of its own.
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let (mut start, mut depth) = (0, 0_usize);
+    let between = |start, end| text.get(start..end).unwrap_or_default();
+    for (at, brace) in text.match_indices(['{', '}']) {
+        match (brace, depth) {
+            ("{", 0) => {
+                pieces.push(Piece::Literal(between(start, at)));
+                start = at + 1;
+                depth = 1;
+            }
+            ("{", _) => depth += 1,
+            (_, 0) => return Err("a \"}\" has no \"{\" before it".to_owned()),
+            (_, 1) => {
+                pieces.push(Piece::Variable(between(start, at)));
+                start = at + 1;
+                depth = 0;
+            }
+            (_, _) => depth -= 1,
+        }
+    }
+    if depth > 0 {
+        return Err("a \"{\" has no \"}\" after it".to_owned());
+    }
+    pieces.push(Piece::Literal(between(start, text.len())));
+    Ok(pieces)
 }
 
 /// The regex crate's errors draw a picture over several lines; its last line says it in words.
@@ -208,6 +237,15 @@ mod tests {
         check(Sort::Query, "page={n:[0-9]+}", "page=12", true);
         check(Sort::Query, "page={n:[0-9]+}", "page=x", false);
         check(Sort::Query, "page=", "page=anything", true);
+    }
+
+    #[test]
+    fn braces_of_an_expression_are_no_variables() {
+        for (text, count) in
+            [("", 0), ("/a", 0), ("{a}", 1), ("/{a:[0-9]{2}}/{b:x{1,2}y{3}}-{c}", 3), ("{a", 0)]
+        {
+            assert_eq!(variables(text), count, "{text}");
+        }
     }
 
     #[test]

@@ -4,14 +4,12 @@
 //! that. As in Traefik 1.7 (server/rules.go): empty terms and values are passed over; of two terms that change a path in
 //! one way, the later counts. Unlike there, `;` and `,` may stand between braces: `{n:[0-9]{1,2}}`.
 
-use regex::bytes::RegexBuilder;
-
 use crate::middleware::{
     AddPrefix, Middleware, ReplacePath, ReplacePathRegex, StripPrefix, TrailingSlash,
 };
 use crate::model::{comparable_host, nearest};
 use crate::rules::tree::Expression;
-use crate::rules::{HeaderTest, Matcher, PathPattern, Rule, Sort, Template};
+use crate::rules::{HeaderTest, Matcher, PathPattern, Rule, Sort, Template, template};
 
 /// A term of the language, for `--help` of every sort.
 #[derive(Clone, Copy, Debug)]
@@ -95,17 +93,15 @@ pub fn parse(text: &str) -> Result<Reading, String> {
 /// Which of them is wrong, and why: see [`parse`].
 pub fn parse_all(texts: &[&str]) -> Result<Reading, (usize, String)> {
     let mut parts = Parts::default();
-    let (mut bytes, mut variables) = (0, 0);
+    let mut bytes = 0;
     for (place, text) in texts.iter().enumerate() {
-        (bytes, variables) = (bytes + text.len(), variables + text.matches('{').count());
-        let too_much = match (bytes > RULE_BYTES_MAX, variables > VARIABLES_MAX) {
-            (true, _) => Err(format!("it is longer than {RULE_BYTES_MAX} bytes")),
-            (false, true) => Err(format!("it has more than {VARIABLES_MAX} variables")),
-            (false, false) => Ok(()),
-        };
-        too_much.and_then(|()| parts.read_rule(text)).map_err(|why| (place, why))?;
+        bytes += text.len();
+        if bytes > RULE_BYTES_MAX {
+            return Err((place, format!("it is longer than {RULE_BYTES_MAX} bytes")));
+        }
+        parts.read_rule(text).map_err(|why| (place, why))?;
     }
-    let Parts { matchers, slash, strip_regex, strip, add, replace_regex, replace } = parts;
+    let Parts { matchers, slash, strip_regex, strip, add, replace_regex, replace, .. } = parts;
     let prefixes = |prefixes| Middleware::StripPrefix(StripPrefix { prefixes });
     let chain = [
         slash.map(|paths| Middleware::TrailingSlash(TrailingSlash { paths })),
@@ -132,6 +128,8 @@ const VARIABLES_MAX: usize = 64;
 #[derive(Default)]
 struct Parts {
     matchers: Vec<Matcher>,
+    /// Variables, and expressions that header lines have to fit.
+    expressions: usize,
     slash: Option<Vec<PathPattern>>,
     strip_regex: Option<Vec<PathPattern>>,
     strip: Option<Vec<PathPattern>>,
@@ -162,6 +160,21 @@ impl Parts {
     }
 
     fn read(&mut self, name: &str, values: &[&str]) -> Result<(), String> {
+        self.expressions += match name {
+            "HostRegexp"
+            | "Query"
+            | "Path"
+            | "PathStrip"
+            | "PathStripRegex"
+            | "PathPrefix"
+            | "PathPrefixStrip"
+            | "PathPrefixStripRegex" => values.iter().map(|value| template::variables(value)).sum(),
+            "HeadersRegexp" => values.len() / 2,
+            _ => 0,
+        };
+        if self.expressions > VARIABLES_MAX {
+            return Err(format!("it has more than {VARIABLES_MAX} variables"));
+        }
         let whole = || values.iter().map(|v| PathPattern::whole(v)).collect::<Result<Vec<_>, _>>();
         let start = || values.iter().map(|v| PathPattern::prefix(v)).collect::<Result<Vec<_>, _>>();
         match name {
@@ -214,11 +227,8 @@ fn matcher(name: &str, values: &[&str]) -> Result<Matcher, String> {
         "Method" => values.iter().map(|v| method(v)).collect::<Result<_, _>>().map(Matcher::Method),
         "Headers" => header_tests(name, values, |value| Ok(value.to_owned())).map(Matcher::Headers),
         "HeadersRegexp" => header_tests(name, values, |value| {
-            let regex = RegexBuilder::new(value).size_limit(EXPRESSION_BYTES_MAX).build();
-            // The same expression for text says in the same words what is wrong with it.
-            let why =
-                || super::expression(value).err().unwrap_or_else(|| "it is too large".to_owned());
-            regex.map(Expression).map_err(|_| format!("\"{value}\": {}", why()))
+            let regex = template::bytes_expression(value);
+            regex.map(Expression).map_err(|why| format!("\"{value}\": {why}"))
         })
         .map(Matcher::HeadersRegexp),
         _ => {
@@ -231,9 +241,6 @@ fn matcher(name: &str, values: &[&str]) -> Result<Matcher, String> {
         }
     }
 }
-
-/// How much memory one compiled expression may take, in bytes.
-const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
 
 fn header_tests<T>(
     name: &str,
@@ -462,10 +469,25 @@ mod tests {
             ("AddPrefix:/a,/b", "one value"),
             (&format!("Path:/{}", "a".repeat(20_000)), "longer than"),
             (&format!("Path:/{}", "{a}".repeat(65)), "variables"),
+            (&format!("Path:/{};PathPrefix:/{}", "{a}".repeat(33), "{b}".repeat(32)), "variables"),
+            (&"HeadersRegexp:X,a{2};".repeat(65), "variables"),
             (&format!("ReplacePathRegex:a {}", "$0".repeat(17)), "references"),
         ] {
             let why = parse(rule).expect_err(rule);
             assert!(why.contains(word), "{rule}: {why}");
+        }
+    }
+
+    #[test]
+    fn only_variables_count_as_such() {
+        let many = "/{v:[0-9]{10}}".repeat(64);
+        for rule in [
+            &format!("Path:{many};Host:a.local"),
+            &format!("PathPrefixStrip:{many}"),
+            &format!("HeadersRegexp:X,{}", "a{2}".repeat(65)),
+            &format!("ReplacePathRegex:^/{} /b", "a{2}".repeat(65)),
+        ] {
+            assert!(parse(rule).is_ok(), "{rule}: {:?}", parse(rule));
         }
     }
 
