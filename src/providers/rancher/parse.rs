@@ -137,7 +137,7 @@ pub(super) fn needs_containers(services: &Services<'_>) -> bool {
 /// service's text is not all that is told of it.
 ///
 /// # Errors
-/// When it is not a list.
+/// When it, or what was asked for besides, is not a list.
 pub(super) fn snapshot(
     services: Services<'_>,
     containers: Option<&Value>,
@@ -146,13 +146,20 @@ pub(super) fn snapshot(
     let services = match services {
         Services::List(services) => services,
         Services::Other(other) => match serde_json::from_str(other.get()) {
-            Ok(Value::Null) | Err(_) => Vec::new(),
+            Ok(Value::Null) => Vec::new(),
             Ok(other) => return Err(format!("its services are no list but {}", kind_of(&other))),
+            // JSON that is nested too deep, or holds a number that is none: whatever it says, it is not that there are none.
+            Err(error) => {
+                return Err(format!("its services are no list that can be read: {error}"));
+            }
         },
     };
     if services.len() > SERVICES_MAX {
         let count = services.len();
         return Err(format!("it tells of {count} services; {SERVICES_MAX} are the limit"));
+    }
+    if let Some(other) = containers.filter(|told| !told.is_array() && !told.is_null()) {
+        return Err(format!("its containers are no list but {}", kind_of(other)));
     }
     let by_name = containers.map(by_name).unwrap_or_default();
     let mut snapshot = Snapshot::default();
@@ -269,7 +276,11 @@ fn container(
     if is_others {
         return None;
     }
-    let name = filled(raw.name)?;
+    let Some(name) = filled(raw.name) else {
+        let what = "A container has no name; it is left out.";
+        problems.push(Problem::error(origin, what));
+        return None;
+    };
     let ip = filled(raw.primary_ip).or_else(|| raw.ips?.into_iter().find(|ip| !ip.is_empty()));
     let address = match ip.as_deref().map(str::parse::<IpAddr>) {
         Some(Ok(ip)) => Some(Address { network: None, ip, shared: None, published: None }),
@@ -479,12 +490,16 @@ mod tests {
             {"name": "good", "labels": null, "containers": null, "kind": null, "stack_name": null},
             {"name": 5},
             {"name": "half", "containers": [{"name": "x", "ips": 5}, {"name": "y", "primary_ip": "no"}]},
-            {"name": "labels", "labels": {"a": {}, "b": "c"}},
+            {"name": "labels", "labels": {"a": {}, "b": "c"}, "containers": [{"name": ""}, {"name": "z"}]},
             "nonsense",
             null,
         ]));
         assert_eq!(snapshot.services.len(), 3);
-        assert_eq!(snapshot.problems.len(), 6, "{:#?}", snapshot.problems);
+        assert_eq!(snapshot.problems.len(), 7, "{:#?}", snapshot.problems);
+        let nameless =
+            snapshot.problems.iter().find(|problem| problem.message.contains("no name;"));
+        assert!(nameless.is_some_and(|problem| &*problem.origin.service == "labels"));
+        assert_eq!(snapshot.services[2].instances.len(), 1);
     }
 
     #[test]
@@ -654,6 +669,13 @@ mod tests {
     fn something_else_than_a_list_is_no_answer() {
         assert!(told(&json!({"a": 1}), &Value::Null).is_err());
         assert!(told(&json!("text"), &Value::Null).is_err());
+        assert!(told(&json!([{"name": "web", "containers": ["a"]}]), &json!({"a": 1})).is_err());
         assert_eq!(read(&Value::Null), Snapshot::default());
+        // Deeper than what reads it goes.
+        let mut nobody = Remembered::default();
+        let body = format!("{{\"data\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        let deep = super::services(body.as_bytes(), &nobody).expect("JSON");
+        let why = snapshot(deep, None, &mut nobody).expect_err("it is no list");
+        assert!(why.contains("recursion limit"), "{why}");
     }
 }
