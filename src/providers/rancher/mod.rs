@@ -6,6 +6,7 @@
 mod api;
 mod ask;
 mod http;
+mod pace;
 mod parse;
 mod remembered;
 
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use api::Api;
 use ask::Metadata;
+use pace::Pace;
 use remembered::Remembered;
 
 use crate::model::{ProviderName, Snapshot};
@@ -28,9 +30,6 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 
 /// A server that says "news" without any is asked again after this pause, not at once.
 const POLL_PAUSE: Duration = Duration::from_millis(200);
-
-/// The least time between two looks after news.
-const NEWS_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a version that moves while everything is read is followed.
 const READS_MAX: usize = 3;
@@ -45,8 +44,7 @@ pub struct Rancher {
     /// What was read last, and at which version.
     last: Option<(String, Snapshot)>,
     remembered: Remembered,
-    /// When there was news last.
-    last_news: Option<Instant>,
+    pace: Pace,
     /// The version that the last news were, where that was a moment ago.
     news: Option<String>,
 }
@@ -74,7 +72,7 @@ impl Rancher {
     pub fn new(settings: &RancherSettings) -> Result<Self, Error> {
         let source = Source::new(settings)?;
         let (long_poll, remembered) = (settings.long_poll, Remembered::default());
-        Ok(Self { source, long_poll, last: None, remembered, last_news: None, news: None })
+        Ok(Self { source, long_poll, last: None, remembered, pace: Pace::default(), news: None })
     }
 
     /// Reads everything. What came in one answer belongs together, whatever the version does meanwhile: it is
@@ -158,12 +156,11 @@ impl Provider for Rancher {
         loop {
             let version = metadata.wait(known, LONG_POLL).await?;
             if version != *known {
-                // Two servers behind one name may disagree for ever. News after a quiet time goes on at once.
-                match self.last_news.map(|last| last + NEWS_PAUSE) {
-                    Some(end) if end > Instant::now() => sleep_until(end).await,
-                    _ => self.news = Some(version),
+                match self.pace.due(&version, Instant::now()) {
+                    // Who knows what the version will be by then.
+                    Some(due) => sleep_until(due).await,
+                    None => self.news = Some(version),
                 }
-                self.last_news = Some(Instant::now());
                 return Ok(());
             }
             sleep(POLL_PAUSE).await;
