@@ -412,9 +412,9 @@ mod tests {
         let labels: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "80")).collect();
         let service = service("web", Some("shop"), &labels);
         let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
-        assert_eq!(reading.fragment.frontends.len(), 64);
+        assert_eq!(reading.fragment.frontends.len(), 32);
         let [problem] = &*reading.problems else { panic!("one of {:?}", reading.problems) };
-        assert!(problem.message.contains("part164 and those behind it"), "{}", problem.message);
+        assert!(problem.message.contains("part132 and those behind it"), "{}", problem.message);
     }
 
     #[test]

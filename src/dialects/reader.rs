@@ -31,7 +31,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// Each is a frontend and a backend of its own.
-const SEGMENTS_MAX: usize = 64;
+const SEGMENTS_MAX: usize = 32;
 
 /// What a service or one of its segments asks for besides a rule, a port and a method.
 #[derive(Default)]

@@ -189,12 +189,13 @@ impl Parts {
                 self.matchers.push(Matcher::Path(paths));
             }
             "PathPrefix" | "PathPrefixStrip" | "PathPrefixStripRegex" => {
+                let paths = start()?;
                 match name {
-                    "PathPrefixStrip" => self.strip = Some(start()?),
-                    "PathPrefixStripRegex" => self.strip_regex = Some(start()?),
+                    "PathPrefixStrip" => self.strip = Some(paths.clone()),
+                    "PathPrefixStripRegex" => self.strip_regex = Some(paths.clone()),
                     _ => {}
                 }
-                self.matchers.push(Matcher::PathPrefix(start()?));
+                self.matchers.push(Matcher::PathPrefix(paths));
             }
             "AddPrefix" => self.add = Some(only(name, values)?.to_owned()),
             "ReplacePath" => self.replace = Some(only(name, values)?.to_owned()),
