@@ -99,7 +99,7 @@ pub fn expression(text: &str) -> Result<Regex, String> {
 
 /// The same for bytes that may be no text: the values of header lines.
 pub(super) fn bytes_expression(text: &str) -> Result<bytes::Regex, String> {
-    let mut builder = bytes::RegexBuilder::new(text);
+    let mut builder = bytes::RegexBuilder::new(&super::re2::translated(text));
     builder.size_limit(EXPRESSION_BYTES_MAX).build().map_err(|error| explain(&error))
 }
 
@@ -237,6 +237,15 @@ mod tests {
         check(Sort::Query, "page={n:[0-9]+}", "page=12", true);
         check(Sort::Query, "page={n:[0-9]+}", "page=x", false);
         check(Sort::Query, "page=", "page=anything", true);
+    }
+
+    #[test]
+    fn expressions_are_those_of_go() {
+        assert!(expression(r"^\w$").is_ok_and(|regex| !regex.is_match("\u{e9}")));
+        let bytes = bytes_expression(r"^\w\d$").expect("a good one");
+        assert!(bytes.is_match(b"a1") && !bytes.is_match("a\u{664}".as_bytes()));
+        check(Sort::Path, r"/{id:\d+}", "/42", true);
+        check(Sort::Path, r"/{id:\d+}", "/\u{664}", false);
     }
 
     #[test]
