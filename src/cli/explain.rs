@@ -44,6 +44,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let asked = url.map(|url| Asked::parse(url, args.method.as_deref(), &args.lines));
     let asked = asked.transpose().map_err(anyhow::Error::msg)?;
     let settings = sources::settings(args.settings).await?;
+    for line in &settings.unread {
+        eprintln!("herder: {line}");
+    }
     let view = sources::view_once(&settings).await?;
     let (text, is_routed) = match (asked, args.what) {
         (Some(asked), _) => {

@@ -274,6 +274,11 @@ fn settings_that_nobody_reads_are_told() {
     let line = "Docker is not used, since other providers are named, and nobody reads docker.endpoint, docker.domain. \
                 Say --docker to use it too.";
     assert!(said.contains(line), "{said}");
+    let mut explain = Command::new(env!("CARGO_BIN_EXE_herder"));
+    let output =
+        explain.arg("explain").args(args).arg("http://a.local/").current_dir(folder.path());
+    let output = output.output().expect("herder runs");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(line), "explain says it, too");
     let output = check(folder.path(), &[&args[..], &["--strict"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains(line), "it is refused");
