@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::App;
+use super::api::rfc3339;
 use super::view::ago;
 use crate::live::{Condition, EVENTS_MAX, HealthEvent, ServerLive};
 
@@ -146,8 +146,4 @@ pub(super) async fn all(State(app): State<App>) -> Json<Value> {
         })
     });
     Json(json!({"servers": servers, "events": events.collect::<Vec<_>>()}))
-}
-
-fn rfc3339(at: SystemTime) -> String {
-    DateTime::<Utc>::from(at).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }

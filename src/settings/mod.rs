@@ -30,7 +30,7 @@ pub use observe::{
     AccessLog, Field, Fields, Filters, LineFormat, LineName, Mode, Observe, Ratio, StatusRange,
     Tracing, WAITING_LINES,
 };
-pub use time::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration};
+pub use time::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration, go_duration};
 pub use typed::{Admin, AdminMethod, Typed};
 pub use typed_observe::TypedObserve;
 

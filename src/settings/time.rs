@@ -1,4 +1,4 @@
-//! Times as they are written: waits, and how often everything is asked anew.
+//! Times as they are read and written: waits, and how often everything is asked anew.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -58,6 +58,33 @@ fn parts(mut text: &str) -> Option<Duration> {
     let ms = (all_ns / 1e6).ceil();
     // More than that is refused by whoever asks.
     (ms < 1e12).then(|| Duration::from_millis(ms as u64))
+}
+
+/// `39m6.885931127s`, `864.8016ms`: as Go prints a time (package time, `Duration.String`).
+pub fn go_duration(time: Duration) -> String {
+    let (seconds, ns) = (time.as_secs(), u64::from(time.subsec_nanos()));
+    // No zeros at the end.
+    let number = |whole: u64, part: u64, digits: usize| {
+        let part = format!("{part:0digits$}");
+        match part.trim_end_matches('0') {
+            "" => whole.to_string(),
+            part => format!("{whole}.{part}"),
+        }
+    };
+    match (seconds, ns) {
+        (0, 0) => "0s".to_owned(),
+        (0, ..1_000) => format!("{ns}ns"),
+        (0, ..1_000_000) => format!("{}µs", number(ns / 1_000, ns % 1_000, 3)),
+        (0, _) => format!("{}ms", number(ns / 1_000_000, ns % 1_000_000, 6)),
+        _ => {
+            let rest = number(seconds % 60, ns, 9);
+            match (seconds / 3_600, seconds / 60 % 60) {
+                (0, 0) => format!("{rest}s"),
+                (0, minutes) => format!("{minutes}m{rest}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+            }
+        }
+    }
 }
 
 /// The time between two health checks. Zero says as much as nothing, see [`limit`].
@@ -138,6 +165,25 @@ mod tests {
             ["", "s", "-1s", "1d", "99999999h", "1.5", "1.2.3s", ".s", "1 s", "1m30", "+1s", "1e3s"]
         {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn prints_times_as_go_does() {
+        for (ns, text) in [
+            (0, "0s"),
+            (15, "15ns"),
+            (1_500, "1.5µs"),
+            (250_000_000, "250ms"),
+            (864_801_600, "864.8016ms"),
+            (1_050_000_000, "1.05s"),
+            (35_000_000_000, "35s"),
+            (60_000_000_000, "1m0s"),
+            (2_346_885_931_127, "39m6.885931127s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (3_661_000_000_001, "1h1m1.000000001s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_nanos(ns)), text);
         }
     }
 

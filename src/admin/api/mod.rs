@@ -17,6 +17,7 @@ use super::rates::lock;
 use crate::explain::{self, Explanation, Outcome, RouteTest};
 use crate::live::{Failed, Told};
 use crate::model::Problem;
+use crate::settings::go_duration;
 
 /// Explanations in one answer.
 const EXPLANATIONS_MAX: usize = 1_000;
@@ -120,7 +121,7 @@ fn recent_error(failed: &Failed) -> Value {
         "method": failed.method,
         "host": failed.host,
         "path": failed.path,
-        "time": rfc3339(failed.at_ms),
+        "time": rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(failed.at_ms)),
         // Ours beside theirs.
         "frontend": failed.frontend.as_ref().map(ToString::to_string),
         "server": failed.server.as_deref(),
@@ -134,38 +135,14 @@ pub(super) async fn errors(State(app): State<App>) -> Json<Value> {
     Json(app.state.live.failures.last(usize::MAX).iter().map(recent_error).collect())
 }
 
-fn rfc3339(ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+/// A time as all of our JSON has it: `2015-10-07T16:32:24.362Z`.
+pub(super) fn rfc3339(time: SystemTime) -> String {
     chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// A time as Go prints it: `2015-10-07 18:32:24.362238909 +0200 CEST`.
 fn go_time(time: SystemTime) -> String {
     chrono::DateTime::<chrono::Utc>::from(time).format("%Y-%m-%d %H:%M:%S%.9f %z UTC").to_string()
-}
-
-/// A span as Go prints it: `39m6.885931127s`, `864.8016ms`.
-fn go_duration(span: Duration) -> String {
-    let (seconds, nanos) = (span.as_secs(), span.subsec_nanos());
-    // No zeros at the end.
-    let parts = |whole: u64, nanos: u32, digits: usize| {
-        let fraction = format!("{nanos:0digits$}");
-        match fraction.trim_end_matches('0') {
-            "" => whole.to_string(),
-            fraction => format!("{whole}.{fraction}"),
-        }
-    };
-    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    let rest = parts(seconds % 60, nanos, 9);
-    match (seconds, nanos) {
-        (0, 0) => "0s".to_owned(),
-        (0, 0..1_000) => format!("{nanos}ns"),
-        (0, 0..1_000_000) => format!("{}µs", parts(u64::from(nanos / 1_000), nanos % 1_000, 3)),
-        (0, _) => format!("{}ms", parts(u64::from(nanos / 1_000_000), nanos % 1_000_000, 6)),
-        (0..60, _) => format!("{rest}s"),
-        (60..3_600, _) => format!("{minutes}m{rest}s"),
-        _ => format!("{hours}h{minutes}m{rest}s"),
-    }
 }
 
 fn explanation(explanation: &Explanation) -> Value {
@@ -218,19 +195,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_times_are_printed_as_go_does() {
-        let check = |nanos: u64, text: &str| {
-            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
-        };
-        check(0, "0s");
-        check(15, "15ns");
-        check(1_500, "1.5µs");
-        check(864_801_600, "864.8016ms");
-        check(2_346_885_931_127, "39m6.885931127s");
-        check(3_600_000_000_000, "1h0m0s");
-        check(35_000_000_000, "35s");
+    fn times_are_printed_as_go_and_json_do() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_444_235_544_362);
         assert_eq!(go_time(time), "2015-10-07 16:32:24.362000000 +0000 UTC");
-        assert_eq!(rfc3339(1_444_235_544_362), "2015-10-07T16:32:24.362Z");
+        assert_eq!(rfc3339(time), "2015-10-07T16:32:24.362Z");
     }
 }
