@@ -174,7 +174,6 @@ pub fn is_key(name: &str) -> bool {
         "web.statistics",
         "web.metrics",
         "web.metrics.prometheus",
-        "api",
         "api.statistics",
         "metrics",
         "metrics.prometheus",
