@@ -10,7 +10,7 @@ use std::time::Duration;
 use litemap::LiteMap;
 
 use super::BackendWishes;
-use crate::model::{Origin, ServerName};
+use crate::model::{Origin, ServerName, is_token};
 
 /// Servers that do the same work.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -247,12 +247,6 @@ impl SameSite {
         let all = [Self::Lax, Self::Strict, Self::None];
         all.into_iter().find(|same_site| same_site.as_str().eq_ignore_ascii_case(name))
     }
-}
-
-/// Whether this can name a header line or a cookie (RFC 9110, section 5.6.2; RFC 6265, section 4.1.1).
-pub fn is_token(name: &str) -> bool {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b);
-    !name.is_empty() && name.bytes().all(is_token)
 }
 
 #[cfg(test)]

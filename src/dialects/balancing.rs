@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::reader::normalized;
 use super::values::boolean;
-use crate::config::{CookieScope, Method, SameSite, Sticky, is_token};
-use crate::model::Severity;
+use crate::config::{CookieScope, Method, SameSite, Sticky};
+use crate::model::{Severity, is_token};
 use crate::settings::duration;
 
 /// The words there are.

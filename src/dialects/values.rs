@@ -14,7 +14,7 @@ use crate::middleware::{
     check_host, check_method, check_replacement, check_request_line, check_response_line,
     check_value, origin,
 };
-use crate::model::network;
+use crate::model::{canonical, network};
 use crate::rules::{BreakerExpression, RetryExpression, expression};
 use crate::settings::duration;
 
@@ -379,15 +379,6 @@ fn check_line(label: &Label, name: &str, value: &str) -> Result<(), String> {
         "traefik.frontend.headers.customResponseHeaders" => check_response_line(name),
         _ => Ok(()),
     }
-}
-
-/// `x-kind` becomes `X-Kind`: Go's `http.CanonicalHeaderKey`, by which Traefik 1.7's API shows names.
-fn canonical(name: &str) -> String {
-    let parts = name.split('-').map(|part| {
-        let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
-        first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
-    });
-    parts.collect::<Vec<_>>().join("-")
 }
 
 /// What a frontend asks for besides its rule (Traefik 1.7, provider/label/partial.go).

@@ -7,7 +7,7 @@
 use crate::middleware::{
     AddPrefix, Middleware, ReplacePath, ReplacePathRegex, StripPrefix, TrailingSlash,
 };
-use crate::model::{comparable_host, nearest};
+use crate::model::{comparable_host, is_token, nearest};
 use crate::rules::tree::Expression;
 use crate::rules::{HeaderTest, Matcher, PathPattern, Rule, Sort, Template, template};
 
@@ -271,12 +271,6 @@ fn method(value: &str) -> Result<String, String> {
         true => Ok(value.to_ascii_uppercase()),
         false => Err(format!("\"{value}\" is not a method")),
     }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 fn only<'v>(name: &str, values: &[&'v str]) -> Result<&'v str, String> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::nearest;
+use crate::model::{is_token, nearest};
 
 /// What is told about each request. Nothing, unless asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -308,9 +308,7 @@ impl std::str::FromStr for LineName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        match !text.is_empty() && text.bytes().all(is_token) {
+        match is_token(text) {
             true => Ok(Self(text.to_owned())),
             false => Err(format!("\"{text}\" is no name of a header line")),
         }

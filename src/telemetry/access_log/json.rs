@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::entry::Entry;
-use crate::model::is_order;
+use crate::model::{canonical, is_order};
 use crate::settings::{Field, Fields, Mode};
 
 /// Writes one line, with its end.
@@ -140,16 +140,6 @@ impl<'a> Lines<'a> {
         put(out, &format!("{}{name}", self.prefix), value);
         self.seen.push(name);
     }
-}
-
-/// `user-agent` as `User-Agent`: one name in the log, however it is spelled.
-fn canonical(name: &str) -> String {
-    let mut begins = true;
-    let letter = |letter: char| {
-        let is_first = std::mem::replace(&mut begins, letter == '-');
-        if is_first { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() }
-    };
-    name.chars().map(letter).collect()
 }
 
 fn put_some(out: &mut Vec<u8>, name: &str, value: Option<impl Serialize>) {
