@@ -3,6 +3,7 @@
 mod changes;
 mod exchange;
 mod ids;
+mod means;
 mod names;
 mod origin;
 mod path;
@@ -17,6 +18,7 @@ pub use changes::{Changes, Encoding, Ended, Follower, LineName, Response};
 pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber};
 pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
+pub use means::has_no_means;
 pub use names::{canonical, is_token};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};

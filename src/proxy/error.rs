@@ -1,7 +1,5 @@
 //! Why a request could not be answered by a server, and whose fault that is.
 
-use std::io;
-
 use crate::middleware::Answer;
 
 /// Why a request could not be answered by a server.
@@ -90,10 +88,4 @@ fn by_frontend(answer: &Answer) -> String {
     let Answer { status, reason, .. } = answer;
     let colon = if reason.is_empty() { "" } else { ": " };
     format!("answered by its frontend with {status}{colon}{reason}")
-}
-
-/// Whether it is this machine that has nothing left, so that no server is to blame.
-pub(super) fn is_ours(error: &io::Error) -> bool {
-    // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS.
-    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 99 | 105))
 }

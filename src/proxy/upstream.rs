@@ -23,9 +23,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
-use super::error::is_ours;
 use super::socket::{poll_write, reset_at_end, tune};
 use crate::config::Scheme;
+use crate::model::has_no_means;
 
 /// Where a connection leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -285,7 +285,7 @@ impl Pool {
         let Place { addr, scheme, host } = place;
         let stream = match TcpStream::connect(addr).await {
             // What idles may have taken the files or ports that are missing.
-            Err(error) if is_ours(&error) && self.shed() => TcpStream::connect(addr).await?,
+            Err(error) if has_no_means(&error) && self.shed() => TcpStream::connect(addr).await?,
             stream => stream?,
         };
         tune(&stream);

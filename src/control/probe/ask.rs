@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Check, Question, Request, Scheme};
+use crate::model::has_no_means;
 
 /// More than this of a head is not read.
 const HEAD_MAX: usize = 16 * 1024;
@@ -75,7 +76,7 @@ fn in_words(time: Duration) -> String {
 async fn whole(asked: &Asked, tls: &Arc<ClientConfig>, stage: &AtomicU8) -> Finding {
     let stream = match TcpStream::connect(asked.addr).await {
         Ok(stream) => stream,
-        Err(error) if is_ours(&error) => return Finding::Unasked(error.to_string()),
+        Err(error) if has_no_means(&error) => return Finding::Unasked(error.to_string()),
         Err(error) => return Finding::Failed(io_words(&error)),
     };
     // Not being able to is no reason not to ask.
@@ -181,12 +182,6 @@ fn answer(mut bytes: &[u8]) -> Answer {
             _ => return Answer::Status(status),
         }
     }
-}
-
-/// Whether it was this machine that could not: no port, no file descriptor, no memory.
-fn is_ours(error: &io::Error) -> bool {
-    // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of Linux.
-    error.raw_os_error().is_some_and(|code| [12, 23, 24, 99, 105].contains(&code))
 }
 
 /// An error in the words of events.

@@ -23,7 +23,8 @@ use super::tunnel::{self, Patience};
 use crate::balance::sticky;
 use crate::config::Scheme;
 use crate::live::ServerLive;
-use crate::proxy::error::{Error, is_ours};
+use crate::model::has_no_means;
+use crate::proxy::error::Error;
 use crate::proxy::upstream::{IdleOnes, Place, Risk, Upstream};
 use crate::proxy::worker::{Worker, as_ms};
 use crate::table::{Route, RunningServer};
@@ -385,7 +386,7 @@ impl Course<'_> {
         poll_fn(|cx| {
             if let Poll::Ready(made) = dial.as_mut().poll(cx) {
                 return Poll::Ready(made.map_err(|error| {
-                    NoConnection::Failed(match is_ours(&error) {
+                    NoConnection::Failed(match has_no_means(&error) {
                         true => Error::NoMeans(error.to_string()),
                         false => Error::Unreachable(error.to_string()),
                     })
