@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -536,6 +537,35 @@ async fn a_version_that_never_rests_ends_in_an_answer_all_the_same() {
         tokio::time::timeout(PATIENCE, rancher.changed()).await.expect("in time").expect("news");
     }
     assert!(asked.lock().expect("not poisoned").len() <= count + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_disagree_for_ever_are_read_ever_less_often() {
+    let turn = AtomicUsize::new(0);
+    let (addr, asked) = scripted(move |path, _| {
+        if !path.contains("/version") {
+            return ok(ONE);
+        }
+        // Whoever waits for news is answered by the other one of two.
+        let turn = match path.contains("wait=true") {
+            true => turn.fetch_add(1, Relaxed) + 1,
+            false => turn.load(Relaxed),
+        };
+        ok(&format!("\"{}\"", turn % 2))
+    })
+    .await;
+    let mut rancher = Rancher::new(&settings(addr)).expect("a provider");
+    let follows = async {
+        loop {
+            rancher.fetch(Depth::News).await.expect("an answer");
+            rancher.changed().await.expect("news");
+        }
+    };
+    let two_seconds = tokio::time::timeout(Duration::from_secs(2), follows).await;
+    assert!(two_seconds.is_err(), "there is always news");
+    let asked = asked.lock().expect("not poisoned");
+    let reads = asked.iter().filter(|path| path.ends_with("/services")).count();
+    assert!((3..=10).contains(&reads), "{reads} times in two seconds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
