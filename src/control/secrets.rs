@@ -3,9 +3,7 @@
 //! They are polled: a secret is often a link that is turned to another file, of which the kernel tells nothing.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, Metadata};
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +18,8 @@ use crate::live::Live;
 use crate::middleware::auth::{BadLine, FileText, TEXT_FILE_BYTES_MAX, TextFile};
 use crate::model::{FrontendId, Origin, Problem};
 use crate::plan::Planner;
+use crate::providers::disk::beside::{self, Missing};
+use crate::providers::disk::text::{self, Stamp};
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,13 +27,17 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Of what is wrong with the lines of one file, so much is told.
 pub(super) const LINES_TOLD_MAX: usize = 5;
 
-/// What a file looked like when it was last read: a file that looks the same is not read again.
-type Look = (u64, i64, i64, u64, u64);
+/// So long each file may take. One that takes longer cannot be read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So long while a table waits for it: what is not there by then is read a moment later by the watch.
+const PATIENCE_OF_TABLE: Duration = Duration::from_millis(250);
 
 /// Looks at files, and remembers how they looked.
 #[derive(Debug, Default)]
 pub struct Watch {
-    looks: HashMap<String, Look>,
+    /// How each looked when it was last read: a file that looks the same is not read again.
+    looks: HashMap<String, Stamp>,
 }
 
 impl Watch {
@@ -41,23 +45,32 @@ impl Watch {
     pub fn look(&mut self, live: &Live) -> bool {
         let files = live.files();
         self.looks.retain(|path, _| files.iter().any(|file| file.path() == path));
-        files.iter().fold(false, |is_news, file| is_news | self.look_at(file))
+        self.look_at(&files, PATIENCE)
     }
 
-    fn look_at(&mut self, file: &TextFile) -> bool {
-        let look = fs::metadata(file.path()).map(|meta| look_of(&meta));
-        if let Ok(look) = &look
-            && self.looks.get(file.path()) == Some(look)
-            && file.text().is_ok()
-        {
-            return false;
-        }
-        let is_news = file.put(read(file.path()));
-        match look {
-            Ok(look) => drop(self.looks.insert(file.path().to_owned(), look)),
-            Err(_) => drop(self.looks.remove(file.path())),
-        }
-        if is_news {
+    fn look_at(&mut self, files: &[Arc<TextFile>], patience: Duration) -> bool {
+        let asked = files.iter().map(|file| {
+            let known = self.looks.get(file.path()).filter(|_| file.text().is_ok());
+            (PathBuf::from(file.path()), known.copied())
+        });
+        let seen = beside::each(asked.collect(), patience, |path, known| see(path, *known));
+        let mut is_news = false;
+        for (file, seen) in files.iter().zip(seen) {
+            let (stamp, text) = match seen {
+                Ok(None) => continue,
+                Ok(Some(seen)) => seen,
+                // Others hang: that takes nobody's users away. It is not known to be unreadable.
+                Err(Missing::Untried) if file.text().is_ok() => continue,
+                Err(why) => (None, Err(why.to_string())),
+            };
+            match stamp {
+                Some(stamp) => drop(self.looks.insert(file.path().to_owned(), stamp)),
+                None => drop(self.looks.remove(file.path())),
+            }
+            if !file.put(text) {
+                continue;
+            }
+            is_news = true;
             match &*file.text() {
                 Ok(_) => info!(file = file.path(), "read"),
                 Err(why) => {
@@ -69,28 +82,24 @@ impl Watch {
     }
 }
 
-fn look_of(meta: &Metadata) -> Look {
-    (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.dev())
+/// How a file looks and what it says, unless it looks as it did.
+fn see(path: &Path, known: Option<Stamp>) -> Option<(Option<Stamp>, FileText)> {
+    // Before it is read: what changes meanwhile looks new afterwards.
+    let stamp = Stamp::at(path).ok();
+    if known.is_some() && stamp == known {
+        return None;
+    }
+    Some((stamp, read_now(path)))
 }
 
-/// Reads a file that is one, and not too large: whoever writes a label must not make us wait for a pipe.
+/// Reads a file. One that does not come cannot be read.
 pub(super) fn read(path: &str) -> FileText {
-    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
-    if !meta.is_file() {
-        return Err("it is no regular file".to_owned());
-    }
-    let too_large = || Err(format!("it is larger than {} KiB", TEXT_FILE_BYTES_MAX >> 10));
-    if meta.len() > TEXT_FILE_BYTES_MAX {
-        return too_large();
-    }
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let read = file.take(TEXT_FILE_BYTES_MAX + 1).read_to_string(&mut text);
-    match read {
-        Ok(length) if length as u64 <= TEXT_FILE_BYTES_MAX => Ok(text.into()),
-        Ok(_) => too_large(),
-        Err(error) => Err(error.to_string()),
-    }
+    let read = beside::one(path.into(), (), PATIENCE, |path, ()| read_now(path));
+    read.unwrap_or_else(|why| Err(why.to_string()))
+}
+
+fn read_now(path: &Path) -> FileText {
+    text::read(path, TEXT_FILE_BYTES_MAX).map(String::into_boxed_str)
 }
 
 /// A frontend that asks for names, and how.
@@ -109,13 +118,16 @@ pub(super) fn guarded<'a>(
 /// Reads the files that frontends name before they are in force, so that nobody stands before a closed door meanwhile. The
 /// files are to be held until a table holds them.
 pub(super) fn prepare(frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
+    prepare_in(PATIENCE_OF_TABLE, frontends, live)
+}
+
+fn prepare_in(patience: Duration, frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
     let mut watch = Watch::default();
     let named = frontends.iter().flat_map(|(.., auth)| files_of(auth));
     let paths: BTreeSet<&str> = named.map(|file| file.path).collect();
     let files: Vec<_> = paths.into_iter().map(|path| live.file(path)).collect();
-    files.iter().filter(|file| file.text().is_err()).for_each(|file| {
-        watch.look_at(file);
-    });
+    let unread = files.iter().filter(|file| file.text().is_err()).cloned();
+    watch.look_at(&unread.collect::<Vec<_>>(), patience);
     files
 }
 
@@ -123,7 +135,7 @@ pub(super) fn prepare(frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFil
 pub fn problems(planner: &Planner, config: &Config) -> Vec<Problem> {
     let frontends = guarded(config.frontends.iter().chain(planner.refused()));
     let live = Live::default();
-    let _files = prepare(&frontends, &live);
+    let _files = prepare_in(PATIENCE, &frontends, &live);
     UserFiles::default().problems(planner, &frontends, &live)
 }
 
@@ -218,7 +230,7 @@ pub async fn watch(state: Arc<State>, mut watch: Watch, events: mpsc::Sender<Eve
         ticks.tick().await;
         let since = Instant::now();
         let live = Arc::clone(&state.live);
-        // A file may lie on a disk that is slow, or gone.
+        // A file may lie on a disk that is slow, or gone: it is waited for, but not for ever.
         let looked = tokio::task::spawn_blocking(move || {
             let is_news = watch.look(&live);
             (watch, is_news)
@@ -233,6 +245,8 @@ pub async fn watch(state: Arc<State>, mut watch: Watch, events: mpsc::Sender<Eve
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::document::Language;
     use crate::model::{Document, ProviderName, Snapshot};
@@ -265,14 +279,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_small_file_is_none() {
+    fn a_file_that_hangs_cannot_be_read_and_holds_up_no_other() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert!(read(dir.path().to_str().expect("text")).is_err_and(|why| why.contains("regular")));
-        assert!(read("/dev/zero").is_err_and(|why| why.contains("regular")));
-        let path = dir.path().join("large");
-        let large = vec![b'x'; usize::try_from(TEXT_FILE_BYTES_MAX).expect("small") + 1];
-        fs::write(&path, large).expect("written");
-        assert!(read(path.to_str().expect("text")).is_err_and(|why| why.contains("1024 KiB")));
+        let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+        fs::write(path("a"), "a").expect("written");
+        fs::write(path("b"), "b").expect("written");
+        beside::tests::hanging(Path::new(&path("hung")));
+        let (live, mut watch) = (Live::default(), Watch::default());
+        let files = ["a", "hung", "b"].map(|name| live.file(&path(name)));
+        assert!(watch.look(&live));
+        let said = files.map(|file| file.text());
+        assert_eq!((&*said[0], &*said[2]), (&Ok("a".into()), &Ok("b".into())));
+        assert!(said[1].as_ref().as_ref().is_err_and(|why| why.contains("does not come")));
+        assert!(read(&path("hung")).is_err_and(|why| why.contains("does not come")));
+        // What the kernel makes up as it is read may never end.
+        assert!(read("/proc/self/status").is_err_and(|why| why.contains("the kernel makes it up")));
     }
 
     #[test]

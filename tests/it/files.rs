@@ -325,6 +325,32 @@ async fn a_guard_that_cannot_be_read_stays_shut() {
     }
 }
 
+/// Reading `/proc/kmsg` waits for the kernel's next message, for whoever may open it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_never_ends_closes_its_frontend_and_holds_up_no_change() {
+    let dir = Dir::new();
+    let server = web_test("one");
+    let auth = "[frontends.f.auth.basic]\nusersFile = \"/proc/kmsg\"\n";
+    dir.write("a.toml", &format!("{}{auth}", rules("Host:a.local", server)));
+    let herder = Herder::start(&["run", &flag("directory", dir.0.path())]);
+    eventually("it is told", || async {
+        let problems = herder.admin("/api/problems").await.body;
+        problems.contains("The file /proc/kmsg cannot be read: ")
+    })
+    .await;
+    // By now the watch has looked at it as well.
+    let mut number = 0;
+    let since = std::time::Instant::now();
+    while since.elapsed() < Duration::from_millis(1500) {
+        number += 1;
+        let host = format!("n{number}.local");
+        let other = rules(&format!("Host:{host}"), server).replace("frontends.f", "frontends.g");
+        dir.write("b.toml", &other.replace("backends.b", "backends.c").replace("\"b\"", "\"c\""));
+        eventually("it serves", || async { herder.get(&host, "/").await.status == 200 }).await;
+    }
+    assert_eq!(herder.get("a.local", "/").await.status, 503);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frontend_may_lead_to_a_backend_of_another_file() {
     let dir = Dir::new();

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::document::Language;
 use crate::model::{Origin, Problem, ProviderName};
 use crate::providers::Error;
+use crate::providers::disk::beside::{self, Missing};
+use crate::providers::disk::text::{self, Stamp};
 use crate::settings::FileSource;
 
 /// A larger file is none of rules.
@@ -19,16 +21,6 @@ const FILES_MAX: usize = 5_000;
 
 /// A directory that is deeper leads back to itself.
 const DEPTH_MAX: usize = 16;
-
-/// What tells one state of a file from another without reading it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stamp {
-    len: u64,
-    /// Of the file that symbolic links lead to.
-    inode: (u64, u64),
-    changed: (i64, i64),
-    modified: (i64, i64),
-}
 
 /// One file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,24 +39,45 @@ pub(super) struct Found {
     pub(super) problems: Vec<Problem>,
 }
 
+/// So long a look may take, and each file: many lie far away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Looks at what is there.
 ///
 /// # Errors
-/// When the file or the directory that was named is not.
-pub(super) fn look(source: &FileSource) -> Result<Found, Error> {
-    let mut found = Found::default();
-    let unreachable = |path: &Path, error: std::io::Error| Error::Unreachable {
-        endpoint: path.display().to_string(),
-        reason: error.to_string(),
+/// When the file or the directory that was named is not, or does not come.
+pub(super) async fn look(source: &FileSource) -> Result<Found, Error> {
+    let path = match source {
+        FileSource::Main(path) | FileSource::File(path) | FileSource::Directory(path) => path,
     };
+    let looked = beside(vec![(path.clone(), source.clone())], |_, source| look_now(source)).await;
+    let looked = looked.into_iter().next().unwrap_or(Err(Missing::Untried));
+    looked.unwrap_or_else(|why| Err(unreachable(path, &why)))
+}
+
+/// Does this with files, on threads that may wait.
+async fn beside<T: Send + Sync + 'static, R: Send + 'static>(
+    files: Vec<(PathBuf, T)>,
+    work: fn(&Path, &T) -> R,
+) -> Vec<Result<R, Missing>> {
+    let done = tokio::task::spawn_blocking(move || beside::each(files, PATIENCE, work));
+    done.await.unwrap_or_default()
+}
+
+fn unreachable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::Unreachable { endpoint: path.display().to_string(), reason: why.to_string() }
+}
+
+fn look_now(source: &FileSource) -> Result<Found, Error> {
+    let mut found = Found::default();
     match source {
         FileSource::Main(path) | FileSource::File(path) => {
-            let stamp = stamp(path).map_err(|error| unreachable(path, error))?;
+            let stamp = Stamp::at(path).map_err(|error| unreachable(path, &error))?;
             let name = path.display().to_string();
             found.files.insert(path.clone(), File { name, stamp });
         }
         FileSource::Directory(path) => {
-            let entries = fs::read_dir(path).map_err(|error| unreachable(path, error))?;
+            let entries = fs::read_dir(path).map_err(|error| unreachable(path, &error))?;
             found.directory(path, "", entries, 1);
         }
     }
@@ -121,42 +134,12 @@ impl Found {
     }
 }
 
-impl Stamp {
-    fn of(meta: &fs::Metadata) -> Self {
-        Self {
-            len: meta.len(),
-            inode: (meta.dev(), meta.ino()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        }
-    }
-}
+/// What a file says, or a clause without a full stop that says why it cannot be read; or why it is not known.
+pub(super) type Text = Result<Result<String, String>, Missing>;
 
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    let meta = fs::metadata(path)?;
-    match meta.is_file() {
-        true => Ok(Stamp::of(&meta)),
-        false => Err(std::io::Error::other("it is not a file")),
-    }
-}
-
-/// Reads a file.
-///
-/// # Errors
-/// A clause without a full stop that says why it cannot be read.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    // A pipe that took its place since it was looked at would have us wait for ever.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path);
-    let file = file.map_err(|error| error.to_string())?;
-    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return Err("it is not a file".to_owned());
-    }
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| error.to_string())?;
-    match text.len() as u64 > FILE_BYTES_MAX {
-        true => Err(format!("it is larger than {} MiB", FILE_BYTES_MAX >> 20)),
-        false => Ok(text),
-    }
+/// Reads files.
+pub(super) async fn read(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, Text> {
+    let files = paths.iter().map(|path| (path.clone(), ())).collect();
+    let texts = beside(files, |path, ()| text::read(path, FILE_BYTES_MAX)).await;
+    paths.into_iter().zip(texts).collect()
 }

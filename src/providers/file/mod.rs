@@ -7,17 +7,19 @@ mod look;
 mod names;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use look::{Found, Stamp};
+use look::{Found, Text};
 
 use crate::dialects::server_hosts;
 use crate::document::Language;
 use crate::model::{Document, Origin, Problem, ProviderName, Snapshot};
+use crate::providers::disk::beside;
+use crate::providers::disk::text::Stamp;
 use crate::providers::{Depth, Error, Provider};
 use crate::settings::{FileSettings, FileSource};
 
@@ -48,6 +50,15 @@ struct Known {
     good: Option<Arc<Document>>,
     /// Why the last reading was no good.
     problem: Option<Problem>,
+    /// Whether it did not come: then it is tried again when it may.
+    is_missing: bool,
+}
+
+impl Known {
+    /// Whether it is what is there now.
+    fn is_of(&self, path: &Path, file: &look::File) -> bool {
+        self.stamp == file.stamp && !(self.is_missing && beside::admit(path).is_ok())
+    }
 }
 
 impl Files {
@@ -66,7 +77,7 @@ impl Files {
     fn is_as_known(&self, found: &Found) -> bool {
         let is_unknown = |path: &PathBuf| found.unknown.iter().any(|at| path.starts_with(at));
         let same = |(path, known): (&PathBuf, &Known)| match found.files.get(path) {
-            Some(file) => file.stamp == known.stamp,
+            Some(file) => known.is_of(path, file),
             None => is_unknown(path),
         };
         found.problems == self.problems
@@ -76,13 +87,13 @@ impl Files {
 
     /// The files there are, when none of them has changed for a moment.
     async fn settled(&self) -> Result<Found, Error> {
-        let mut found = look::look(&self.source)?;
+        let mut found = look::look(&self.source).await?;
         for _ in 0..SETTLE_LOOKS_MAX {
             if self.is_as_known(&found) {
                 break;
             }
             sleep(SETTLE).await;
-            let again = look::look(&self.source)?;
+            let again = look::look(&self.source).await?;
             if again == found {
                 break;
             }
@@ -91,17 +102,20 @@ impl Files {
         Ok(found)
     }
 
-    fn take_in(&mut self, found: Found) {
+    async fn take_in(&mut self, found: Found) {
+        let is_known = |path: &PathBuf, file: &look::File| {
+            self.known.get(path).is_some_and(|known| known.is_of(path, file))
+        };
+        let news = found.files.iter().filter(|(path, file)| !is_known(path, file));
+        // All before anything is taken in: whoever waits for it may stop to.
+        let texts = look::read(news.map(|(path, _)| path.clone()).collect()).await;
         let is_unknown = |path: &PathBuf| found.unknown.iter().any(|at| path.starts_with(at));
         self.known.retain(|path, _| found.files.contains_key(path) || is_unknown(path));
         self.problems = found.problems;
-        for (path, file) in found.files {
-            let old = self.known.remove(&path);
-            let known = match old {
-                Some(known) if known.stamp == file.stamp => known,
-                old => self.read(&path, &file, old.and_then(|known| known.good)),
-            };
-            self.known.insert(path, known);
+        for (path, text) in texts {
+            let Some(file) = found.files.get(&path) else { continue };
+            let old = self.known.remove(&path).and_then(|known| known.good);
+            self.known.insert(path, self.known_of(file, text, old));
         }
     }
 
@@ -161,7 +175,7 @@ impl Files {
         }
     }
 
-    fn read(&self, path: &std::path::Path, file: &look::File, old: Option<Arc<Document>>) -> Known {
+    fn known_of(&self, file: &look::File, text: Text, old: Option<Arc<Document>>) -> Known {
         let stays = match old {
             Some(_) => "Its last good routes stay in force.",
             None => "Nothing of it is served.",
@@ -170,8 +184,11 @@ impl Files {
             let origin = Origin::new(ProviderName::File, format!("{}{place}", file.name));
             Problem::error(&origin, format!("The file cannot be read: {why}. {stays}")).hint(hint)
         };
-        let text = look::read(path)
-            .map_err(|why| wrong("", &why, "It is read again as soon as it changes."));
+        let is_missing = text.is_err();
+        let text = text.map_err(|why| wrong("", &why.to_string(), "It is tried again."));
+        let text = text.and_then(|text| {
+            text.map_err(|why| wrong("", &why, "It is read again as soon as it changes."))
+        });
         let tree = text.and_then(|text| {
             let language = Language::of(&file.name).unwrap_or(Language::Toml);
             language.parse(&text).map_err(|error| {
@@ -188,9 +205,9 @@ impl Files {
                 let is_main = matches!(self.source, FileSource::Main(_));
                 let (name, addresses) = (file.name.as_str().into(), BTreeMap::new());
                 let document = Document { name, is_main, tree, addresses };
-                Known { stamp, good: Some(Arc::new(document)), problem: None }
+                Known { stamp, good: Some(Arc::new(document)), problem: None, is_missing }
             }
-            Err(problem) => Known { stamp, good: old, problem: Some(problem) },
+            Err(problem) => Known { stamp, good: old, problem: Some(problem), is_missing },
         }
     }
 }
@@ -203,7 +220,7 @@ impl Provider for Files {
     async fn fetch(&mut self, _: Depth) -> Result<Snapshot, Error> {
         if self.watch || !self.has_read {
             let found = self.settled().await?;
-            self.take_in(found);
+            self.take_in(found).await;
             self.has_read = true;
         }
         let mut snapshot = Snapshot { problems: self.problems.clone(), ..Snapshot::default() };
@@ -229,7 +246,7 @@ impl Provider for Files {
         }
         loop {
             sleep(LOOK_EVERY).await;
-            let found = look::look(&self.source)?;
+            let found = look::look(&self.source).await?;
             if !self.is_as_known(&found) {
                 return Ok(());
             }
