@@ -1,6 +1,5 @@
 //! Files that are checked by themselves: rules and settings.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::control::{guards, secrets};
 use crate::document::{Language, Node, Place, Table};
 use crate::model::{Document, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
+use crate::providers::disk::walk::{LeftOut, walk};
 use crate::settings::traefik::{self, Found};
 use crate::settings::{Conflict, Defaults, FileSettings, Settings, Typed};
 
@@ -70,61 +70,44 @@ impl EntryPoints {
     }
 }
 
-/// The files that are meant: of a directory, all that are TOML or YAML.
+/// What is known of the files that are meant: of a directory, all that are TOML or YAML, as `run` would read them.
 ///
 /// # Errors
 /// When a directory cannot be read, or has none: who meant another one should not be told that all is well.
-pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+pub(super) fn checked(paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
+    let mut all = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            files.push(path.clone());
+            all.push(check(path));
             continue;
         }
-        let inside = files_in(path, &mut BTreeSet::new())?;
+        let walk = walk(path).with_context(|| format!("cannot read {}", path.display()))?;
+        // A link that leads nowhere may be anything.
+        let is_meant = |left: &LeftOut| {
+            left.is_unknown || Language::of(&left.path.to_string_lossy()).is_some()
+        };
+        let left_out = walk.left_out.into_iter().filter(is_meant);
+        let mut inside: Vec<_> = left_out
+            .map(|left| Checked::unread(left.path.display().to_string(), left.why))
+            .collect();
+        inside.extend(walk.files.iter().map(|(path, _)| check(path)));
         if inside.is_empty() {
             bail!(
                 "there is nothing to check in {}: no file there is named *.toml, *.yaml or *.yml",
                 path.display()
             );
         }
-        files.extend(inside);
+        all.extend(inside);
     }
-    Ok(files)
-}
-
-/// Those in a folder and below, each folder once: links may lead back.
-fn files_in(folder: &Path, seen: &mut BTreeSet<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
-    let cannot = || format!("cannot read {}", folder.display());
-    if !seen.insert(folder.canonicalize().with_context(cannot)?) {
-        return Ok(Vec::new());
-    }
-    let entries = std::fs::read_dir(folder).with_context(cannot)?;
-    let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    inside.sort();
-    let is_hidden =
-        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-    let mut files = Vec::new();
-    for path in inside.into_iter().filter(|path| !is_hidden(path)) {
-        if path.is_dir() {
-            files.extend(files_in(&path, seen)?);
-        } else if Language::of(&path.to_string_lossy()).is_some() {
-            files.push(path);
-        }
-    }
-    Ok(files)
+    Ok(all)
 }
 
 /// What is wrong in one file.
-pub(super) fn check(path: &Path) -> Checked {
+fn check(path: &Path) -> Checked {
     let name = path.display().to_string();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => {
-            let message = format!("It cannot be read: {error}.");
-            let finding = finding(Severity::Error, File { name, line: 1, column: 1 }, message);
-            return Checked { findings: vec![finding], is_unread: true, ..Checked::default() };
-        }
+        Err(error) => return Checked::unread(name, format!("It cannot be read: {error}.")),
     };
     let language = Language::of(&name).unwrap_or(Language::Toml);
     let tree = match language.parse(&text) {
@@ -168,6 +151,11 @@ pub(super) fn check(path: &Path) -> Checked {
 }
 
 impl Checked {
+    fn unread(name: String, why: String) -> Self {
+        let finding = finding(Severity::Error, File { name, line: 1, column: 1 }, why);
+        Self { findings: vec![finding], is_unread: true, ..Self::default() }
+    }
+
     /// What is wrong with settings: each by itself, and all together.
     fn settings(&mut self, tree: &Table, name: &str, own_flags: &[String]) {
         let found = traefik::read(tree, own_flags, Some(name));

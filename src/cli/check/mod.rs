@@ -61,11 +61,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let entrypoints = files::EntryPoints::of(&args.settings, &settings);
         let defaults = settings.docker.map(|docker| docker.defaults);
         let defaults = defaults.unwrap_or_else(FileSettings::defaults);
-        let files = files::expand(&args.files)?;
-        let checked: Vec<_> = files.iter().map(|file| files::check(file)).collect();
+        let checked = files::checked(&args.files)?;
+        let count = checked.len();
         let is_unread = checked.iter().any(|checked| checked.is_unread);
         let found = files::together(checked, &defaults, entrypoints);
-        let code = print(args.format, found, &[], &[("files", files.len())])?;
+        let code = print(args.format, found, &[], &[("files", count)])?;
         return Ok(if is_unread { ExitCode::from(2) } else { code });
     }
     let settings = sources::settings(args.settings).await?;

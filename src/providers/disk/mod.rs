@@ -2,3 +2,4 @@
 
 pub mod beside;
 pub mod text;
+pub mod walk;

@@ -1,26 +1,18 @@
 //! Which files there are, and whether they are still the same.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::document::Language;
 use crate::model::{Origin, Problem, ProviderName};
 use crate::providers::Error;
 use crate::providers::disk::beside::{self, Missing};
 use crate::providers::disk::text::{self, Stamp};
+use crate::providers::disk::walk::{LeftOut, Walk, walk};
 use crate::settings::FileSource;
 
 /// A larger file is none of rules.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// More files than this are not meant.
-const FILES_MAX: usize = 5_000;
-
-/// A directory that is deeper leads back to itself.
-const DEPTH_MAX: usize = 16;
 
 /// One file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,57 +69,23 @@ fn look_now(source: &FileSource) -> Result<Found, Error> {
             found.files.insert(path.clone(), File { name, stamp });
         }
         FileSource::Directory(path) => {
-            let entries = fs::read_dir(path).map_err(|error| unreachable(path, &error))?;
-            found.directory(path, "", entries, 1);
+            found.directory(path, walk(path).map_err(|error| unreachable(path, &error))?);
         }
     }
     Ok(found)
 }
 
 impl Found {
-    fn directory(&mut self, path: &Path, prefix: &str, entries: fs::ReadDir, depth: usize) {
-        for entry in entries {
-            let Ok(entry) = entry else {
-                let what = "The directory cannot be read to its end.";
-                self.problems.push(Problem::error(&Origin::new(ProviderName::File, prefix), what));
-                self.unknown.push(path.to_owned());
-                return;
-            };
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            // Editors' own files, and the versions that Kubernetes links to.
-            if name.starts_with('.') || name.ends_with('~') {
-                continue;
-            }
-            let (path, shown) = (path.join(&name), format!("{prefix}{name}"));
-            let result = match fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() && depth >= DEPTH_MAX => {
-                    Err(format!("It is more than {DEPTH_MAX} directories deep; it is left out."))
-                }
-                Ok(meta) if meta.is_dir() => fs::read_dir(&path)
-                    .map(|entries| self.directory(&path, &format!("{shown}/"), entries, depth + 1))
-                    .map_err(|error| {
-                        self.unknown.push(path.clone());
-                        format!("The directory cannot be read: {error}.")
-                    }),
-                Ok(_) if Language::of(&name).is_none() => Ok(()),
-                Ok(meta) if !meta.is_file() => Err("It is not a file; it is left out.".to_owned()),
-                Ok(_) if self.files.len() >= FILES_MAX => {
-                    Err(format!("There are more than {FILES_MAX} files; this one is left out."))
-                }
-                Ok(meta) => {
-                    let name = path.display().to_string();
-                    self.files.insert(path, File { name, stamp: Stamp::of(&meta) });
-                    Ok(())
-                }
-                Err(error) => {
-                    if error.kind() != ErrorKind::NotFound {
-                        self.unknown.push(path.clone());
-                    }
-                    Err(format!("It cannot be looked at: {error}."))
-                }
-            };
-            if let Err(what) = result {
-                self.problems.push(Problem::error(&Origin::new(ProviderName::File, shown), what));
+    fn directory(&mut self, directory: &Path, walk: Walk) {
+        for (path, meta) in walk.files {
+            let file = File { name: path.display().to_string(), stamp: Stamp::of(&meta) };
+            self.files.insert(path, file);
+        }
+        for LeftOut { path, why, is_unknown } in walk.left_out {
+            let shown = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+            self.problems.push(Problem::error(&Origin::new(ProviderName::File, shown), why));
+            if is_unknown {
+                self.unknown.push(path);
             }
         }
         self.problems.sort();
