@@ -10,7 +10,11 @@ use std::fmt;
 
 /// A table of a file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Table(BTreeMap<String, Entry>);
+pub struct Table {
+    entries: BTreeMap<String, Entry>,
+    /// What was left out, for its key was there already in another spelling.
+    doubles: Vec<Entry>,
+}
 
 /// A key as it was written, and its value.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +23,17 @@ pub struct Entry {
     pub key: String,
     /// What it stands for.
     pub node: Node,
+}
+
+/// A key of a file that was there already, but for its case: what it stands for is left out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Double {
+    /// From the top, as written: `frontends.shop`.
+    pub path: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Why it is left out: a clause without a full stop.
+    pub why: String,
 }
 
 /// A value and its place.
@@ -93,7 +108,7 @@ impl Language {
 impl Table {
     /// The value of a key, without regard to case.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.0.get(&key.to_ascii_lowercase()).map(|entry| &entry.node)
+        self.entries.get(&key.to_ascii_lowercase()).map(|entry| &entry.node)
     }
 
     /// Follows keys down, as far as they are there: each as it was written, and the place of the last one found.
@@ -103,7 +118,7 @@ impl Table {
     ) -> (Vec<String>, Option<Place>) {
         let (mut table, mut place, mut written) = (Some(self), None, Vec::new());
         for key in keys {
-            let entry = table.and_then(|table| table.0.get(&key.to_ascii_lowercase()));
+            let entry = table.and_then(|table| table.entries.get(&key.to_ascii_lowercase()));
             written.push(entry.map_or(key, |entry| &entry.key).to_owned());
             table = entry.and_then(|entry| entry.node.as_table());
             place = entry.map(|entry| entry.node.place).or(place);
@@ -113,22 +128,56 @@ impl Table {
 
     /// Everything in it, in the order of the keys.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.values()
+        self.entries.values()
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// Puts a value in the place of what the key stood for.
     pub fn insert(&mut self, key: &str, node: Node) {
-        self.0.insert(key.to_ascii_lowercase(), Entry { key: key.to_owned(), node });
+        self.entries.insert(key.to_ascii_lowercase(), Entry { key: key.to_owned(), node });
+    }
+
+    /// Puts in a value of a file. Of two keys that differ only in case, the one that stands first is kept.
+    fn add(&mut self, key: &str, node: Node) {
+        let mut entry = Entry { key: key.to_owned(), node };
+        if let Some(first) = self.entries.get_mut(&key.to_ascii_lowercase()) {
+            // A parser may have sorted them.
+            if entry.node.place < first.node.place {
+                std::mem::swap(&mut entry, first);
+            }
+            self.doubles.push(entry);
+        } else {
+            self.insert(key, entry.node);
+        }
+    }
+
+    /// The keys in it, and below it, that were there already.
+    pub fn doubles(&self) -> Vec<Double> {
+        let mut doubles = Vec::new();
+        self.find_doubles("", &mut doubles);
+        doubles
+    }
+
+    fn find_doubles(&self, path: &str, doubles: &mut Vec<Double>) {
+        for Entry { key, node } in &self.doubles {
+            let first = self.entries.get(&key.to_ascii_lowercase());
+            let first = first.map(|first| format!(" ({} at {})", first.key, first.node.place));
+            let why =
+                format!("it is there twice, differing only in case{}", first.unwrap_or_default());
+            doubles.push(Double { path: format!("{path}{key}"), place: node.place, why });
+        }
+        for Entry { key, node } in self.entries.values() {
+            node.find_doubles(&format!("{path}{key}."), doubles);
+        }
     }
 
     /// The table of a key, made where it is missing; none where the key stands for something else.
     pub fn table_mut(&mut self, key: &str, place: Place) -> Option<&mut Self> {
-        let entry = self.0.entry(key.to_ascii_lowercase()).or_insert_with(|| Entry {
+        let entry = self.entries.entry(key.to_ascii_lowercase()).or_insert_with(|| Entry {
             key: key.to_owned(),
             node: Node { place, value: Value::Table(Self::default()) },
         });
@@ -140,6 +189,14 @@ impl Table {
 }
 
 impl Node {
+    fn find_doubles(&self, path: &str, doubles: &mut Vec<Double>) {
+        match &self.value {
+            Value::Scalar(_) => {}
+            Value::List(list) => list.iter().for_each(|node| node.find_doubles(path, doubles)),
+            Value::Table(table) => table.find_doubles(path, doubles),
+        }
+    }
+
     /// The table, where it is one.
     pub fn as_table(&self) -> Option<&Table> {
         match &self.value {
@@ -255,6 +312,26 @@ mod tests {
         assert_eq!(place(&["a", "b", "C"]), ("A.B.c".to_owned(), Some("2:5".to_owned())));
         assert_eq!(place(&["a", "b", "d"]), ("A.B.d".to_owned(), Some("1:1".to_owned())));
         assert_eq!(place(&["x"]), ("x".to_owned(), None));
+    }
+
+    #[test]
+    fn keys_that_differ_only_in_case_are_told_and_the_first_is_kept() {
+        let toml = "[frontends.shop]\nbackend = \"a\"\n[frontends.Shop]\nbackend = \"b\"\nBACKEND = \"c\"\n";
+        let yaml = "frontends:\n  shop: {backend: a}\n  Shop: {backend: b}\n";
+        for (language, text, place) in [
+            (Language::Toml, toml, "3:1 (shop at 1:1)"),
+            (Language::Yaml, yaml, "3:9 (shop at 2:9)"),
+        ] {
+            let tree = language.parse(text).expect(text);
+            let [double] = &*tree.doubles() else { panic!("{:?}", tree.doubles()) };
+            let told = format!("{} {} {}", double.path, double.place, double.why);
+            let (at, first) = place.split_once(' ').expect("two places");
+            let why = "it is there twice, differing only in case";
+            assert_eq!(told, format!("frontends.Shop {at} {why} {first}"));
+            let shop = tree.get("frontends").and_then(|f| f.as_table()?.get("SHOP"));
+            let backend = shop.and_then(|shop| shop.as_table()?.get("backend")?.as_text());
+            assert_eq!(backend, Some("a"));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<Table, SyntaxError> {
 fn table(lines: &Lines<'_>, parsed: &DeTable<'_>) -> Table {
     let mut table = Table::default();
     for (key, value) in parsed {
-        table.insert(key.get_ref(), node(lines, value));
+        table.add(key.get_ref(), node(lines, value));
     }
     table
 }

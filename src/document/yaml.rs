@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for AnyValue {
         let mut table = Table::default();
         while let Some(key) = parsed.next_key::<String>()? {
             let value = parsed.next_value::<Spanned<Parsed>>()?;
-            table.insert(&key, Node { place: place(value.referenced), value: value.value.0 });
+            table.add(&key, Node { place: place(value.referenced), value: value.value.0 });
         }
         Ok(Value::Table(table))
     }

@@ -123,6 +123,29 @@ fn a_folder_is_looked_at_as_a_whole() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+#[test]
+fn names_that_differ_only_in_case_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write(
+        "rules.toml",
+        "[backends.b.servers.s]\nurl = \"http://10.0.0.1:80\"\n[frontends.Shop]\nbackend = \"b\"\n[frontends.Shop.routes.r]\n\
+         rule = \"Host:a.local\"\n[frontends.shop]\nbackend = \"b\"\n[frontends.shop.routes.r]\nrule = \"Host:b.local\"\n",
+    );
+    write("traefik.yml", "docker:\n  domain: a.local\nDocker:\n  domain: b.local\n");
+    let output = check(folder.path(), &["."]);
+    let said = stdout(&output);
+    for line in [
+        "error: rules.toml:7:1: frontends.shop is left out: it is there twice, differing only in case (Shop at 3:1).",
+        "traefik.yml:4:3: Docker is left out: it is there twice, differing only in case (docker at 2:3).",
+        "1 error, 1 warning",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+}
+
 /// One thing that is wrong hides no other: not in its frontend, nor in its backend, nor in its container.
 #[test]
 fn everything_wrong_is_told_where_it_stands() {

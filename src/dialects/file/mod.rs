@@ -24,7 +24,7 @@ use super::values::{
 };
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
-use crate::document::{Entry, Node, Place, Table};
+use crate::document::{Double, Entry, Node, Place, Table};
 use crate::middleware::{Closed, Middleware};
 use crate::model::{BackendId, Document, FrontendId, Origin, Problem, ProviderName, slips};
 use crate::rules::{Rule, v1};
@@ -66,6 +66,14 @@ impl<'d> FileReader<'d> {
                 continue;
             }
             self.unknown(place, &entry.key, ["frontends", "backends", "tls"].into_iter());
+        }
+        for Double { path, place, why } in tree.doubles() {
+            let top = path.split('.').next().unwrap_or_default();
+            let is_rules = ["frontends", "backends"].iter().any(|r| r.eq_ignore_ascii_case(top));
+            // The others are settings, which are told where they are read.
+            if is_rules || !self.document.is_main {
+                self.error(place, format!("{path} is left out: {why}."), "Write another name.");
+            }
         }
         for (name, place, table) in self.tables("backends") {
             self.backend(&name, place, table);

@@ -6,7 +6,7 @@
 mod keys;
 
 use super::{EntryPoint, HTTP_ENTRYPOINT};
-use crate::document::{Entry, Language, Node, Place, Table, Value};
+use crate::document::{Double, Entry, Language, Node, Place, Table, Value};
 use crate::model::nearest;
 use keys::Fate::{self, Always, DebugMode, Flag, Later, Level, Names, Nothing, OnceOn, Time};
 use keys::{ADMIN_AUTH, KEYS, fate, is_below, is_table};
@@ -46,9 +46,18 @@ const ADMIN_ADDRESS: &str = ":8080";
 /// `own_flags` are the names of our flags, which may stand in a file as well; `file` is the file's name, none for flags.
 pub fn read(tree: &Table, own_flags: &[String], file: Option<&str>) -> Found {
     let is_yaml = file.and_then(Language::of) == Some(Language::Yaml);
+    let doubles = tree.doubles();
     let filled = is_yaml.then(|| with_empty_tables(tree, "", own_flags));
     let tree = filled.as_ref().unwrap_or(tree);
     let mut reader = Reader { tree, own_flags, file, found: Found::default() };
+    for Double { path, place, why } in doubles {
+        let is_rule = ["frontends", "backends"]
+            .iter()
+            .any(|r| path.split('.').next().is_some_and(|top| top.eq_ignore_ascii_case(r)));
+        if !is_rule {
+            reader.note(&path, place, &why);
+        }
+    }
     reader.entrypoints();
     for entry in tree.entries() {
         let is_else = ["entrypoints", "frontends", "backends"];
