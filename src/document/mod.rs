@@ -350,6 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_yaml_that_is_there_twice_is_told_in_words_for_its_owner() {
+        for (text, expected) in [
+            ("traefik.port: 1\ntraefik.port: 2\n", "duplicate mapping key: traefik.port"),
+            ("\"a, set b\": 1\n\"a, set b\": 2\n", "duplicate mapping key: a, set b"),
+        ] {
+            let error = Language::Yaml.parse(text).expect_err(text);
+            assert_eq!((&*error.message, error.place.line), (expected, 2));
+        }
+    }
+
+    #[test]
     fn a_deep_file_is_refused() {
         let deep = format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(Language::Toml.parse(&deep).is_err());

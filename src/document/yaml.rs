@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<Table, SyntaxError> {
             let first = message.lines().next().unwrap_or_default();
             SyntaxError {
                 place: error.location().map(place).unwrap_or_default(),
-                message: without_place(first).trim_end_matches('.').to_owned(),
+                message: without_advice(without_place(first)).trim_end_matches('.').to_owned(),
             }
         })?;
     let place = place(parsed.referenced);
@@ -35,6 +35,14 @@ fn without_place(message: &str) -> &str {
     let message = message.trim_start_matches("error: ");
     match message.split_once(": ") {
         Some((place, rest)) if place.starts_with("line ") => rest,
+        _ => message,
+    }
+}
+
+/// `duplicate mapping key: a, set DuplicateKeyPolicy in Options if acceptable` is for who calls the parser.
+fn without_advice(message: &str) -> &str {
+    match message.rsplit_once(", set ") {
+        Some((what, advice)) if advice.contains(" in Options") => what,
         _ => message,
     }
 }
