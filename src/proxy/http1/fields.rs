@@ -69,24 +69,29 @@ pub(super) fn classify(name: &[u8]) -> Field {
         (12, b'm') if is(name, b"max-forwards") => Field::MaxForwards,
         (14, b'c') if is(name, b"content-length") => Field::ContentLength,
         (14, b'c') if is_folded(name, b"content-length") => Field::Disguise,
-        (13 | 15 | 16, b'c') if spells(name, b"contentlength") => Field::Disguise,
         (14, b'h') if is(name, b"http2-settings") => Field::Hop,
         (16, b'p') if is(name, b"proxy-connection") => Field::Hop,
         (17, b't') if is(name, b"transfer-encoding") => Field::TransferEncoding,
         (17, b't') if is_folded(name, b"transfer-encoding") => Field::Disguise,
-        (16 | 18 | 19, b't') if spells(name, b"transferencoding") => Field::Disguise,
         (18, b'p') if is(name, b"proxy-authenticate") => Field::Hop,
         (19, b'p') if is(name, b"proxy-authorization") => Field::Hop,
         (9 | 15..=33, b'x') => of_client(name),
+        (13 | 15..=16 | 18..=19, b'c' | b't') => spelled(name),
         _ => Field::Plain,
     }
 }
 
-/// Whether the letters of a name, without what stands between and behind them, are these.
+/// What a name is whose letters, without what stands between and behind them, may be those of a line that frames the body.
+#[cold]
 #[inline(never)]
-fn spells(name: &[u8], letters: &[u8]) -> bool {
-    let own = name.iter().filter(|byte| byte.is_ascii_alphabetic());
-    own.map(u8::to_ascii_lowercase).eq(letters.iter().copied())
+fn spelled(name: &[u8]) -> Field {
+    let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic());
+    let letters = letters.map(u8::to_ascii_lowercase);
+    let mut names = [&b"contentlength"[..], b"transferencoding"].into_iter();
+    match names.any(|plain| letters.clone().eq(plain.iter().copied())) {
+        true => Field::Disguise,
+        false => Field::Plain,
+    }
 }
 
 /// Whether a name is none that anybody means to speak by: it holds something else than letters, digits and hyphens.
