@@ -5,20 +5,21 @@
 //! event named is inspected, until the next refresh or reconnect asks for everything.
 //!
 //! A container that was told to stop is `Stopping` from the `kill` event on, before anything is asked, and neither
-//! list nor inspect, which go on saying "running", bring it back. See `Stop`.
+//! list nor inspect, which go on saying "running", bring it back. See `stops`.
 
 mod connect;
 mod events;
 mod parse;
 mod place;
+mod questions;
 mod service;
+mod stops;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::model::{Origin, Problem, ProviderName, Service, Snapshot, State};
 use crate::providers::{Depth, Error, Provider};
@@ -27,24 +28,13 @@ pub use connect::endpoint;
 
 use connect::{Api, Transport};
 use events::{Action, Events, News};
-use parse::{Facts, NetworkMode, SIGKILL};
+use parse::{Facts, NetworkMode};
 use place::{Place, own_ids};
+use questions::{Asked, inspect_all, list};
+use stops::{Stop, release};
 
-/// A list of 30,000 containers fits.
-const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A container with a thousand labels and mounts fits.
-const INSPECT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// For the whole list.
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one container. The daemon takes milliseconds, unless that container is stuck.
-const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Containers inspected at once.
-const INSPECTS_MAX: usize = 16;
 /// Containers that do not run, the newest: enough to explain, not enough to weigh.
 const STOPPED_MAX: usize = 1_000;
-/// A container that was told to stop and still runs after this long, and after the time it was given to stop plus
-/// a minute, is taken for one that does not heed the signal: it is served again.
-const STOPPING_HELD: Duration = Duration::from_secs(300);
 /// For the question whether a daemon is there at all.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -92,23 +82,6 @@ pub struct Docker {
 struct Link {
     api: Api,
     events: Events,
-}
-
-/// A signal a container got.
-struct Stop {
-    signal: Option<u8>,
-    at_ns: Option<i64>,
-    heard: Instant,
-}
-
-/// What became of asking for one container.
-enum Asked {
-    Is(Box<Facts>),
-    Gone,
-    /// It was answered, and cannot be read.
-    Odd(String),
-    /// It was not answered, and others were.
-    NotNow(String),
 }
 
 impl Docker {
@@ -171,14 +144,6 @@ impl Provider for Docker {
     }
 }
 
-/// Resolves at this time; never without one.
-async fn release(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 // Events.
 impl Docker {
     fn hear(&mut self, news: Option<Result<News, Error>>) -> Result<(), Error> {
@@ -213,30 +178,6 @@ impl Docker {
         }
     }
 
-    /// The container still runs, and says so when asked: only this event tells that it is about to end.
-    fn take_signal(&mut self, news: &News, signal: Option<u8>) {
-        let stop = Stop { signal, at_ns: news.at_ns, heard: Instant::now() };
-        let known = self.containers.get(&news.id);
-        // What is about to be asked may have another stop signal than we know of; it is looked at again then.
-        let may_be_stop =
-            self.dirty.contains(&news.id) || known.is_none_or(|facts| stop.is_meant(facts));
-        if may_be_stop {
-            self.stops.insert(Arc::clone(&news.id), stop);
-            self.touch(&news.id);
-        }
-    }
-
-    /// Nothing runs any more, whatever the daemon still has to tidy up before it answers.
-    fn take_death(&mut self, news: &News) {
-        self.dirty.insert(Arc::clone(&news.id));
-        let Some(facts) = self.containers.get_mut(&news.id) else { return };
-        let is_later = is_later(news.at_ns, facts.started_ns);
-        if is_later && matches!(facts.state.0, State::Running | State::Stopping) {
-            facts.state.0 = State::Down("exited".into());
-            self.touch(&news.id);
-        }
-    }
-
     /// What the event itself says is told at once.
     fn touch(&mut self, id: &Arc<str>) {
         self.touched.insert(Arc::clone(id));
@@ -249,49 +190,6 @@ impl Docker {
         self.dirty.remove(id);
         self.stops.remove(id);
     }
-
-    /// When the next stop is no longer believed.
-    fn next_release(&self) -> Option<Instant> {
-        self.stops.iter().map(|(id, stop)| stop.held_until(self.containers.get(id))).min()
-    }
-
-    fn release_stops(&mut self, now: Instant) {
-        let over: Vec<Arc<str>> = self
-            .stops
-            .iter()
-            .filter(|(id, stop)| stop.held_until(self.containers.get(*id)) <= now)
-            .map(|(id, _)| Arc::clone(id))
-            .collect();
-        for id in over {
-            self.stops.remove(&id);
-            self.touch(&id);
-        }
-    }
-}
-
-impl Stop {
-    /// Whether it is the signal that stops this container: its own, or the one that no process survives.
-    /// `docker kill --signal HUP` says "read your settings again" to most.
-    fn is_meant(&self, facts: &Facts) -> bool {
-        self.signal.is_none_or(|signal| signal == SIGKILL || signal == facts.stop_signal)
-    }
-
-    /// Whether the container is stopping because of it: not if it was started again since.
-    fn holds(&self, facts: &Facts) -> bool {
-        self.is_meant(facts) && is_later(self.at_ns, facts.started_ns)
-    }
-
-    fn held_until(&self, facts: Option<&Facts>) -> Instant {
-        let given = facts.and_then(|facts| facts.stop_timeout).unwrap_or_default();
-        // Docker takes any number of seconds; a day is long enough, and keeps the sum within the clock.
-        let given = given.min(Duration::from_secs(86_400)) + Duration::from_secs(60);
-        self.heard + STOPPING_HELD.max(given)
-    }
-}
-
-/// Both by the daemon's clock. Where one is missing the event is believed.
-fn is_later(event_ns: Option<i64>, started_ns: Option<i64>) -> bool {
-    event_ns.zip(started_ns).is_none_or(|(event, started)| event > started)
 }
 
 // Questions.
@@ -402,24 +300,6 @@ fn has_label(facts: &Facts) -> bool {
     facts.labels.keys().any(|key| key.starts_with("traefik."))
 }
 
-async fn list(api: &Api) -> Result<(Vec<Facts>, BTreeMap<Arc<str>, Problem>), Error> {
-    let answer = api.get("/containers/json?all=true", LIST_BYTES_MAX, LIST_TIMEOUT).await?;
-    let bytes = answer.ok_or_else(|| api.transport.bad_answer("it knows no list of containers"))?;
-    let entries = parse::list(&bytes).map_err(|reason| api.transport.bad_answer(reason))?;
-    let mut odd = BTreeMap::new();
-    let mut listed = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match entry {
-            Ok(facts) => listed.push(facts),
-            Err((id, reason)) => {
-                let id = id.unwrap_or_else(|| format!("entry {}", odd.len() + 1));
-                odd.insert(id.as_str().into(), unreadable(&short(&id), &reason));
-            }
-        }
-    }
-    Ok((listed, odd))
-}
-
 /// Leaves out all but the newest of those that do not run.
 fn leave_out(listed: Vec<Facts>) -> (Vec<Facts>, Option<Problem>) {
     let is_down = |facts: &Facts| matches!(facts.state.0, State::Down(_));
@@ -436,32 +316,6 @@ fn leave_out(listed: Vec<Facts>) -> (Vec<Facts>, Option<Problem>) {
     down.truncate(STOPPED_MAX);
     kept.extend(down);
     (kept, cut)
-}
-
-async fn inspect_all(api: &Api, ids: Vec<Arc<str>>) -> Result<Vec<(Arc<str>, Asked)>, Error> {
-    let questions = ids.into_iter().map(|id| async move {
-        let asked = inspect(api, &id).await?;
-        Ok((id, asked))
-    });
-    stream::iter(questions).buffer_unordered(INSPECTS_MAX).try_collect().await
-}
-
-async fn inspect(api: &Api, id: &str) -> Result<Asked, Error> {
-    // An id is hexadecimal; anything else came from a daemon that is not one.
-    if !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Ok(Asked::Odd("its id is not one".to_owned()));
-    }
-    let path = format!("/containers/{id}/json");
-    match api.get(&path, INSPECT_BYTES_MAX, INSPECT_TIMEOUT).await {
-        Ok(None) => Ok(Asked::Gone),
-        Ok(Some(bytes)) => {
-            Ok(parse::inspect(&bytes).map_or_else(Asked::Odd, |facts| Asked::Is(Box::new(facts))))
-        }
-        Err(Error::Limit { reason, .. } | Error::BadAnswer { reason, .. }) => {
-            Ok(Asked::NotNow(reason))
-        }
-        Err(error @ Error::Unreachable { .. }) => Err(error),
-    }
 }
 
 fn unreadable(name: &str, reason: &str) -> Problem {
@@ -505,14 +359,6 @@ impl Docker {
             }
         }
         self.touched.clear();
-    }
-
-    fn state_of(&self, facts: &Facts) -> State {
-        let is_told = self.stops.get(&facts.id).is_some_and(|stop| stop.holds(facts));
-        match &facts.state.0 {
-            State::Running if is_told => State::Stopping,
-            state => state.clone(),
-        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -569,10 +415,10 @@ mod tests {
         }
     }
 
-    const ID: &str = "aa11";
+    pub(super) const ID: &str = "aa11";
 
     /// A provider that knows one running container, started at 100 ns, with stop signal 3 (QUIT).
-    fn knowing_one() -> Docker {
+    pub(super) fn knowing_one() -> Docker {
         let mut docker = Docker::new(&settings("unix:///nowhere")).expect("an endpoint");
         let facts = Facts {
             id: ID.into(),
@@ -587,85 +433,15 @@ mod tests {
         docker
     }
 
-    fn hear(docker: &mut Docker, action: Action, at_ns: i64) {
+    pub(super) fn hear(docker: &mut Docker, action: Action, at_ns: i64) {
         docker.take(News { id: ID.into(), action, at_ns: Some(at_ns) });
         docker.rebuild(Rebuild::Touched);
     }
 
     #[track_caller]
-    fn check(docker: &Docker, expected: &State) {
+    pub(super) fn check(docker: &Docker, expected: &State) {
         let snapshot = docker.snapshot();
         assert_eq!(snapshot.services[0].instances[0].state, *expected);
-    }
-
-    #[test]
-    fn a_stop_signal_stops_before_anything_is_asked() {
-        for signal in [Some(3), Some(SIGKILL), None] {
-            let mut docker = knowing_one();
-            hear(&mut docker, Action::Signalled(signal), 200);
-            check(&docker, &State::Stopping);
-            assert!(docker.is_urgent && docker.dirty.is_empty());
-        }
-    }
-
-    #[test]
-    fn another_signal_does_not_and_does_not_undo_it_either() {
-        let mut docker = knowing_one();
-        hear(&mut docker, Action::Signalled(Some(1)), 200);
-        check(&docker, &State::Running);
-        hear(&mut docker, Action::Signalled(Some(3)), 210);
-        hear(&mut docker, Action::Signalled(Some(1)), 220);
-        check(&docker, &State::Stopping);
-    }
-
-    #[test]
-    fn what_happened_before_the_last_start_is_history() {
-        let mut docker = knowing_one();
-        hear(&mut docker, Action::Signalled(Some(3)), 50);
-        hear(&mut docker, Action::Died, 60);
-        check(&docker, &State::Running);
-    }
-
-    #[test]
-    fn asking_does_not_bring_a_stopping_one_back_but_a_start_does() {
-        let mut docker = knowing_one();
-        hear(&mut docker, Action::Signalled(Some(3)), 200);
-        let mut facts = docker.containers[ID].clone();
-        docker.settle(vec![(ID.into(), Asked::Is(Box::new(facts.clone())))]);
-        docker.rebuild(Rebuild::All);
-        check(&docker, &State::Stopping);
-        facts.started_ns = Some(300);
-        docker.settle(vec![(ID.into(), Asked::Is(Box::new(facts)))]);
-        docker.rebuild(Rebuild::Touched);
-        check(&docker, &State::Running);
-        assert!(docker.stops.is_empty());
-    }
-
-    #[test]
-    fn one_that_does_not_heed_its_stop_is_served_again_in_the_end() {
-        let mut docker = knowing_one();
-        hear(&mut docker, Action::Signalled(Some(3)), 200);
-        let heard = docker.stops[ID].heard;
-        assert_eq!(docker.next_release(), Some(heard + STOPPING_HELD));
-        docker.containers.get_mut(ID).expect("known").stop_timeout = Some(Duration::from_secs(900));
-        let release = heard + Duration::from_secs(960);
-        assert_eq!(docker.next_release(), Some(release));
-        docker.release_stops(release - Duration::from_secs(1));
-        docker.rebuild(Rebuild::Touched);
-        check(&docker, &State::Stopping);
-        docker.release_stops(release);
-        docker.rebuild(Rebuild::Touched);
-        check(&docker, &State::Running);
-    }
-
-    #[test]
-    fn a_death_is_told_at_once_and_asked_about() {
-        let mut docker = knowing_one();
-        hear(&mut docker, Action::Died, 200);
-        check(&docker, &State::Down("exited".into()));
-        assert!(docker.dirty.contains(ID));
-        hear(&mut docker, Action::Gone, 210);
-        assert!(docker.snapshot().services.is_empty() && docker.dirty.is_empty());
     }
 
     #[test]
