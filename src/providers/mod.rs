@@ -25,7 +25,8 @@ pub trait Provider: Send + 'static {
     /// Who this is.
     fn name(&self) -> ProviderName;
 
-    /// Everything there is, now. May be dropped at any time; the next call then asks for `Depth::Everything`.
+    /// Everything there is, now. What is slow to be told of stays as it was known, and is news when it comes; what must be
+    /// told at once waits for nothing else. May be dropped at any time; the next call then asks for `Depth::Everything`.
     ///
     /// # Errors
     /// When the orchestrator cannot be asked, or its answer cannot be used as a whole. One entry that cannot be

@@ -15,8 +15,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::harness::docker::{
-    Certificates, Container, Network, Port, SOCKET, Socket, docker, herder_image, shell_image,
-    unique,
+    Certificates, Container, Network, Port, SOCKET, Socket, StuckSocket, docker, herder_image,
+    shell_image, unique,
 };
 use crate::harness::proxy::{self, Serving};
 
@@ -278,6 +278,37 @@ async fn told_to_stop_it_is_stopping_long_before_it_ends() {
     stop.wait().expect("docker stop ends with the container");
     container.tell("start", &[]);
     watch.until_state(&container, &State::Running).await;
+}
+
+#[tokio::test]
+async fn one_that_the_engine_says_nothing_about_holds_up_no_other() {
+    let (stuck, other) = (Container::stubborn("stuck", &[]), Container::stubborn("other", &[]));
+    let socket = StuckSocket::open();
+    let mut watch = Watch::start_at(&socket.endpoint()).await;
+    socket.stick(&[&stuck]);
+    let is_given_up = |watch: &Watch| {
+        let mut problems = watch.last.problems.iter().map(ToString::to_string);
+        problems.any(|problem| problem.starts_with(&format!("{} (docker): the daemon", stuck.name)))
+    };
+    docker(["rename", &stuck.name, &unique("renamed")]);
+    let stop = async {
+        socket.until_asked().await;
+        other.tell_later("stop", &["--time", "300"])
+    };
+    let (mut stop, ()) = tokio::join!(stop, watch.until_state(&other, &State::Stopping));
+    assert!(!is_given_up(&watch), "the stop was heard while the answer was waited for");
+    let third = Container::stubborn("third", &[]);
+    watch.until_state(&third, &State::Running).await;
+    watch.until("nobody waits any longer", is_given_up).await;
+    assert_eq!(watch.instance(&stuck).state, State::Running, "as it was known before");
+    // Everything is asked for: the one that is known to be slow is asked apart, and its problem stays until it answers.
+    watch.last = watch.docker.fetch(Depth::Everything).await.expect("the engine answers");
+    assert!(is_given_up(&watch));
+    socket.stick(&[]);
+    docker(["rename", &stuck.id, &unique("renamed")]);
+    watch.until("it is told about again", |watch| !is_given_up(watch)).await;
+    other.tell("kill", &[]);
+    stop.wait().expect("docker stop ends with the container");
 }
 
 #[tokio::test]

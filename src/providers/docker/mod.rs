@@ -2,7 +2,8 @@
 //!
 //! First the events are subscribed to, then the list is asked, then each container that matters is inspected: one
 //! that runs, or that has a label of ours (so that `explain` can say why it is not served). After that only what an
-//! event named is inspected, until the next refresh or reconnect asks for everything.
+//! event named is inspected, until the next refresh or reconnect asks for everything. Events are heard all the while, and
+//! an answer that is long in coming holds nothing up but itself. See `questions`.
 //!
 //! A container that was told to stop is `Stopping` from the `kill` event on, before anything is asked, and neither
 //! list nor inspect, which go on saying "running", bring it back. See `stops`.
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::model::{Origin, Problem, ProviderName, Service, Snapshot, State};
 use crate::providers::{Depth, Error, Provider};
@@ -30,11 +31,14 @@ use connect::{Api, Transport};
 use events::{Action, Events, News};
 use parse::{Facts, NetworkMode};
 use place::{Place, own_ids};
-use questions::{Asked, inspect_all, list};
+use questions::{Answer, Asked, INSPECT_TIMEOUT, Listed, Questions, list};
 use stops::{Stop, release};
 
 /// Containers that do not run, the newest: enough to explain, not enough to weigh.
 const STOPPED_MAX: usize = 1_000;
+/// For a whole answer, the slow aside: what is not there by then is told when it comes. Whoever asks once waits for a minute,
+/// connecting included.
+const ANSWERS_TIMEOUT: Duration = Duration::from_secs(40);
 /// For the question whether a daemon is there at all.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -64,24 +68,34 @@ pub struct Docker {
     containers: BTreeMap<Arc<str>, Facts>,
     /// What was made of that; shared with the snapshots, so that what did not change is not compared twice.
     services: BTreeMap<Arc<str>, Arc<Service>>,
+    /// The names of those that were listed, and never answered for.
+    names: BTreeMap<Arc<str>, String>,
     /// Containers that could not be read, or not now.
     odd: BTreeMap<Arc<str>, Problem>,
     /// What the last list had to leave out.
     cut: Option<Problem>,
-    /// Containers to ask for.
+    /// Containers to ask for: an event named them.
     dirty: BTreeSet<Arc<str>>,
-    /// Containers an event changed by itself.
+    /// Containers of which something is known that is not told yet.
     touched: BTreeSet<Arc<str>>,
     /// Containers that were told to stop.
     stops: BTreeMap<Arc<str>, Stop>,
+    /// Set when a list came that is not told yet.
+    is_listed_anew: bool,
     /// Set when an event says all there is to say: told at once, before anything is asked.
     is_urgent: bool,
+    /// Set by the first snapshot.
+    has_told: bool,
 }
 
-/// An agreed connection and the stream of its events. The stream lives here, so that `changed` can be dropped.
+/// An agreed connection, the stream of its events, and what is asked. Both live here, so that `changed` and `fetch` can be
+/// dropped.
 struct Link {
-    api: Api,
+    api: Arc<Api>,
     events: Events,
+    questions: Questions,
+    /// Why no event comes any more.
+    deaf: Option<Error>,
 }
 
 impl Docker {
@@ -97,12 +111,15 @@ impl Docker {
             place: Place::OnHost,
             containers: BTreeMap::new(),
             services: BTreeMap::new(),
+            names: BTreeMap::new(),
             odd: BTreeMap::new(),
             cut: None,
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             stops: BTreeMap::new(),
+            is_listed_anew: false,
             is_urgent: false,
+            has_told: false,
         })
     }
 }
@@ -113,54 +130,57 @@ impl Provider for Docker {
     }
 
     async fn fetch(&mut self, depth: Depth) -> Result<Snapshot, Error> {
-        let asked = match (depth, &self.link) {
-            (Depth::News, Some(_)) => self.ask_news().await,
-            _ => self.ask_everything().await,
-        };
-        if let Err(error) = asked {
-            self.link = None;
-            return Err(error);
-        }
+        let asked = self.ask(depth).await;
+        self.lost_if_failed(asked)?;
+        self.has_told = true;
+        self.is_urgent = false;
+        let is_all = std::mem::take(&mut self.is_listed_anew);
+        self.rebuild(if is_all { Rebuild::All } else { Rebuild::Touched });
         Ok(self.snapshot())
     }
 
     async fn changed(&mut self) -> Result<(), Error> {
         loop {
-            if self.is_urgent || !self.dirty.is_empty() {
+            if let Some(error) = self.link.as_mut().and_then(|link| link.deaf.take()) {
+                self.link = None;
+                return Err(error);
+            }
+            if self.has_news() {
                 return Ok(());
             }
-            let held_until = self.next_release();
-            let Some(link) = &mut self.link else {
-                return Err(self.transport.unreachable("not connected"));
-            };
-            tokio::select! {
-                news = link.events.next() => self.hear(news)?,
-                () = release(held_until) => self.release_stops(Instant::now()),
-            }
-            while let Some(news) = self.link.as_mut().and_then(|link| link.events.next_queued()) {
-                self.hear(Some(news))?;
-            }
+            let taken = self.step().await;
+            self.lost_if_failed(taken)?;
         }
+    }
+}
+
+impl Link {
+    async fn open(transport: &Transport) -> Result<Self, Error> {
+        let api = Arc::new(Api::connect(transport).await?);
+        // Before the list, so that nothing falls between the two.
+        let events = Events::open(&api);
+        Ok(Self { events, questions: Questions::to(Arc::clone(&api)), api, deaf: None })
     }
 }
 
 // Events.
 impl Docker {
-    fn hear(&mut self, news: Option<Result<News, Error>>) -> Result<(), Error> {
-        match news {
-            Some(Ok(news)) => {
-                self.take(news);
-                Ok(())
-            }
-            Some(Err(error)) => {
-                self.link = None;
-                Err(error)
-            }
-            None => {
-                self.link = None;
-                Err(self.transport.unreachable("the stream of events ended"))
-            }
+    /// A stream that ends does not keep the answers from being told: some daemons refuse to tell of events.
+    fn hear(&mut self, news: Option<Result<News, Error>>) {
+        let ended = || Err(self.transport.unreachable("the stream of events ended"));
+        match (news.unwrap_or_else(ended), &mut self.link) {
+            (Ok(news), _) => self.take(news),
+            (Err(error), Some(link)) => link.deaf = Some(error),
+            (Err(_), None) => {}
         }
+    }
+
+    /// What happened since is not known: the next fetch connects anew.
+    fn lost_if_failed(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        if result.is_err() {
+            self.link = None;
+        }
+        result
     }
 
     fn take(&mut self, news: News) {
@@ -170,6 +190,9 @@ impl Docker {
             Action::Died => self.take_death(&news),
             Action::Gone => {
                 self.forget(&news.id);
+                if let Some(link) = &mut self.link {
+                    link.questions.forget(&news.id);
+                }
                 self.touch(&news.id);
             }
             Action::Changed => {
@@ -194,87 +217,166 @@ impl Docker {
 
 // Questions.
 impl Docker {
-    async fn ask_everything(&mut self) -> Result<(), Error> {
-        let link = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let api = Api::connect(&self.transport).await?;
-                // Before the list, so that nothing falls between the two.
-                let events = Events::open(&api);
-                Link { api, events }
-            }
+    /// Asks, and takes what is answered soon. What is not is taken whenever it comes.
+    async fn ask(&mut self, depth: Depth) -> Result<(), Error> {
+        let (link, is_new) = match self.link.take() {
+            Some(link) => (link, false),
+            None => (Link::open(&self.transport).await?, true),
         };
         let link = self.link.insert(link);
-        let (listed, odd) = list(&link.api).await?;
-        let (known, cut) = leave_out(listed);
-        let to_ask = known.iter().filter(|facts| is_asked(facts)).map(|f| Arc::clone(&f.id));
-        let answers = inspect_all(&link.api, to_ask.collect()).await?;
-        self.replace(known, odd, cut);
-        self.settle(answers);
-        self.dirty.clear();
-        self.is_urgent = false;
-        self.rebuild(Rebuild::All);
+        if is_new || depth == Depth::Everything {
+            link.questions.ask_list(list(Arc::clone(&link.api)));
+        }
+        self.ask_dirty();
+        let is_prompt_done =
+            |this: &Self| this.link.as_ref().is_none_or(|link| link.questions.is_prompt_done());
+        let is_done = |this: &Self| this.link.as_ref().is_none_or(|link| link.questions.is_done());
+        if !self.has_told {
+            // The routes of those that are slow would answer 404 until they come; later what was known stays.
+            self.step_until(is_prompt_done, ANSWERS_TIMEOUT).await?;
+            return self.step_until(is_done, INSPECT_TIMEOUT).await;
+        }
+        if is_new {
+            // The stops of the past come with the connection, and are no news where the answers come with it too.
+            self.step_until(is_prompt_done, INSPECT_TIMEOUT).await?;
+        }
+        self.step_until(|this| this.is_urgent || is_prompt_done(this), ANSWERS_TIMEOUT).await
+    }
+
+    fn ask_dirty(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        // The list that is under way would be older than their answers; they are asked for when it is there.
+        if !link.questions.is_listing() {
+            self.dirty.retain(|id| !link.questions.ask(id));
+        }
+    }
+
+    /// Takes what comes until this is so, or for so long.
+    async fn step_until(
+        &mut self,
+        is_so: impl Fn(&Self) -> bool + Send,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let end = Instant::now() + limit;
+        while !is_so(self) {
+            tokio::select! {
+                taken = self.step() => taken?,
+                () = sleep_until(end) => break,
+            }
+        }
         Ok(())
     }
 
-    async fn ask_news(&mut self) -> Result<(), Error> {
-        // What must be known at once does not wait for a daemon that is busy; the rest is asked next time.
-        if !std::mem::take(&mut self.is_urgent) {
-            let Some(link) = &self.link else { return Ok(()) };
-            let ids: Vec<Arc<str>> = self.dirty.iter().cloned().collect();
-            let answers = inspect_all(&link.api, ids).await?;
-            self.settle(answers);
+    /// Takes the next event, answer, or end of a stop. May be dropped at any time; nothing is lost.
+    async fn step(&mut self) -> Result<(), Error> {
+        let held_until = self.next_release();
+        let Some(link) = &mut self.link else {
+            return Err(self.transport.unreachable("not connected"));
+        };
+        tokio::select! {
+            news = link.events.next(), if link.deaf.is_none() => self.hear(news),
+            answer = link.questions.next() => self.settle(answer?),
+            () = release(held_until) => self.release_stops(Instant::now()),
         }
-        self.rebuild(Rebuild::Touched);
+        while let Some(news) = self.link.as_mut().and_then(|link| link.events.next_queued()) {
+            self.hear(Some(news));
+        }
         Ok(())
+    }
+
+    /// Whether the next snapshot may differ from the last.
+    fn has_news(&self) -> bool {
+        let is_open = |id: &str| self.link.as_ref().is_some_and(|link| link.questions.is_open(id));
+        self.is_urgent
+            || self.is_listed_anew
+            || !self.touched.is_empty()
+            || self.dirty.iter().any(|id| !is_open(id))
+    }
+
+    /// Whether what is known of it is about to be asked anew.
+    fn is_awaited(&self, id: &str) -> bool {
+        self.dirty.contains(id) || self.link.as_ref().is_some_and(|link| link.questions.is_open(id))
+    }
+
+    fn settle(&mut self, answer: Answer) {
+        match answer {
+            Answer::List(listed) => {
+                self.replace(listed);
+                self.ask_dirty();
+            }
+            Answer::Of(id, asked) => self.settle_one(id, asked),
+            Answer::Late => {}
+        }
     }
 
     /// Puts a list in the place of what was known. Of those asked for besides, what was known stays until
-    /// [`Self::settle`]: it matters where one of them does not answer.
-    fn replace(
-        &mut self,
-        listed: Vec<Facts>,
-        odd: BTreeMap<Arc<str>, Problem>,
-        cut: Option<Problem>,
-    ) {
+    /// [`Self::settle_one`]; one that is only listed is not served on a guess.
+    fn replace(&mut self, listed: Listed) {
+        let (facts, cut) = leave_out(listed.facts);
         let mut before = std::mem::take(&mut self.containers);
-        for facts in listed {
-            let known = before.remove(&facts.id).filter(|_| is_asked(&facts));
-            self.containers.insert(Arc::clone(&facts.id), known.unwrap_or(facts));
-        }
-        self.odd = odd;
-        self.cut = cut;
-    }
-
-    fn settle(&mut self, answers: Vec<(Arc<str>, Asked)>) {
-        for (id, asked) in answers {
-            self.dirty.remove(&id);
-            self.odd.remove(&id);
-            match asked {
-                Asked::Is(facts) => {
-                    self.containers.insert(Arc::clone(&id), *facts);
-                }
-                Asked::Gone => self.forget(&id),
-                Asked::Odd(reason) => {
-                    let name = self.name_of(&id);
-                    self.forget(&id);
-                    self.odd.insert(Arc::clone(&id), unreadable(&name, &reason));
-                }
-                Asked::NotNow(reason) => self.keep_silent(&id, &reason),
+        let mut odd_before = std::mem::replace(&mut self.odd, listed.odd);
+        self.names.clear();
+        for facts in facts {
+            let id = Arc::clone(&facts.id);
+            let known = before.remove(&id);
+            if !is_asked(&facts) {
+                self.containers.insert(id, facts);
+                continue;
             }
-            self.touched.insert(id);
+            if let Some(problem) = odd_before.remove(&id) {
+                self.odd.insert(Arc::clone(&id), problem);
+            }
+            if let Some(link) = &mut self.link {
+                link.questions.ask(&id);
+            }
+            match known {
+                Some(known) => {
+                    self.containers.insert(id, known);
+                }
+                None => {
+                    self.names.insert(id, facts.name);
+                }
+            }
         }
+        // An event that came meanwhile may be younger than the list.
+        before.retain(|id, _| self.dirty.contains(id));
+        self.containers.extend(before);
+        self.cut = cut;
+        self.is_listed_anew = true;
     }
 
-    /// One that does not answer stays as it was known; one that was only listed is not served on a guess.
-    fn keep_silent(&mut self, id: &Arc<str>, reason: &str) {
-        let name = self.name_of(id);
-        let was_asked = self.services.contains_key(id);
-        if !was_asked {
-            self.containers.remove(id);
+    fn settle_one(&mut self, id: Arc<str>, asked: Asked) {
+        match asked {
+            Asked::Gone => self.forget(&id),
+            Asked::NotNow(reason) => self.keep_silent(&id, &reason),
+            Asked::Is(facts) if self.has_ended(&facts) => return,
+            Asked::Is(facts) => {
+                self.odd.remove(&id);
+                self.containers.insert(Arc::clone(&id), *facts);
+            }
+            Asked::Odd(reason) => {
+                let name = self.name_of(&id);
+                self.forget(&id);
+                self.odd.insert(Arc::clone(&id), unreadable(&name, &reason));
+            }
         }
+        self.names.remove(&id);
+        self.touched.insert(id);
+    }
+
+    /// Whether an event told the end of what runs by this answer, which then is the older of the two; it is asked again.
+    fn has_ended(&self, facts: &Facts) -> bool {
+        let is_end = |known: &Facts| {
+            known.state.0 == State::Down("exited".into()) && known.started_ns == facts.started_ns
+        };
+        self.dirty.contains(&facts.id) && self.containers.get(&facts.id).is_some_and(is_end)
+    }
+
+    /// One that does not answer stays as it was known.
+    fn keep_silent(&mut self, id: &Arc<str>, reason: &str) {
+        let origin = Origin::new(ProviderName::Docker, self.name_of(id));
         let message = format!("the daemon does not tell about this container now: {reason}.");
-        let problem = Problem::warning(&Origin::new(ProviderName::Docker, name), message);
+        let problem = Problem::warning(&origin, message);
         self.odd.insert(
             Arc::clone(id),
             problem.hint("What was known of it before stays in force; it is asked again at the next refresh."),
@@ -284,7 +386,7 @@ impl Docker {
     fn name_of(&self, id: &str) -> String {
         match self.containers.get(id) {
             Some(facts) if !facts.name.is_empty() => facts.name.clone(),
-            _ => short(id),
+            _ => self.names.get(id).cloned().unwrap_or_else(|| short(id)),
         }
     }
 }
@@ -339,10 +441,12 @@ enum Rebuild {
 // Answers.
 impl Docker {
     fn rebuild(&mut self, which: Rebuild) {
-        self.stops.retain(|id, stop| {
+        let mut stops = std::mem::take(&mut self.stops);
+        stops.retain(|id, stop| {
             let known = self.containers.get(id);
-            known.is_none_or(|facts| self.dirty.contains(id) || stop.holds(facts))
+            known.is_none_or(|facts| self.is_awaited(id) || stop.holds(facts))
         });
+        self.stops = stops;
         let place = Place::find(&self.own_ids, self.transport.remote_host(), &self.containers);
         let is_all = which == Rebuild::All || place != self.place;
         self.place = place;
@@ -455,14 +559,59 @@ mod tests {
     #[test]
     fn one_odd_container_costs_only_itself() {
         let mut docker = knowing_one();
-        docker.settle(vec![("bb22".into(), Asked::Odd("expected a map".to_owned()))]);
-        docker.settle(vec![(ID.into(), Asked::NotNow("too slow".to_owned()))]);
+        docker.settle_one("bb22".into(), Asked::Odd("expected a map".to_owned()));
+        docker.settle_one(ID.into(), Asked::NotNow("too slow".to_owned()));
         docker.rebuild(Rebuild::Touched);
         let snapshot = docker.snapshot();
         assert_eq!(snapshot.services.len(), 1);
         let problems: Vec<String> = snapshot.problems.iter().map(ToString::to_string).collect();
         assert!(problems[0].starts_with("web (docker): the daemon does not tell"), "{problems:?}");
         assert!(problems[1].starts_with("bb22 (docker): what the daemon says"), "{problems:?}");
+    }
+
+    fn listed(facts: Vec<Facts>) -> Listed {
+        Listed { facts, odd: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_is_only_listed_is_not_served_on_a_guess_and_keeps_what_was_known() {
+        let mut docker = knowing_one();
+        docker.settle_one(ID.into(), Asked::NotNow("too slow".to_owned()));
+        let other = Facts { id: "bb22".into(), name: "new".to_owned(), ..Facts::default() };
+        let running = |facts: Facts| Facts { state: Status(State::Running), ..facts };
+        let again = Facts { id: ID.into(), ..Facts::default() };
+        docker.replace(listed(vec![running(other), running(again)]));
+        docker.rebuild(Rebuild::All);
+        let snapshot = docker.snapshot();
+        assert_eq!((snapshot.services.len(), snapshot.problems.len()), (1, 1));
+        assert_eq!(&*snapshot.services[0].name, "web");
+        docker.settle_one("bb22".into(), Asked::NotNow("too slow".to_owned()));
+        let problems = docker.snapshot().problems;
+        assert!(problems[1].to_string().starts_with("new (docker): the daemon does not tell"));
+    }
+
+    #[test]
+    fn an_event_is_younger_than_what_was_asked_before_it() {
+        let mut docker = knowing_one();
+        let facts = docker.containers[ID].clone();
+        // Of one that only changed, what is told is better than nothing until it is asked again.
+        let other = Facts { id: "bb22".into(), ..facts.clone() };
+        docker.dirty.insert("bb22".into());
+        docker.settle_one("bb22".into(), Asked::Is(Box::new(other)));
+        assert!(docker.containers.contains_key("bb22"));
+        docker.forget("bb22");
+        hear(&mut docker, Action::Died, 200);
+        docker.settle_one(ID.into(), Asked::Is(Box::new(facts.clone())));
+        docker.replace(listed(Vec::new()));
+        docker.rebuild(Rebuild::All);
+        check(&docker, &State::Down("exited".into()));
+        docker.dirty.clear();
+        docker.settle_one(ID.into(), Asked::Is(Box::new(facts)));
+        docker.rebuild(Rebuild::Touched);
+        check(&docker, &State::Running);
+        docker.replace(listed(Vec::new()));
+        docker.rebuild(Rebuild::All);
+        assert!(docker.snapshot().services.is_empty());
     }
 
     #[test]

@@ -36,11 +36,10 @@ impl Docker {
     /// The container still runs, and says so when asked: only this event tells that it is about to end.
     pub(super) fn take_signal(&mut self, news: &News, signal: Option<u8>) {
         let stop = Stop { signal, at_ns: news.at_ns, heard: Instant::now() };
-        let known = self.containers.get(&news.id);
+        let is_meant = self.containers.get(&news.id).is_none_or(|facts| stop.is_meant(facts));
         // What is about to be asked may have another stop signal than we know of; it is looked at again then.
-        let may_be_stop =
-            self.dirty.contains(&news.id) || known.is_none_or(|facts| stop.is_meant(facts));
-        if may_be_stop {
+        let may_be_stop = || self.is_awaited(&news.id) && !self.stops.contains_key(&news.id);
+        if is_meant || may_be_stop() {
             self.stops.insert(Arc::clone(&news.id), stop);
             self.touch(&news.id);
         }
@@ -135,6 +134,9 @@ mod tests {
         hear(&mut docker, Action::Signalled(Some(3)), 210);
         hear(&mut docker, Action::Signalled(Some(1)), 220);
         check(&docker, &State::Stopping);
+        hear(&mut docker, Action::Changed, 230);
+        hear(&mut docker, Action::Signalled(Some(1)), 240);
+        check(&docker, &State::Stopping);
     }
 
     #[test]
@@ -150,11 +152,11 @@ mod tests {
         let mut docker = knowing_one();
         hear(&mut docker, Action::Signalled(Some(3)), 200);
         let mut facts = docker.containers[ID].clone();
-        docker.settle(vec![(ID.into(), Asked::Is(Box::new(facts.clone())))]);
+        docker.settle_one(ID.into(), Asked::Is(Box::new(facts.clone())));
         docker.rebuild(Rebuild::All);
         check(&docker, &State::Stopping);
         facts.started_ns = Some(300);
-        docker.settle(vec![(ID.into(), Asked::Is(Box::new(facts)))]);
+        docker.settle_one(ID.into(), Asked::Is(Box::new(facts)));
         docker.rebuild(Rebuild::Touched);
         check(&docker, &State::Running);
         assert!(docker.stops.is_empty());

@@ -17,6 +17,7 @@ use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -383,6 +384,68 @@ async fn serve(mut near: TcpStream, tls: Option<TlsAcceptor>) {
             drop(copy_bidirectional(&mut near, &mut far).await);
         }
     }
+}
+
+/// The engine's socket, as an engine has it that is stuck over some of its containers: it says nothing about them.
+pub(crate) struct StuckSocket {
+    folder: tempfile::TempDir,
+    stuck: watch::Sender<Vec<String>>,
+    /// How often it was asked for one of them.
+    asked: watch::Receiver<usize>,
+    _tasks: JoinSet<()>,
+}
+
+impl StuckSocket {
+    /// A path that leads to the engine.
+    pub(crate) fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(folder.path().join("docker.sock")).expect("a socket");
+        let (stuck, ids) = watch::channel(Vec::new());
+        let (count, asked) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (near, _) = listener.accept().await.expect("a connection");
+                connections.spawn(serve_but_stuck(near, ids.clone(), count.clone()));
+            }
+        });
+        Self { folder, stuck, asked, _tasks: tasks }
+    }
+
+    /// `unix:///…`
+    pub(crate) fn endpoint(&self) -> String {
+        format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+
+    /// Says nothing about these any more; about all others it answers.
+    pub(crate) fn stick(&self, containers: &[&Container]) {
+        self.stuck.send_replace(containers.iter().map(|c| c.id.clone()).collect());
+    }
+
+    /// Waits until it is asked for one that it says nothing about.
+    pub(crate) async fn until_asked(&self) {
+        let mut asked = self.asked.clone();
+        asked.wait_for(|&count| count > 0).await.expect("it counts");
+    }
+}
+
+/// One request: the engine answers it, unless it is for one of these.
+async fn serve_but_stuck(
+    mut near: UnixStream,
+    stuck: watch::Receiver<Vec<String>>,
+    count: watch::Sender<usize>,
+) {
+    let head = super::raw::head(&mut near).await;
+    let is_for = |id: &String| head.contains(&format!("/containers/{id}/json"));
+    if stuck.borrow().iter().any(is_for) {
+        count.send_modify(|count| *count += 1);
+        return std::future::pending().await;
+    }
+    let mut far = UnixStream::connect(SOCKET).await.expect("the engine's socket");
+    let last = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    far.write_all(last.as_bytes()).await.expect("asked");
+    let _ = copy(&mut far, &mut near).await;
 }
 
 /// An authority, and certificates it signed: what `docker --tlsverify` wants on both sides.
