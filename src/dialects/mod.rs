@@ -89,7 +89,7 @@ pub fn read_document(document: &Document) -> Reading {
 mod tests {
     use super::*;
     use crate::middleware::Middleware;
-    use crate::model::{Address, Health, Instance, Kind, State};
+    use crate::model::{Address, Health, Instance, Kind, Published, State};
     use crate::settings::HostTemplate;
 
     use proptest::prelude::*;
@@ -336,6 +336,22 @@ mod tests {
         let named = [("traefik.docker.network", "apart")];
         check_service(&with(&["apart", "shared"], &named), &at(1), "which Herder is not in");
         check_service(&with(&[], &[]), "Host:web.shop.docker.test -> ", "no address");
+    }
+
+    #[test]
+    fn on_another_machine_only_what_is_published_is_reached() {
+        let none = "Host:web.shop.docker.test -> ";
+        let with = |inside: u16, outside: Option<u16>| {
+            let mut service = service("web", Some("shop"), &[]);
+            let mut instance = instance("c1", &["a"], &[80]);
+            instance.addresses[0].published = Some([Published { inside, outside }].into());
+            service.instances = vec![instance];
+            service
+        };
+        let reached = "Host:web.shop.docker.test -> http://10.0.0.1:32768*1";
+        check_service(&with(80, Some(32768)), reached, "");
+        check_service(&with(80, None), none, "its port 80 is published on 127.0.0.1 only");
+        check_service(&with(81, Some(32768)), none, "its port 80 is not published");
     }
 
     #[test]

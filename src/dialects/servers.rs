@@ -242,21 +242,24 @@ impl Reader<'_> {
         origin: &Origin,
     ) -> Option<u16> {
         let Some(published) = &address.published else { return Some(port) };
-        let found =
-            published.iter().find(|(inside, _)| *inside == port).map(|(_, outside)| *outside);
-        match found {
-            Some(outside) => self.trace.step(scope, Outcome::Pass, "published port", || {
-                format!("Its port {port} is published as {outside}.")
-            }),
-            None => {
-                let what = format!(
-                    "It runs on another machine, where its port {port} is not published; it is left out."
-                );
-                self.trace.step(scope, Outcome::Stop, "published port", || what.clone());
-                self.problem(Problem::error(origin, what).hint("Publish the port."));
+        let found = published.iter().find(|published| published.inside == port);
+        let (how, hint) = match found.map(|published| published.outside) {
+            Some(Some(outside)) => {
+                self.trace.step(scope, Outcome::Pass, "published port", || {
+                    format!("Its port {port} is published as {outside}.")
+                });
+                return Some(outside);
             }
-        }
-        found
+            Some(None) => {
+                ("published on 127.0.0.1 only", "Publish it on an address that Herder reaches.")
+            }
+            None => ("not published", "Publish the port."),
+        };
+        let what =
+            format!("It runs on another machine, where its port {port} is {how}; it is left out.");
+        self.trace.step(scope, Outcome::Stop, "published port", || what.clone());
+        self.problem(Problem::error(origin, what).hint(hint));
+        None
     }
 
     /// The address of one server: by the network that is named, else one we share, else the only one, else the

@@ -25,8 +25,8 @@ pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_sin
 pub use port::port_of;
 pub use problem::{Problem, Severity};
 pub use service::{
-    Address, Document, Health, HealthBlock, Instance, Kind, Labels, Service, Snapshot, State,
-    full_name,
+    Address, Document, Health, HealthBlock, Instance, Kind, Labels, Published, Service, Snapshot,
+    State, full_name,
 };
 pub use slip::{nearest, slips};
 pub use step::{Outcome, Scope, Step, Trace};

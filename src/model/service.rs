@@ -194,9 +194,18 @@ pub struct Address {
     pub ip: IpAddr,
     /// Whether Herder's own container is in this network too; none where Herder reaches it without, or nobody knows.
     pub shared: Option<bool>,
-    /// None: the instance's own ports are open at this address. Some: only these are, each as the instance's
-    /// port and the port it is published as at this address (a Docker daemon on another host).
-    pub published: Option<Box<[(u16, u16)]>>,
+    /// None: the instance's own ports are open at this address. Some: only what is published there is (a Docker
+    /// daemon on another host).
+    pub published: Option<Box<[Published]>>,
+}
+
+/// A port of an instance that is published on its host.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Published {
+    /// The instance's own.
+    pub inside: u16,
+    /// The host's; none where only the host itself reaches it (`docker run --publish 127.0.0.1:8080:80`).
+    pub outside: Option<u16>,
 }
 
 /// Whether an instance runs.

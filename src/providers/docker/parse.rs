@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::{Health, Labels, State};
+use crate::model::{Health, Labels, Published, State};
 
 /// What we know of one container, before it is asked where it can be reached from here.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,8 +36,8 @@ pub(super) struct Facts {
     pub(super) networks: BTreeMap<String, Network>,
     /// TCP ports, ascending, each once.
     pub(super) exposed: Vec<u16>,
-    /// TCP ports with the port of the host they are published at, ascending.
-    pub(super) published: Vec<(u16, u16)>,
+    /// TCP ports that are published, ascending.
+    pub(super) published: Vec<Published>,
     /// The signal that asks it to stop.
     pub(super) stop_signal: u8,
     /// How long it may take to stop, where its owner said so.
@@ -258,6 +258,7 @@ struct Endpoint {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PortBinding {
+    host_ip: Option<String>,
     host_port: Option<String>,
 }
 
@@ -383,15 +384,30 @@ fn exposed<'p>(ports: impl Iterator<Item = &'p String>) -> Vec<u16> {
     ports
 }
 
-fn published(ports: &BTreeMap<String, Option<Vec<PortBinding>>>) -> Vec<(u16, u16)> {
-    let host_port = |bindings: &Option<Vec<PortBinding>>| {
-        let bindings = bindings.iter().flatten();
-        bindings.filter_map(|b| b.host_port.as_ref()?.parse().ok()).find(|&port: &u16| port != 0)
+fn published(ports: &BTreeMap<String, Option<Vec<PortBinding>>>) -> Vec<Published> {
+    let read = |(port, bindings): (&String, &Option<Vec<PortBinding>>)| {
+        let inside = tcp_port(port)?;
+        let mut bound = bindings.iter().flatten().filter_map(|b| Some((b.port()?, b.is_local())));
+        let first = bound.next()?;
+        // A port may be bound several times; one that is open to others counts.
+        let mut open = std::iter::once(first).chain(bound).filter(|(_, is_local)| !is_local);
+        Some(Published { inside, outside: open.next().map(|(port, _)| port) })
     };
-    let pairs = ports.iter().filter_map(|(port, b)| Some((tcp_port(port)?, host_port(b)?)));
-    let mut pairs: Vec<(u16, u16)> = pairs.collect();
-    pairs.sort_unstable();
-    pairs
+    let mut published: Vec<Published> = ports.iter().filter_map(read).collect();
+    published.sort_unstable();
+    published
+}
+
+impl PortBinding {
+    fn port(&self) -> Option<u16> {
+        self.host_port.as_ref()?.parse().ok().filter(|&port| port != 0)
+    }
+
+    /// Whether nobody but the host itself reaches it. No address means every one.
+    fn is_local(&self) -> bool {
+        let ip = self.host_ip.as_ref().and_then(|ip| ip.parse().ok());
+        ip.is_some_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+    }
 }
 
 fn labels(raw: Option<BTreeMap<String, Option<String>>>) -> Labels {
@@ -433,7 +449,7 @@ mod tests {
         assert_eq!(ips, ["alpha 172.18.0.2", "beta 172.19.0.2"]);
         assert_eq!(facts.networks["alpha"].gateway, Some([172, 18, 0, 1].into()));
         assert_eq!(facts.exposed, [80, 8080]);
-        assert_eq!(facts.published, [(8080, 32768)]);
+        assert_eq!(facts.published, [Published { inside: 8080, outside: Some(32768) }]);
         assert!(facts.created_ns < facts.started_ns);
         assert_eq!((facts.stop_signal, facts.stop_timeout), (3, Some(Duration::from_secs(20))));
     }
@@ -515,7 +531,26 @@ mod tests {
             {"HostIp":"::","HostPort":"8443"}],"9000/sctp":[{"HostPort":"9"}]}}}"#;
         let facts = inspect(json).expect("readable");
         assert_eq!(facts.exposed, [81, 443, 8080]);
-        assert_eq!(facts.published, [(443, 8443)]);
+        assert_eq!(facts.published, [Published { inside: 443, outside: Some(8443) }]);
+    }
+
+    #[test]
+    fn a_port_on_loopback_is_published_for_the_host_alone() {
+        let outside = |bindings: &str| {
+            let json =
+                format!(r#"{{"Id":"a","NetworkSettings":{{"Ports":{{"80/tcp":[{bindings}]}}}}}}"#);
+            let facts = inspect(json.as_bytes()).expect("readable");
+            facts.published.first().map(|published| published.outside)
+        };
+        let (four, six) =
+            (r#"{"HostIp":"127.0.0.1","HostPort":"1"}"#, r#"{"HostIp":"::1","HostPort":"2"}"#);
+        assert_eq!(outside(four), Some(None));
+        assert_eq!(outside(&format!("{four},{six}")), Some(None));
+        for open in ["0.0.0.0", "::", "", "192.0.2.9"] {
+            let open = format!(r#"{{"HostIp":"{open}","HostPort":"3"}}"#);
+            assert_eq!(outside(&format!("{four},{open},{six}")), Some(Some(3)));
+        }
+        assert_eq!(outside(""), None);
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn in_networks<'a>(owner: &'a Facts, place: &'a Place) -> impl Iterator<Item = A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Published;
     use crate::providers::docker::parse::Network;
 
     #[track_caller]
@@ -139,7 +140,7 @@ mod tests {
             id: "id".into(),
             mode,
             networks: networks.iter().map(|(n, ip)| ((*n).to_owned(), at(*ip))).collect(),
-            published: vec![(8080, 32768)],
+            published: vec![Published { inside: 8080, outside: Some(32768) }],
             ..Facts::default()
         }
     }
@@ -154,7 +155,9 @@ mod tests {
                 Some(false) => " apart",
                 None => "",
             };
-            let published = a.published.as_ref().map_or(String::new(), |p| format!(" {p:?}"));
+            let published = a.published.iter().flatten();
+            let published: String =
+                published.map(|p| format!(" {}={:?}", p.inside, p.outside)).collect();
             format!("{network} {}{shared}{published}", a.ip)
         };
         assert_eq!(found.iter().map(text).collect::<Vec<_>>(), expected);
@@ -189,7 +192,7 @@ mod tests {
     fn from_another_machine_only_published_ports_are_reached() {
         let remote = Place::Elsewhere { host: [192, 0, 2, 9].into() };
         let mut facts = container(NetworkMode::Own, &[("a", [10, 0, 0, 2])]);
-        check_addresses(&facts, &remote, &["host 192.0.2.9 [(8080, 32768)]"]);
+        check_addresses(&facts, &remote, &["host 192.0.2.9 8080=Some(32768)"]);
         facts.published.clear();
         check_addresses(&facts, &remote, &[]);
     }
