@@ -328,6 +328,7 @@ mod tests {
         let named = [("traefik.docker.network", "b")];
         check_service(&with(&["a", "b"], &named), &at(2), "");
         check_service(&with(&["a", "shop_b"], &named), &at(2), "");
+        check_service(&with(&["shop_b", "b"], &named), &at(2), "");
         check_service(&with(&["a", "c"], &named), &at(1), "not in the network \"b\"");
         check_service(&with(&["a", "b"], &[]), &at(1), "several networks");
         check_service(&with(&["a", "shared"], &[]), &at(2), "");

@@ -273,7 +273,12 @@ impl Reader<'_> {
         let key = "traefik.docker.network";
         let wanted = self.label(key).or(self.defaults.network.as_deref());
         let addresses = &*instance.addresses;
-        let by_name = |name: &str| addresses.iter().find(|a| self.is_network(a, name));
+        let named = |name: &str| addresses.iter().find(|a| a.network.as_deref() == Some(name));
+        // `front` is the network of that very name; where there is none, `shop_front` of the container's own project.
+        let by_name = |name: &str| {
+            let prefixed = || named(&format!("{}_{name}", self.service.stack.as_deref()?));
+            named(name).or_else(prefixed)
+        };
         if let Some(found) = wanted.and_then(by_name) {
             self.explain_address(scope, origin, found, None, Reason::Named);
             return Some(found);
@@ -294,13 +299,6 @@ impl Reader<'_> {
         };
         self.explain_address(scope, origin, chosen, wanted, reason);
         Some(chosen)
-    }
-
-    /// `front` names the network `front`, and `shop_front` of the container's own project.
-    fn is_network(&self, address: &Address, name: &str) -> bool {
-        let Some(network) = address.network.as_deref() else { return false };
-        let prefixed = || self.service.stack.as_ref().map(|stack| format!("{stack}_{name}"));
-        network == name || prefixed().as_deref() == Some(network)
     }
 
     fn explain_address(
