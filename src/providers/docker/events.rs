@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::providers::Error;
 use crate::providers::docker::connect::{Api, Transport};
@@ -22,6 +24,9 @@ const EVENTS_MAX: usize = 4096;
 /// Events are asked from this long ago on (the daemon keeps its last 256): none is lost between connecting and
 /// the list, and a container in the middle of its stop, ten seconds by default, is known as one.
 const LOOK_BACK_S: i64 = 30;
+
+/// What is heard this long after the stream was opened has happened since: the daemon sends at once what it has kept.
+const PAST: Duration = Duration::from_secs(30);
 
 /// Without a filter each health probe would cost three events (`exec_create`, `exec_start`, `exec_die`).
 const ACTIONS: [&str; 15] = [
@@ -51,6 +56,9 @@ pub(super) struct News {
     pub(super) action: Action,
     /// When, in nanoseconds since 1970, by the daemon's clock.
     pub(super) at_ns: Option<i64>,
+    /// Whether it has just happened, whatever that clock says. Else it may be one of those from before the stream was
+    /// opened.
+    pub(super) is_live: bool,
 }
 
 /// What happened.
@@ -76,12 +84,13 @@ impl Events {
     /// Opens the stream.
     pub(super) fn open(api: &Api) -> Self {
         let (sender, queue) = mpsc::channel(EVENTS_MAX);
-        let since = api.transport.daemon_clock_s().saturating_sub(LOOK_BACK_S).to_string();
+        let opening = Opening { at: Instant::now(), clock_s: api.transport.daemon_clock_s() };
+        let since = opening.clock_s.saturating_sub(LOOK_BACK_S).to_string();
         let filters =
             HashMap::from([("type", vec!["container", "network"]), ("event", ACTIONS.to_vec())]);
         let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
         let stream = api.client.events(Some(options));
-        let task = tokio::spawn(read(Box::pin(stream), api.transport.clone(), sender));
+        let task = tokio::spawn(read(Box::pin(stream), api.transport.clone(), opening, sender));
         Self { queue, task }
     }
 
@@ -105,15 +114,34 @@ impl Drop for Events {
     }
 }
 
+/// When the stream was opened, by our clock and by the daemon's.
+struct Opening {
+    at: Instant,
+    clock_s: i64,
+}
+
+impl Opening {
+    /// Whether an event that says this of its time, and is heard now, has happened since.
+    fn is_before(&self, at_ns: Option<i64>, now: Instant) -> bool {
+        // The daemon tells its clock in whole seconds.
+        let opened_ns = self.clock_s.saturating_add(1).saturating_mul(1_000_000_000);
+        at_ns.is_some_and(|at| at > opened_ns) || now.duration_since(self.at) > PAST
+    }
+}
+
 async fn read(
     mut stream: impl Stream<Item = Result<EventMessage, bollard::errors::Error>> + Unpin,
     transport: Transport,
+    opening: Opening,
     queue: mpsc::Sender<Result<News, Error>>,
 ) {
     loop {
         let item = match stream.next().await {
             Some(Ok(message)) => match news(&message) {
-                Some(news) => Ok(news),
+                Some(news) => {
+                    let is_live = opening.is_before(news.at_ns, Instant::now());
+                    Ok(News { is_live, ..news })
+                }
                 None => continue,
             },
             Some(Err(error)) => Err(transport.error(error)),
@@ -140,7 +168,7 @@ fn news(message: &EventMessage) -> Option<News> {
         _ => Action::Changed,
     };
     let id = id.filter(|id| !id.is_empty())?;
-    Some(News { id: id.as_str().into(), action, at_ns: message.time_nano })
+    Some(News { id: id.as_str().into(), action, at_ns: message.time_nano, is_live: false })
 }
 
 #[cfg(test)]
@@ -179,6 +207,17 @@ mod tests {
                 None,
             ]
         );
+    }
+
+    #[test]
+    fn an_event_is_live_by_its_own_time_or_by_when_it_is_heard() {
+        let (at, second) = (Instant::now(), 1_000_000_000);
+        let opening = Opening { at, clock_s: 1_000 };
+        assert!(!opening.is_before(Some(990 * second), at));
+        assert!(opening.is_before(Some(1_002 * second), at));
+        // The clock was set back by an hour meanwhile.
+        assert!(opening.is_before(Some(-2_600 * second), at + PAST + Duration::from_secs(1)));
+        assert!(!opening.is_before(None, at));
     }
 
     #[test]

@@ -538,7 +538,7 @@ mod tests {
     }
 
     pub(super) fn hear(docker: &mut Docker, action: Action, at_ns: i64) {
-        docker.take(News { id: ID.into(), action, at_ns: Some(at_ns) });
+        docker.take(News { id: ID.into(), action, at_ns: Some(at_ns), is_live: false });
         docker.rebuild(Rebuild::Touched);
     }
 

@@ -17,10 +17,15 @@ use crate::providers::docker::parse::{Facts, SIGKILL};
 /// a minute, is taken for one that does not heed the signal: it is served again.
 const STOPPING_HELD: Duration = Duration::from_secs(300);
 
+/// Nothing that has just happened is older than this when it is heard.
+const LAG_NS: i64 = 10_000_000_000;
+
 /// A signal a container got.
 pub(super) struct Stop {
     signal: Option<u8>,
     at_ns: Option<i64>,
+    /// The start it puts an end to, where that cannot be told by the clock: it was set back.
+    ends_ns: Option<i64>,
     heard: Instant,
 }
 
@@ -35,8 +40,11 @@ pub(super) async fn release(at: Option<Instant>) {
 impl Docker {
     /// The container still runs, and says so when asked: only this event tells that it is about to end.
     pub(super) fn take_signal(&mut self, news: &News, signal: Option<u8>) {
-        let stop = Stop { signal, at_ns: news.at_ns, heard: Instant::now() };
-        let is_meant = self.containers.get(&news.id).is_none_or(|facts| stop.is_meant(facts));
+        let known = self.containers.get(&news.id);
+        let started_ns = known.and_then(|facts| facts.started_ns);
+        let ends_ns = started_ns.filter(|_| is_set_back(news, started_ns));
+        let stop = Stop { signal, at_ns: news.at_ns, ends_ns, heard: Instant::now() };
+        let is_meant = known.is_none_or(|facts| stop.is_meant(facts));
         // What is about to be asked may have another stop signal than we know of; it is looked at again then.
         let may_be_stop = || self.is_awaited(&news.id) && !self.stops.contains_key(&news.id);
         if is_meant || may_be_stop() {
@@ -49,7 +57,8 @@ impl Docker {
     pub(super) fn take_death(&mut self, news: &News) {
         self.dirty.insert(Arc::clone(&news.id));
         let Some(facts) = self.containers.get_mut(&news.id) else { return };
-        let is_later = is_later(news.at_ns, facts.started_ns);
+        let is_later =
+            is_later(news.at_ns, facts.started_ns) || is_set_back(news, facts.started_ns);
         if is_later && matches!(facts.state.0, State::Running | State::Stopping) {
             facts.state.0 = State::Down("exited".into());
             self.touch(&news.id);
@@ -92,7 +101,8 @@ impl Stop {
 
     /// Whether the container is stopping because of it: not if it was started again since.
     pub(super) fn holds(&self, facts: &Facts) -> bool {
-        self.is_meant(facts) && is_later(self.at_ns, facts.started_ns)
+        let is_same_start = self.ends_ns.is_some() && self.ends_ns == facts.started_ns;
+        self.is_meant(facts) && (is_same_start || is_later(self.at_ns, facts.started_ns))
     }
 
     fn held_until(&self, facts: Option<&Facts>) -> Instant {
@@ -106,6 +116,12 @@ impl Stop {
 /// Both by the daemon's clock. Where one is missing the event is believed.
 fn is_later(event_ns: Option<i64>, started_ns: Option<i64>) -> bool {
     event_ns.zip(started_ns).is_none_or(|(event, started)| event > started)
+}
+
+/// Whether the daemon's clock was set back between the start and this: what has just happened cannot be older.
+fn is_set_back(news: &News, started_ns: Option<i64>) -> bool {
+    let ahead_ns = news.at_ns.zip(started_ns).map(|(at, started)| started.saturating_sub(at));
+    news.is_live && ahead_ns.is_some_and(|ahead| ahead > LAG_NS)
 }
 
 #[cfg(test)]
@@ -144,6 +160,47 @@ mod tests {
         let mut docker = knowing_one();
         hear(&mut docker, Action::Signalled(Some(3)), 50);
         hear(&mut docker, Action::Died, 60);
+        check(&docker, &State::Running);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_history_of_what_happens_now() {
+        let started_ns = Some(3_600_000_000_000);
+        let started = |docker: &mut Docker, started_ns| {
+            let facts = Facts { started_ns, ..docker.containers[ID].clone() };
+            docker.settle_one(ID.into(), Asked::Is(Box::new(facts)));
+            docker.rebuild(Rebuild::Touched);
+        };
+        let tell = |docker: &mut Docker, action, is_live| {
+            docker.take(News { id: ID.into(), action, at_ns: Some(50), is_live });
+            docker.rebuild(Rebuild::Touched);
+        };
+        let mut docker = knowing_one();
+        started(&mut docker, started_ns);
+        tell(&mut docker, Action::Signalled(Some(3)), false);
+        check(&docker, &State::Running);
+        tell(&mut docker, Action::Signalled(Some(3)), true);
+        check(&docker, &State::Stopping);
+        started(&mut docker, started_ns);
+        check(&docker, &State::Stopping);
+        // Started again, by the clock as it is now.
+        started(&mut docker, Some(60));
+        check(&docker, &State::Running);
+        started(&mut docker, started_ns);
+        tell(&mut docker, Action::Died, true);
+        check(&docker, &State::Down("exited".into()));
+    }
+
+    #[test]
+    fn an_event_a_moment_older_than_the_start_is_of_the_one_before() {
+        let mut docker = knowing_one();
+        docker.take(News {
+            id: ID.into(),
+            action: Action::Signalled(Some(3)),
+            at_ns: Some(50),
+            is_live: true,
+        });
+        docker.rebuild(Rebuild::Touched);
         check(&docker, &State::Running);
     }
 
