@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::dialects::labels::is_ours;
 use crate::model::{Origin, Problem, ProviderName, Service, Snapshot, State};
 use crate::providers::{Depth, Error, Provider};
 use crate::settings::DockerSettings;
@@ -399,7 +400,7 @@ fn is_asked(facts: &Facts) -> bool {
 }
 
 fn has_label(facts: &Facts) -> bool {
-    facts.labels.keys().any(|key| key.starts_with("traefik."))
+    facts.labels.keys().any(|key| is_ours(key))
 }
 
 /// Leaves out all but the newest of those that do not run.
@@ -571,6 +572,17 @@ mod tests {
 
     fn listed(facts: Vec<Facts>) -> Listed {
         Listed { facts, odd: BTreeMap::new() }
+    }
+
+    #[test]
+    fn a_label_in_capitals_is_one_of_ours_too() {
+        let with = |key: &str| Facts {
+            state: Status(State::Down("exited".into())),
+            labels: [(key.into(), "true".into())].into_iter().collect(),
+            ..Facts::default()
+        };
+        assert!(is_asked(&with("traefik.enable")) && is_asked(&with("Traefik.Enable")));
+        assert!(!is_asked(&with("traefikk.enable")));
     }
 
     #[test]
