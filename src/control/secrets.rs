@@ -31,7 +31,7 @@ pub(super) const LINES_TOLD_MAX: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So long while a table waits for it: what is not there by then is read a moment later by the watch.
-const PATIENCE_OF_TABLE: Duration = Duration::from_millis(250);
+const PATIENCE_OF_TABLE: Duration = Duration::from_secs(1);
 
 /// Looks at files, and remembers how they looked.
 #[derive(Debug, Default)]
