@@ -5,7 +5,9 @@ use super::secrets::{HOW_TO_WRITE, LINES_TOLD_MAX, read};
 use crate::config::Auth;
 use crate::config::guards::{GuardFile, InvalidGuard, files_of, invalid_auth};
 use crate::middleware::auth::BadLine;
-use crate::settings::{EntryAuth, Settings};
+use crate::middleware::check_replacement;
+use crate::rules::expression;
+use crate::settings::{EntryAuth, EntryRedirect, Settings};
 use crate::table::auth_of_entry;
 
 /// Something that is wrong with a guard of the settings.
@@ -21,15 +23,18 @@ pub struct Invalid {
     pub is_fatal: bool,
 }
 
-/// What is wrong with the guards of all entry points that are opened, and of the admin side. Reads the files they name.
+/// What is wrong with the guards of all entry points that are opened, and of the admin side, and with the redirects that stand
+/// before everything. Reads the files they name.
 pub fn invalid(settings: &Settings) -> Vec<Invalid> {
-    let entrypoints = settings.open_entrypoints().filter_map(|entrypoint| {
+    let entrypoints = settings.open_entrypoints().flat_map(|entrypoint| {
         let whose = Whose { entrypoint: Some(&entrypoint.name), shown: entrypoint.to_string() };
-        Some((whose, entrypoint.auth.as_deref()?))
+        let auth = entrypoint.auth.as_deref().map(|auth| whose.invalid(auth));
+        let redirect = entrypoint.redirect.as_ref().map(|redirect| whose.redirect(redirect));
+        auth.into_iter().chain(redirect).flatten().collect::<Vec<_>>()
     });
     let admin = settings.admin_auth.as_deref().filter(|_| settings.admin.is_some());
-    let admin = admin.map(|auth| (Whose { entrypoint: None, shown: String::new() }, auth));
-    entrypoints.chain(admin).flat_map(|(whose, auth)| whose.invalid(auth)).collect()
+    let admin = admin.map(|auth| Whose { entrypoint: None, shown: String::new() }.invalid(auth));
+    entrypoints.chain(admin.into_iter().flatten()).collect()
 }
 
 /// The entry point or the admin side.
@@ -47,6 +52,23 @@ impl Whose<'_> {
             });
         let files = files_of(&auth).into_iter().flat_map(|file| self.file(&auth, &file));
         flags.chain(files).collect()
+    }
+
+    /// What is wrong with a redirect to another URL, by what reads it for each request: nobody would come in.
+    fn redirect(&self, redirect: &EntryRedirect) -> Vec<Invalid> {
+        let EntryRedirect { regex, replacement, .. } = redirect;
+        let says = |key: &'static str, what: String| self.says(key, &what, true);
+        let regex = expression(regex).err().map(|why| {
+            says(
+                "redirect.regex",
+                format!("\"{regex}\" cannot be read: {why}. Mend the expression."),
+            )
+        });
+        let replacement = check_replacement(replacement).err().map(|why| {
+            let hint = "Write $1 or ${name} for what the expression found.";
+            says("redirect.replacement", format!("\"{replacement}\" {why}. {hint}"))
+        });
+        regex.into_iter().chain(replacement).collect()
     }
 
     /// What is wrong with a file now. It may change while Herder runs: one line of several is no reason not to start.

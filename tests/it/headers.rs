@@ -168,6 +168,13 @@ async fn clients_are_sent_where_traefik_sends_them() {
             ["GET", "/x", ""],
             "301 https://web.test/x",
         ),
+        // Expressions are Go's.
+        (
+            &[],
+            r"Redirect.Regex:^http://\Qweb.test\E/(.*) Redirect.Replacement:https://w.test/$1",
+            ["GET", "/x", ""],
+            "302 https://w.test/x",
+        ),
         (&[], "Redirect.EntryPoint:http", ["GET", "/x", ""], "200 "),
         // A place that is not there: nobody comes in by the wrong door.
         (&[], "Redirect.EntryPoint:nowhere", ["GET", "/x", ""], "503 "),

@@ -421,7 +421,14 @@ fn what_would_let_nobody_in_ends_the_start() {
     let entry = "--entryPoints=Name:http Address:127.0.0.1:0 Auth.Basic.";
     let users_file = format!("{entry}UsersFile:/run/secrets/none");
     let users = format!("{entry}Users:bob:geheim");
+    let redirect = "--entryPoints=Name:http Address:127.0.0.1:0 Redirect.";
+    let regex = format!("{redirect}Regex:^http://(?=a) Redirect.Replacement:https://$1");
+    let large = format!("{redirect}Regex:(.{{1000,2000}}) Redirect.Replacement:https://$1");
+    let template = format!("{redirect}Regex:^http://(.*) Redirect.Replacement:{{{{.Host}}}}");
     for (flag, words) in [
+        (&*regex, "redirect.regex of the entry point http at 127.0.0.1:0 \"^http://(?=a)\" cannot"),
+        (&*large, "redirect.regex of the entry point http at 127.0.0.1:0"),
+        (&*template, "\"{{.Host}}\" asks for a template of Go"),
         ("--admin.users=bob:geheim", "admin.users has an entry (\"bob\") that lets nobody in"),
         ("--admin.users=", "admin.users knows no user"),
         ("--admin.usersFile=/run/secrets/none", "admin.usersFile names the file /run/secrets/none"),
