@@ -12,13 +12,16 @@ const LONGEST_MS: u64 = 30_000;
 /// A failure of what was sent so long after the last one, or later, is none of its row.
 const FORGOTTEN_MS: u64 = 60_000;
 
+/// In `times`: that it was ejected is known, and that it is back is not yet.
+const OUT: u32 = 1 << 31;
+
 /// One server's failures in a row, and until when it is left alone.
 #[derive(Debug, Default)]
 pub struct Ejection {
     failures: AtomicU32,
     /// When the last one was.
     failed_ms: AtomicU64,
-    /// How often it was ejected since it last answered.
+    /// How often it was ejected since it last answered, or failed a while ago; and [`OUT`].
     times: AtomicU32,
     until_ms: AtomicU64,
 }
@@ -45,7 +48,7 @@ impl Ejection {
         // Counted from when it was sent: a server that hangs lets each request wait for as long as it may.
         if asked_ms.saturating_sub(before_ms) > FORGOTTEN_MS {
             self.failures.store(0, Relaxed);
-            self.times.store(0, Relaxed);
+            self.times.fetch_and(OUT, Relaxed);
         }
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         let until_ms = self.until_ms.load(Relaxed);
@@ -53,11 +56,11 @@ impl Ejection {
         if failures < FAILURES_MAX || until_ms > now_ms || !may_spare() {
             return None;
         }
-        let times = self.times.load(Relaxed);
+        let times = self.times.load(Relaxed) & !OUT;
         let for_ms = (FIRST_MS << times.min(16)).min(LONGEST_MS);
         // Of several workers one ejects it.
         self.until_ms.compare_exchange(until_ms, now_ms + for_ms, Relaxed, Relaxed).ok()?;
-        self.times.store(times + 1, Relaxed);
+        self.times.store((times + 1) | OUT, Relaxed);
         Some(Ejected { failures, for_ms })
     }
 
@@ -69,7 +72,7 @@ impl Ejection {
         }
         self.failures.store(0, Relaxed);
         self.until_ms.store(0, Relaxed);
-        self.times.swap(0, Relaxed) > 0
+        self.times.swap(0, Relaxed) & OUT != 0
     }
 
     /// Whether it is left alone now.
@@ -101,6 +104,15 @@ mod tests {
         assert_eq!(times, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         assert!(ejection.answered() && !ejection.answered());
         assert_eq!(fail(&ejection, 300_000, FAILURES_MAX - 1), None);
+    }
+
+    #[test]
+    fn that_it_is_back_is_told_however_long_it_took() {
+        let ejection = Ejection::default();
+        assert!(fail(&ejection, 1, FAILURES_MAX).is_some());
+        // Nobody asked it for long; then it fails once, and answers.
+        assert_eq!(fail(&ejection, 1 + 2 * FORGOTTEN_MS, 1), None);
+        assert!(ejection.answered() && !ejection.answered());
     }
 
     #[test]

@@ -271,6 +271,25 @@ async fn who_fails_gets_nothing_until_it_has_passed_often_enough() {
     );
 }
 
+/// A failure that came to nothing is not shown for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_wrong_is_forgotten_once_it_passes_again() {
+    let site = Site::start(Mood::Status(200)).await;
+    let checked = Checked::start(settings());
+    // Never down.
+    checked.publish(&[site.addr], Some(&HealthCheck { rise: 3, fall: 100, ..often() }));
+    checked.becomes(site.addr, Condition::Up).await;
+    let says = async |what: &str| {
+        let what = what.to_owned();
+        eventually(&what, || async { checked.reason(site.addr).contains(&what) }).await;
+    };
+    site.set(Mood::Status(500));
+    says("500, wanted 200-399 (1 of 100)").await;
+    site.set(Mood::Status(204));
+    says("GET /health: 204").await;
+    assert_eq!(checked.reason(site.addr), "GET /health: 204");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_server_gets_its_first_request_after_its_first_pass() {
     let site = Site::start(Mood::Hang).await;

@@ -292,16 +292,23 @@ impl Prober {
             Finding::Unasked(why) => return self.complain(&why),
         };
         let health = &target.live.health;
+        let was_failing = health.in_a_row().1 > 0;
         let change = health.checked(passed, Thresholds { rise, fall }, unix_ms(), took);
+        // Up all the time: what was wrong has come to nothing.
+        let is_over = passed && was_failing && health.condition() == Condition::Up;
         let (passes, fails) = health.in_a_row();
-        let (count, of) = if passed { (passes, rise) } else { (fails, fall) };
+        let (count, of) = match (passed, is_over && change.is_none()) {
+            (true, true) => (1, 1),
+            (true, false) => (passes, rise),
+            (false, _) => (fails, fall),
+        };
         let reason = match of {
             0 | 1 => what,
             _ => format!("{what} ({} of {of})", count.min(of)),
         };
         let reason: Arc<str> = reason.into();
-        // What was wrong is worth knowing while it still counts; that all is well, once.
-        if !passed || change.is_some() {
+        // What is wrong is worth knowing while it counts; that all is well, once.
+        if !passed || change.is_some() || is_over {
             health.say(Some(Arc::clone(&reason)));
         }
         let Some(change) = change else { return };
