@@ -51,7 +51,7 @@ pub(super) async fn stream(State(app): State<App>, Extension(peer): Extension<Pe
 }
 
 impl Stream {
-    /// None: somebody else, who has fewer streams, gets the place.
+    /// None: somebody else, who has fewer streams, gets the place; or there is no state any more.
     async fn next(&mut self) -> Option<Event> {
         let event = tokio::select! {
             biased;
@@ -62,7 +62,7 @@ impl Stream {
                     let serial = *self.changes.borrow_and_update();
                     Event::default().event("view").data(serial.to_string())
                 }
-                Err(_) => Event::default().comment("end"),
+                Err(_) => return None,
             },
             _ = self.tick.tick() => self.stats(),
         };

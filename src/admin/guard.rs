@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::serve::Peer;
+use crate::control::State;
 use crate::middleware::{Answer, Flow, Handler, Reply};
 use crate::model::{Exchange, Head};
 use crate::proxy::{Desk, Places};
@@ -26,12 +26,13 @@ const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(super) struct Guard {
     step: Arc<dyn Handler>,
     desk: Arc<Desk>,
-    started: Instant,
+    /// Whose clock the step goes by, as those of the entry points do: what they remember has times in it.
+    state: Arc<State>,
 }
 
 impl Guard {
-    pub(super) fn new(step: Arc<dyn Handler>) -> Self {
-        Self { step, desk: Desk::new(CHECKS), started: Instant::now() }
+    pub(super) fn new(step: Arc<dyn Handler>, state: Arc<State>) -> Self {
+        Self { step, desk: Desk::new(CHECKS), state }
     }
 
     /// Lets a request through, or answers it.
@@ -58,8 +59,7 @@ impl Guard {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let head = Lines(request.headers());
         let mut exchange = Exchange::new("admin", request.method().as_str(), "", target, &head);
-        exchange.sender.now_ms =
-            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        exchange.sender.now_ms = self.state.now_ms();
         exchange.sender.random = || fastrand::u64(..);
         match reply {
             None => self.step.on_request(&mut exchange),

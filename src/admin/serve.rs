@@ -100,10 +100,11 @@ impl Bound {
                 return;
             }
         };
+        let guard = guard.map(|step| Guard::new(step, Arc::clone(&state)));
         let app = App::new(state);
         let sampler = tokio::spawn(rates::sample(app.clone()));
         tokio::select! {
-            () = accept(&listener, router(app, guard.map(Guard::new))) => {}
+            () = accept(&listener, router(app, guard)) => {}
             () = shutdown => {}
         }
         sampler.abort();

@@ -62,8 +62,7 @@ pub fn request(table: &Table, asked: &Asked, entry: &[Arc<dyn Handler>]) -> Rout
         }
     };
     let servers = winner.iter().filter(|_| answer.is_none()).flat_map(|r| r.backend.servers());
-    let servers =
-        servers.map(|s| (s.name.to_string(), format!("{}://{}", s.scheme.as_str(), s.addr)));
+    let servers = servers.map(|server| (server.name.to_string(), server.url()));
     RouteTest {
         host: exchange.host.to_string(),
         entrypoint: asked.entrypoint.clone(),
