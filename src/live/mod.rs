@@ -4,6 +4,7 @@
 //! table takes over what the one before it held. What left is known by its name for as long as a request holds it, so that
 //! who comes back meanwhile is still who it was; after that it is forgotten.
 
+mod backend;
 mod counters;
 mod ejection;
 mod failures;
@@ -11,6 +12,7 @@ mod health;
 mod histogram;
 mod journal;
 mod response_time;
+mod server;
 mod traffic;
 
 use std::any::{Any, TypeId};
@@ -19,16 +21,15 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-pub use counters::{
-    BackendLive, Count, EntryLive, EntryTold, FrontendLive, RetryBudget, ServerLive, StatusClass,
-    Telling, Totals,
-};
+pub use backend::{BackendLive, RetryBudget};
+pub use counters::{Count, EntryLive, EntryTold, FrontendLive, StatusClass, Telling, Totals};
 pub use ejection::{Ejected, FAILURES_MAX};
 pub use failures::{Cause, Failed, Failures};
 pub use health::{Change, Condition, Health, Thresholds};
 pub use histogram::{Counts, Histogram, SLOTS, as_float, quantile, slot_of};
 pub use journal::{EVENTS_MAX, HealthEvent, Journal};
 pub use response_time::Measured;
+pub use server::ServerLive;
 pub use traffic::{Code, Key, Kind, Protocol, Told, Took, Traffic, Verb, open};
 
 use crate::config::Scheme;

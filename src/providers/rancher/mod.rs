@@ -9,6 +9,7 @@ mod http;
 mod pace;
 mod parse;
 mod remembered;
+mod split;
 
 use std::future::pending;
 use std::time::Duration;
@@ -89,10 +90,10 @@ impl Rancher {
         loop {
             reads += 1;
             let services_body = metadata.get("services").await?;
-            let services = parse::services(&services_body, remembered)
+            let services = split::services(&services_body, remembered)
                 .map_err(|error| metadata.bad_json("services", &error, &services_body))?;
             let (mut containers, mut after) = (None, None);
-            if parse::needs_containers(&services) {
+            if split::needs_containers(&services) {
                 let body = metadata.get("containers").await?;
                 let read = serde_json::from_slice::<Value>(&body);
                 containers =
@@ -119,7 +120,7 @@ impl Provider for Rancher {
             Source::Metadata(metadata) => metadata,
             Source::Api(api) => {
                 let body = api.services().await?;
-                let services = parse::services(&body, &self.remembered)
+                let services = split::services(&body, &self.remembered)
                     .map_err(|error| api.bad_json(&error, &body))?;
                 let snapshot = parse::snapshot(services, None, &mut self.remembered);
                 let mut snapshot = snapshot.map_err(|reason| api.bad_answer(reason))?;

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::remembered::{Known, Remembered, Words};
+use super::remembered::{Remembered, Words};
+use super::split::{Entry, Services};
 use crate::model::{
     Address, Health, HealthBlock, Instance, Kind, Labels, Origin, Problem, ProviderName, Service,
     Snapshot, State, full_name,
@@ -50,87 +51,6 @@ struct RawContainer {
     ports: Option<Vec<String>>,
     service_name: Option<String>,
     stack_name: Option<String>,
-}
-
-/// The list of services, split into its entries and read no further: one that is odd costs only itself, and thousands
-/// of them are never there as trees.
-#[derive(Debug)]
-pub(super) enum Services<'b> {
-    List(Vec<Entry<'b>>),
-    Other(&'b RawValue),
-}
-
-/// One entry of the list.
-#[derive(Debug)]
-pub(super) enum Entry<'b> {
-    /// Its text is that of the last time.
-    Known(Known),
-    Text(&'b RawValue),
-}
-
-/// Splits the list of services.
-///
-/// # Errors
-/// When it is not JSON.
-pub(super) fn services<'b>(
-    body: &'b [u8],
-    remembered: &Remembered,
-) -> Result<Services<'b>, serde_json::Error> {
-    if let Some(list) = split(body, remembered) {
-        return Ok(Services::List(list));
-    }
-    // If it is JSON at all, whatever is wrong is that it is no list.
-    serde_json::from_slice(body).map(Services::Other)
-}
-
-/// A list's entries, without a look into those that are known. None: it is no list, or not JSON.
-///
-/// Where a text begins with that of a known service, this is its next entry: a map ends where it ends.
-fn split<'b>(body: &'b [u8], remembered: &Remembered) -> Option<Vec<Entry<'b>>> {
-    let trimmed = |text: &'b str| text.trim_start_matches([' ', '\t', '\n', '\r']);
-    let mut rest = trimmed(trimmed(str::from_utf8(body).ok()?).strip_prefix('[')?);
-    let mut search = remembered.search();
-    let mut entries = Vec::new();
-    let mut has_more = !rest.starts_with(']');
-    while has_more {
-        let len = match search.next(rest) {
-            Some(known) => {
-                entries.push(Entry::Known(known.clone()));
-                known.len()
-            }
-            None => {
-                let mut values = serde_json::Deserializer::from_str(rest).into_iter();
-                let value: &RawValue = values.next()?.ok()?;
-                entries.push(match search.find(value.get()) {
-                    Some(known) => Entry::Known(known.clone()),
-                    None => Entry::Text(value),
-                });
-                values.byte_offset()
-            }
-        };
-        rest = trimmed(rest.get(len..)?);
-        has_more = rest.starts_with(',');
-        if has_more {
-            rest = trimmed(rest.strip_prefix(',')?);
-        }
-    }
-    trimmed(rest.strip_prefix(']')?).is_empty().then_some(entries)
-}
-
-/// Whether containers are told by name only, and must be asked for by themselves. A service that is known tells of none
-/// in that way.
-pub(super) fn needs_containers(services: &Services<'_>) -> bool {
-    #[derive(Deserialize)]
-    struct Containers<'b> {
-        #[serde(borrow)]
-        containers: Option<Vec<&'b RawValue>>,
-    }
-    let Services::List(services) = services else { return false };
-    let lists = services.iter().filter_map(|entry| match entry {
-        Entry::Known(_) => None,
-        Entry::Text(text) => serde_json::from_str::<Containers<'_>>(text.get()).ok()?.containers,
-    });
-    lists.flatten().any(|container| container.get().starts_with('"'))
 }
 
 /// Reads the list of services, and remembers them for the next one, except where `containers` were asked for: then a
@@ -443,6 +363,7 @@ fn kind_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::split;
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -454,7 +375,7 @@ mod tests {
     fn told(services: &Value, containers: &Value) -> Result<Snapshot, String> {
         let body = services.to_string();
         let mut nobody = Remembered::default();
-        let services = super::services(body.as_bytes(), &nobody).expect("JSON");
+        let services = split::services(body.as_bytes(), &nobody).expect("JSON");
         snapshot(services, Some(containers), &mut nobody)
     }
 
@@ -516,8 +437,8 @@ mod tests {
     fn containers_told_by_name_are_looked_up() {
         let services = json!([{"name": "web", "containers": ["web-1"]}]);
         let body = services.to_string();
-        let list = super::services(body.as_bytes(), &Remembered::default()).expect("JSON");
-        assert!(needs_containers(&list));
+        let list = split::services(body.as_bytes(), &Remembered::default()).expect("JSON");
+        assert!(split::needs_containers(&list));
         let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
         let snapshot = told(&services, &containers).expect("a list");
         assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
@@ -573,14 +494,14 @@ mod tests {
                     false => format!("{services:#}"),
                 };
                 let list =
-                    |known: &Remembered| super::services(body.as_bytes(), known).expect("JSON");
+                    |known: &Remembered| split::services(body.as_bytes(), known).expect("JSON");
                 let mut nobody = Remembered::default();
                 let told = match is_other {
                     true => json!([{"name": "web-1", "primary_ip": "10.0.0.9"}]),
                     false => Value::Null,
                 };
-                let needs = needs_containers(&list(&nobody));
-                prop_assert_eq!(needs_containers(&list(&remembered)), needs);
+                let needs = split::needs_containers(&list(&nobody));
+                prop_assert_eq!(split::needs_containers(&list(&remembered)), needs);
                 let containers = needs.then_some(&told);
                 let expected = snapshot(list(&nobody), containers, &mut nobody);
                 prop_assert_eq!(snapshot(list(&remembered), containers, &mut remembered), expected);
@@ -596,12 +517,12 @@ mod tests {
         ) {
             let mut remembered = Remembered::default();
             let mut body = Value::from(services).to_string();
-            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let list = split::services(body.as_bytes(), &remembered).expect("JSON");
             let _ = snapshot(list, None, &mut remembered);
             let at = at.index(body.len());
             body.replace_range(at..=at, with);
             let read = |mut remembered: Remembered| {
-                let list = super::services(body.as_bytes(), &remembered).ok()?;
+                let list = split::services(body.as_bytes(), &remembered).ok()?;
                 snapshot(list, None, &mut remembered).ok()
             };
             prop_assert_eq!(read(remembered), read(Remembered::default()));
@@ -615,7 +536,7 @@ mod tests {
             let services =
                 labels.iter().map(|(name, labels)| json!({"name": name, "labels": labels}));
             let body = services.collect::<Value>().to_string();
-            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let list = split::services(body.as_bytes(), &remembered).expect("JSON");
             let services = snapshot(list, None, &mut remembered).expect("a list").services;
             (services, remembered.words.len())
         };
@@ -639,7 +560,7 @@ mod tests {
         let mut remembered = Remembered::default();
         let mut read = |services: Value| {
             let body = services.to_string();
-            let list = super::services(body.as_bytes(), &remembered).expect("JSON");
+            let list = split::services(body.as_bytes(), &remembered).expect("JSON");
             let Services::List(entries) = &list else { panic!("{list:?}") };
             let texts = entries.iter().filter(|entry| matches!(entry, Entry::Text(_))).count();
             snapshot(list, None, &mut remembered).expect("a list");
@@ -674,7 +595,7 @@ mod tests {
         // Deeper than what reads it goes.
         let mut nobody = Remembered::default();
         let body = format!("{{\"data\":{}{}}}", "[".repeat(200), "]".repeat(200));
-        let deep = super::services(body.as_bytes(), &nobody).expect("JSON");
+        let deep = split::services(body.as_bytes(), &nobody).expect("JSON");
         let why = snapshot(deep, None, &mut nobody).expect_err("it is no list");
         assert!(why.contains("recursion limit"), "{why}");
     }
