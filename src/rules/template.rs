@@ -6,7 +6,8 @@
 
 use regex::{Regex, RegexBuilder, bytes};
 
-/// How much memory one compiled expression may take, in bytes: a label cannot exhaust the machine.
+/// How much memory one compiled expression may take, in bytes, and how much for what it remembers of the texts that were held
+/// against it, on each thread: neither a label nor its clients can exhaust the machine.
 const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
 
 /// What the text is about: it decides what `{name}` stands for and where the text must end.
@@ -100,7 +101,8 @@ pub fn expression(text: &str) -> Result<Regex, String> {
 /// The same for bytes that may be no text: the values of header lines.
 pub(super) fn bytes_expression(text: &str) -> Result<bytes::Regex, String> {
     let mut builder = bytes::RegexBuilder::new(&super::re2::translated(text));
-    builder.size_limit(EXPRESSION_BYTES_MAX).build().map_err(|error| explain(&error))
+    builder.size_limit(EXPRESSION_BYTES_MAX).dfa_size_limit(EXPRESSION_BYTES_MAX);
+    builder.build().map_err(|error| explain(&error))
 }
 
 fn expression_with(
@@ -108,7 +110,8 @@ fn expression_with(
     set: impl FnOnce(&mut RegexBuilder) -> &mut RegexBuilder,
 ) -> Result<Regex, String> {
     let mut builder = RegexBuilder::new(&super::re2::translated(text));
-    set(builder.size_limit(EXPRESSION_BYTES_MAX)).build().map_err(|error| explain(&error))
+    builder.size_limit(EXPRESSION_BYTES_MAX).dfa_size_limit(EXPRESSION_BYTES_MAX);
+    set(&mut builder).build().map_err(|error| explain(&error))
 }
 
 /// `{name:regexp}` becomes `(?:regexp)`, `{name}` what its sort says, the rest stands for itself.
