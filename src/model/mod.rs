@@ -19,7 +19,7 @@ pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber}
 pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use means::has_no_means;
-pub use names::{canonical, is_token};
+pub use names::{as_variable, canonical, is_spelling_of, is_token};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};
 pub use port::port_of;

@@ -17,6 +17,20 @@ pub fn canonical(name: &str) -> String {
     name.chars().map(letter).collect()
 }
 
+/// A byte of a name as servers may see it that hand lines on as variables: those that speak CGI or WSGI take an underscore for a
+/// hyphen, some gateways whatever is no letter and no digit.
+#[inline]
+pub fn as_variable(byte: u8) -> u8 {
+    // The bit that tells lower case from upper is set in every digit.
+    if byte.is_ascii_alphanumeric() { byte | 0x20 } else { b'-' }
+}
+
+/// Whether such a server takes one name for the other: `X_Auth-User` for `x-auth-user`.
+pub fn is_spelling_of(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(&one, &other)| as_variable(one) == as_variable(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +39,16 @@ mod tests {
     fn names_are_tokens() {
         assert!(["X-Kind", "M-SEARCH", "a_b", "~"].into_iter().all(is_token));
         assert!(!["", "a b", "a:b", "a(b", "a\"", "é"].into_iter().any(is_token));
+    }
+
+    #[test]
+    fn a_name_has_spellings() {
+        for spelling in ["x-auth-user", "X_AUTH_USER", "X.Auth-User"] {
+            assert!(is_spelling_of(spelling.as_bytes(), b"X-Auth-User"), "{spelling}");
+        }
+        for other in ["X-Auth-Users", "XAuthUser", "X-Auth0User", ""] {
+            assert!(!is_spelling_of(other.as_bytes(), b"X-Auth-User"), "{other}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use url::Url;
 
-use super::{FileText, TextFile, as_variable, closed, remove_spellings};
+use super::{FileText, TextFile, closed, remove_spellings};
 use crate::middleware::{Answer, Ask, AskTls, Asked, Flow, Handler, Reply};
-use crate::model::{Exchange, LineName};
+use crate::model::{Exchange, LineName, as_variable};
 
 /// How long the other server may think, a connection to it included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,7 +180,7 @@ impl ForwardAuth {
         let mut lines: Vec<(LineName, Vec<u8>)> = Vec::new();
         let (mut believed, mut hops) = (Vec::new(), Vec::new());
         exchange.head.each_line(&mut |name, value| {
-            let lower = as_variable(name);
+            let lower: String = name.bytes().map(as_variable).map(char::from).collect();
             if NOT_ASKED.contains(&lower.as_str())
                 || named.contains(&name.to_ascii_lowercase())
                 || changes.is_some_and(|changes| changes.is_removed(name))

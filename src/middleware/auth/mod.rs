@@ -21,7 +21,7 @@ pub use text_file::{FileText, TEXT_FILE_BYTES_MAX, TextFile};
 pub use users::{DigestUsers, PasswordUsers, Users};
 
 use crate::middleware::{Answer, Flow};
-use crate::model::Exchange;
+use crate::model::{Exchange, is_spelling_of};
 
 /// The realm of Traefik 1.7, which `htdigest` lines have to name.
 pub const REALM: &str = "traefik";
@@ -66,26 +66,14 @@ fn closed(why: &'static str) -> Flow {
 pub fn remove_spellings(exchange: &mut Exchange<'_>, name: &str) {
     let mut spellings = Vec::new();
     exchange.head.each_line(&mut |line, _| {
-        if is_spelling_of(line, name) && !spellings.iter().any(|s: &String| s.as_str() == line) {
+        let is_spelling = is_spelling_of(line.as_bytes(), name.as_bytes());
+        if is_spelling && !spellings.iter().any(|s: &String| s.as_str() == line) {
             spellings.push(line.to_owned());
         }
     });
     let changes = exchange.change();
     changes.remove_line(name.to_owned());
     spellings.into_iter().for_each(|line| changes.remove_line(line));
-}
-
-fn is_spelling_of(line: &str, name: &str) -> bool {
-    line.len() == name.len() && as_variable(line) == as_variable(name)
-}
-
-/// A name as servers may see it that hand lines on as variables: those that speak CGI or WSGI take an underscore for a hyphen,
-/// some gateways whatever is no letter and no digit.
-fn as_variable(name: &str) -> String {
-    let fold = |letter: char| {
-        if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }
-    };
-    name.chars().map(fold).collect()
 }
 
 /// What follows the scheme in the only `Authorization` line, where it is of this scheme.

@@ -231,8 +231,11 @@ impl<'h, 's> Answer<'h, 's> {
         });
         let relay = Relay::new(self.body.length, sink).of_server().encoded(encoding);
         // What may not stand in the head may not come behind the body either.
-        let removes = edits.is_some_and(|edits| !edits.removed.is_empty());
-        if self.takes_away || removes { relay.without_trailers() } else { relay }
+        match edits {
+            _ if self.takes_away => relay.without_trailers(),
+            Some(edits) => relay.without_lines(&edits.removed),
+            None => relay,
+        }
     }
 
     /// Writes an interim answer, or the one that changes the protocol to one of those that were offered. `hints_alone`: the

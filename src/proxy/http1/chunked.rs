@@ -3,6 +3,7 @@
 use super::bytes::is_token_byte;
 use super::fields::{Field, classify};
 use super::framing::BODY_BYTES_MAX;
+use crate::model::{LineName, is_spelling_of};
 
 /// Extension bytes of one chunk. They are thrown away, and nobody sends more.
 const EXTENSION_BYTES_MAX: usize = 1_024;
@@ -24,6 +25,7 @@ pub(super) struct Decoder {
     state: State,
     /// Trailer lines that may be passed on, each with its CR LF.
     trailers: Vec<u8>,
+    left_out: LeftOut,
     /// The trailer line under way.
     line: Vec<u8>,
     trailer_bytes: usize,
@@ -31,6 +33,16 @@ pub(super) struct Decoder {
     excess_bytes: usize,
     /// Whether blanks may follow a size: some servers fill it up to a fixed length.
     takes_padding: bool,
+}
+
+/// Trailer lines that go no further, besides those that are for heads.
+#[derive(Clone, Debug, Default)]
+enum LeftOut {
+    #[default]
+    None,
+    /// Those of these names.
+    Named(Box<[LineName]>),
+    All,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -84,6 +96,16 @@ impl Decoder {
     /// Reads what a server sent. RFC 9112 has no blanks between a size and its end; what we write is clean.
     pub(super) fn take_padding(&mut self) {
         self.takes_padding = true;
+    }
+
+    /// No trailer line is passed on.
+    pub(super) fn leave_out_all(&mut self) {
+        self.left_out = LeftOut::All;
+    }
+
+    /// No trailer line of one of these names is passed on, however it is spelled.
+    pub(super) fn leave_out(&mut self, names: &[LineName]) {
+        self.left_out = LeftOut::Named(names.into());
     }
 
     /// Takes the next piece off `input`.
@@ -212,12 +234,23 @@ impl Decoder {
         }
         let is_for_heads = classify(name) != Field::Plain
             || HEAD_ONLY.iter().any(|other| name.eq_ignore_ascii_case(other));
-        if !is_for_heads {
+        if !is_for_heads && !self.left_out.has(name) {
             self.trailers.extend_from_slice(&self.line);
             self.trailers.extend_from_slice(b"\r\n");
         }
         self.line.clear();
         Ok(())
+    }
+}
+
+impl LeftOut {
+    fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Self::None => false,
+            // Those that a head has are known by then; a trailer may come in any spelling.
+            Self::Named(names) => names.iter().any(|other| is_spelling_of(name, other.as_bytes())),
+            Self::All => true,
+        }
     }
 }
 
@@ -295,6 +328,20 @@ mod tests {
         good("5 ; a=\"x;y\"\r\nhello\r\n0\r\n\r\n", "hello", "");
         good("0\r\nA: b\r\nC: d\r\n\r\n", "", "A: b\r\nC: d\r\n");
         good("0\r\nContent-Length: 5\r\nHost: a\r\nX: y\r\n\r\n", "", "X: y\r\n");
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_head_is_left_out_behind_the_body() {
+        let sent = b"0\r\nX-Sum: 1\r\nx-user: 2\r\nX_User: 3\r\nX-Users: 4\r\n\r\n";
+        let trailers = |mut decoder: Decoder| {
+            assert_eq!(decoder.next(&mut &sent[..]), Ok(Piece::End));
+            String::from_utf8(decoder.trailers().to_vec()).expect("plain text")
+        };
+        let (mut named, mut all) = (Decoder::default(), Decoder::default());
+        named.leave_out(&["X-User".into()]);
+        all.leave_out_all();
+        assert_eq!(trailers(named), "X-Sum: 1\r\nX-Users: 4\r\n");
+        assert_eq!(trailers(all), "");
     }
 
     #[test]

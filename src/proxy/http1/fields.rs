@@ -2,6 +2,7 @@
 
 use super::lines::Passing;
 use super::parse::Line;
+use crate::model::as_variable;
 
 /// What has to be done about a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,8 +141,8 @@ fn is<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
 /// The same, whatever is no letter and no digit taken for a hyphen.
 fn is_folded<const N: usize>(name: &[u8], plain: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
-    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte | 0x20 } else { b'-' };
-    let different = name.iter().zip(plain).fold(0, |all, (&byte, plain)| all | fold(byte) ^ plain);
+    let bytes = name.iter().zip(plain);
+    let different = bytes.fold(0, |all, (&byte, plain)| all | as_variable(byte) ^ plain);
     different == 0
 }
 

@@ -185,10 +185,11 @@ impl Course<'_> {
         }
         let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
         let mut body = Relay::new(facts.length, sink);
-        let removes = self.changes.as_ref().is_some_and(|changes| !changes.removed.is_empty());
-        if removes || request.takes_away {
-            // What may not stand in the head may not come behind the body either.
+        // What may not stand in the head may not come behind the body either.
+        if request.takes_away {
             body = body.without_trailers();
+        } else if let Some(changes) = &self.changes {
+            body = body.without_lines(&changes.removed);
         }
         let (used, has_come) = match (self.page, &mut self.collected) {
             (Some(page), _) => (page.used - end, page.is_complete),

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use super::chunked::{BadChunk, Decoder, Piece};
 use super::encode::Encoder;
 use super::framing::Length;
-use crate::model::Encoding;
+use crate::model::{Encoding, LineName};
 
 /// A body under way.
 #[derive(Debug)]
@@ -14,8 +14,6 @@ pub(super) struct Relay {
     sink: Sink,
     /// What the body is encoded with on its way.
     encoder: Option<Box<Encoder>>,
-    /// Whether the lines pass that may follow its chunks.
-    has_trailers: bool,
     /// Bytes of the body that came, without their framing.
     came: u64,
     /// The same after they were encoded, where they are.
@@ -59,15 +57,7 @@ impl Relay {
         };
         // What has no body has no chunks either.
         let sink = if length == Length::None { Sink::Plain } else { sink };
-        Self {
-            source,
-            sink,
-            encoder: None,
-            has_trailers: true,
-            came: 0,
-            encoded: 0,
-            is_encoded: false,
-        }
+        Self { source, sink, encoder: None, came: 0, encoded: 0, is_encoded: false }
     }
 
     /// The same body, sent by a server: what means one thing only is taken from it.
@@ -80,7 +70,17 @@ impl Relay {
 
     /// The same body, without the lines that may follow its chunks.
     pub(super) fn without_trailers(mut self) -> Self {
-        self.has_trailers = false;
+        if let Source::Chunked(decoder) = &mut self.source {
+            decoder.leave_out_all();
+        }
+        self
+    }
+
+    /// The same body, without those of these names among them.
+    pub(super) fn without_lines(mut self, names: &[LineName]) -> Self {
+        if let (Source::Chunked(decoder), false) = (&mut self.source, names.is_empty()) {
+            decoder.leave_out(names);
+        }
         self
     }
 
@@ -164,9 +164,7 @@ impl Relay {
                     }
                     Piece::More => break,
                     Piece::End => {
-                        let trailers: &[u8] =
-                            if self.has_trailers { decoder.trailers() } else { &[] };
-                        self.sink.end(trailers, out);
+                        self.sink.end(decoder.trailers(), out);
                         self.source = Source::Done;
                         break;
                     }
