@@ -174,7 +174,8 @@ pub struct Ended {
     /// Whether the time it took is the servers': the request had come whole before one was asked, and the client did not hold
     /// up the answer for long.
     pub is_timed: bool,
-    /// From the end of the request's head to the end of the answer, in microseconds.
+    /// From the end of the request's head to the end of the answer, in microseconds, without the time in which the client
+    /// was waited for to take some of it.
     pub took_us: u64,
     /// When it ended, by the worker's clock in milliseconds.
     pub now_ms: u64,

@@ -8,8 +8,8 @@ use herder::config::{
     Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes, MaxConn,
     TimeoutsWish, UsersAuth,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::harness::eventually;
@@ -542,6 +542,28 @@ async fn who_answers_nonsense_is_ejected() {
     assert_eq!(serving.state.live.journal.count(), 1, "it is ejected");
 }
 
+/// Any large answer has to wait for its client for a moment: that does not make its server give up.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_breaks_off_large_answers_is_ejected() {
+    let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n";
+    let half = [&begun[..], &vec![b'x'; 8_000_000]].concat();
+    let ill = Scripted::start(move |_, _, _| Act::Close(half.clone())).await;
+    let well = Scripted::start(|_, _, _| answer(200, "", "ok")).await;
+    let serving = serve(&[ill.addr, well.addr], &BackendWishes::default());
+    for _ in 0..10 {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(1 << 16).expect("set");
+        let mut client = socket.connect(serving.addr).await.expect("connected");
+        client.write_all(GET).await.expect("written");
+        let (mut piece, mut taken) = (vec![0; 1 << 16], 0);
+        while let n @ 1.. = client.read(&mut piece).await.expect("no reset") {
+            taken += n;
+        }
+        assert!(taken < 9_000_000, "it broke off");
+    }
+    assert_eq!(serving.state.live.journal.count(), 1, "it is ejected");
+}
+
 /// Five failures in a row eject a server, one in two does not: neither where the others are WebSockets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_that_begins_is_an_answer() {
@@ -588,7 +610,8 @@ async fn clients_that_leave_requests_or_answers_half_done_are_not_their_servers_
                         let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n";
                         let _ = stream.write_all(begun).await;
                         let body = vec![b'x'; 64_000_000];
-                        let _ = timeout(Duration::from_millis(200), stream.write_all(&body)).await;
+                        let _ =
+                            timeout(Duration::from_millis(1_500), stream.write_all(&body)).await;
                     } else {
                         let _ = stream
                             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -610,13 +633,23 @@ async fn clients_that_leave_requests_or_answers_half_done_are_not_their_servers_
         let text = exchange(serving.addr, half).await;
         assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
     }
-    let slow = (0..12).map(|_| async {
-        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
-        let ask = b"GET /large HTTP/1.1\r\nHost: web.local\r\n\r\n";
-        stream.write_all(ask).await.expect("written");
-        // What is measured is time.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(read(&mut stream).await.len() < 64_000_000);
+    // One half of them stalls, the other one takes it piece by piece.
+    let slow = (0..12).map(|number| {
+        let serving = &serving;
+        async move {
+            let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+            let ask = b"GET /large HTTP/1.1\r\nHost: web.local\r\n\r\n";
+            stream.write_all(ask).await.expect("written");
+            let (mut piece, mut taken) = (vec![0; 1 << 16], 0);
+            // What is measured is time.
+            for _ in 0..40 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if number % 2 == 0 {
+                    taken += stream.read(&mut piece).await.expect("some of it");
+                }
+            }
+            assert!(taken + read(&mut stream).await.len() < 64_000_000);
+        }
     });
     futures_util::future::join_all(slow).await;
     let text = exchange(serving.addr, GET).await;

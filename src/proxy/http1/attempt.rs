@@ -32,6 +32,11 @@ use crate::table::{Route, RunningServer};
 /// An answer that has lasted for so long is a stream: that it breaks off says no more than the end of a tunnel.
 const STREAM_MS: u64 = 60_000;
 
+/// A client that was waited for no longer than this has not made its server give up: what servers bound, how long a write may take
+/// or a whole answer, they bound in seconds. All waits of an answer count together, for who takes it slowly piece by piece holds
+/// its server up like one that stalls.
+const HELD_UP_MS_MAX: u32 = 1_000;
+
 /// A request on its way to one server.
 pub(super) struct Attempt<'t> {
     pub(super) route: &'t Arc<Route>,
@@ -55,7 +60,7 @@ pub(super) struct Ran {
     pub(super) status: Option<u16>,
     /// What is odd about it; nothing where the server answered.
     pub(super) odd: Option<Box<Odd>>,
-    /// Whether the time it took is the server's: the client did not hold it up.
+    /// Whether the time it took is the server's: the client did not hold it up for long.
     pub(super) is_timed: bool,
 }
 
@@ -145,14 +150,14 @@ impl Course<'_> {
                     },
                 }
             };
-            let (end, status, wants_again, is_held_up) = {
+            let (end, status, wants_again, held_up_ms) = {
                 let by = (&mut upstream, is_reused);
                 let mut transfer = self.transfer(attempt, repeats, by, timer.as_ref());
                 transfer.begin();
                 let end = poll_fn(|cx| transfer.poll(cx)).await;
                 transfer.note_moved();
                 let wants_again = end.is_err() && transfer.wants_again_after_failure();
-                (end, transfer.status(), wants_again, transfer.is_held_up)
+                (end, transfer.status(), wants_again, transfer.held_up_ms())
             };
             match end {
                 Ok(End::Switched) => {
@@ -168,7 +173,7 @@ impl Course<'_> {
                 }
                 Ok(End::Answered(whole)) => {
                     worker.pool.keep(&idle, upstream, whole.reuse, &worker.clock);
-                    return Ok(self.ended(attempt, &whole, &mut guard));
+                    return Ok(self.ended(attempt, &whole, held_up_ms, &mut guard));
                 }
                 // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
                 Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
@@ -196,7 +201,7 @@ impl Course<'_> {
                     return Err(Failed { error, may_go_on, is_unsent: false });
                 }
                 Err(Failure::Cut(error)) => {
-                    let ran = self.cut(attempt, status.unwrap_or(502), error, is_held_up);
+                    let ran = self.cut(attempt, status.unwrap_or(502), error, held_up_ms);
                     if ran.broke() {
                         guard.fail();
                     }
@@ -286,9 +291,10 @@ impl Course<'_> {
         &mut self,
         attempt: &Attempt<'_>,
         whole: &Whole,
+        held_up_ms: u32,
         guard: &mut Guard<&ServerLive>,
     ) -> Ran {
-        let Whole { status, then, is_complete, is_held_up, .. } = *whole;
+        let Whole { status, then, is_complete, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
             guard.fail();
@@ -300,7 +306,15 @@ impl Course<'_> {
             (Then::Close, true) if !self.would_reset(attempt, whole) => After::Close,
             _ => After::Linger,
         };
+        let is_held_up = held_up_ms > 0 && self.is_held_up(held_up_ms);
         Ran { after, status: Some(status), odd: None, is_timed: attempt.has_come && !is_held_up }
+    }
+
+    /// Whether a client that was waited for held its server up for long. What it did is no time of the server's.
+    #[cold]
+    fn is_held_up(&mut self, held_up_ms: u32) -> bool {
+        self.tally.held_up(held_up_ms);
+        held_up_ms > HELD_UP_MS_MAX
     }
 
     /// Whether closing the client's connection after this answer may reset it, and take from it what it has not got yet: it has
@@ -333,9 +347,9 @@ impl Course<'_> {
         record::tried(&mut self.record, None);
     }
 
-    /// The answer broke off after its head had gone out. A client that was waited for may be why: servers do not wait for ever.
+    /// The answer broke off after its head had gone out. A client that was waited for long may be why: servers do not wait for ever.
     #[cold]
-    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: Error, is_held_up: bool) -> Ran {
+    fn cut(&mut self, attempt: &Attempt<'_>, status: u16, error: Error, held_up_ms: u32) -> Ran {
         self.answered(attempt.by(), status);
         self.failed(Some(attempt.route), &attempt.fault(status, Some(&error)));
         record::failed(&mut self.record, &error);
@@ -344,6 +358,7 @@ impl Course<'_> {
         if attempt.facts.version == Version::Http10 {
             self.client.reset_at_end();
         }
+        let is_held_up = self.is_held_up(held_up_ms);
         let odd = match error.is_servers() && !is_held_up && !self.is_old_stream() {
             true => Odd::Broke(error),
             false => Odd::Nothing,

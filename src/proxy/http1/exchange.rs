@@ -250,8 +250,8 @@ impl Course<'_> {
         let Done { status, used, is_network_error, is_timed, .. } = *done;
         if let Some(changes) = self.changes.as_mut().filter(|changes| !changes.followers.is_empty())
         {
-            let took_us = worker.clock.now_us().saturating_sub(self.tally.began_us());
-            let now_ms = us_as_ms(self.tally.began_us() + took_us);
+            let now_us = worker.clock.now_us();
+            let (took_us, now_ms) = (self.tally.took_us(now_us), us_as_ms(now_us));
             let ended = Ended { status, is_network_error, is_timed, took_us, now_ms };
             changes.followers.iter_mut().rev().for_each(|follower| follower.on_end(&ended));
         }

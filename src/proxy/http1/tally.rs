@@ -26,6 +26,8 @@ pub(super) struct Tally {
     /// Where its head is in the inbox.
     span: Span,
     kind: Kind,
+    /// How long its client was waited for to take the answer, in milliseconds, up to a minute.
+    held_up_ms: u16,
     /// Whether its entry point, and its backend, know of it.
     is_at_entry: bool,
     is_at_backend: bool,
@@ -59,8 +61,14 @@ impl Tally {
         self.is_answered
     }
 
-    pub(super) fn began_us(&self) -> u64 {
-        self.began_us
+    /// Its client was waited for so long to take the answer.
+    pub(super) fn held_up(&mut self, held_up_ms: u32) {
+        self.held_up_ms = u16::try_from(held_up_ms).unwrap_or(u16::MAX);
+    }
+
+    /// How long it has taken by now, without what its client held it up.
+    pub(super) fn took_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.began_us + u64::from(self.held_up_ms) * 1_000)
     }
 
     /// When its head was there, by the worker's clock, between two of its ticks: steps that count by time need it so.

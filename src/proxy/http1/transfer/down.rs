@@ -31,12 +31,13 @@ impl Transfer<'_> {
                     }
                     Poll::Ready(_) => return Poll::Ready(Err(Failure::Gone)),
                     Poll::Pending => {
-                        self.is_held_up = true;
+                        self.hold_up(true);
                         return Poll::Pending;
                     }
                 }
             }
             if self.taken > 0 {
+                self.hold_up(false);
                 // It reads slowly, or has begun to: it gets smaller pieces, and no large buffer waits with it.
                 self.worker.buffers.give_back(&mut self.to_client);
                 self.taken = 0;
@@ -74,7 +75,6 @@ impl Transfer<'_> {
                         Reuse::Now if self.besides == Besides::Noise => Reuse::Noisy,
                         _ => Reuse::Distrusted,
                     },
-                    is_held_up: self.is_held_up,
                     has_next: self.has_next,
                     extent: Extent::of(down.body.moved().1),
                 })));

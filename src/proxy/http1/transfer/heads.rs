@@ -12,7 +12,7 @@ use crate::proxy::error::Error;
 use crate::proxy::store::Store;
 
 /// Interim answers (100, 103) that come before one answer.
-const INTERIM_MAX: u32 = 32;
+const INTERIM_MAX: u8 = 32;
 
 impl Transfer<'_> {
     /// Reads the head of an answer, or what there is of it.

@@ -62,7 +62,7 @@ pub(super) struct Transfer<'x> {
     down: Option<Down>,
     /// An answer's head that has not come whole.
     half_head: Option<Box<HalfHead>>,
-    interims: u32,
+    interims: u8,
     /// Whether the server has asked for the body (100).
     is_awaited: bool,
     begun_ms: u64,
@@ -74,8 +74,10 @@ pub(super) struct Transfer<'x> {
     is_flushed: bool,
     /// Whether the client did not take the last piece at once.
     is_slow: bool,
-    /// Whether the client was ever waited for to take a piece.
-    pub(super) is_held_up: bool,
+    /// Whether the client is waited for to take a piece.
+    is_held_up: bool,
+    /// How long it was waited for in all, in milliseconds. While it is: when that would have begun, had it been at one go.
+    held_up_ms: u32,
     /// What came besides answers.
     besides: Besides,
     /// The client has sent more while it waited.
@@ -172,8 +174,6 @@ pub(super) struct Whole {
     pub(super) is_complete: bool,
     /// Whether the server's connection may carry another request.
     pub(super) reuse: Reuse,
-    /// Whether the client was waited for to take some of it.
-    pub(super) is_held_up: bool,
     /// Whether more has come from the client.
     pub(super) has_next: bool,
     /// How large the answer was.
@@ -268,6 +268,7 @@ impl<'x> Transfer<'x> {
             is_flushed: false,
             is_slow: false,
             is_held_up: false,
+            held_up_ms: 0,
             besides: Besides::Nothing,
             has_next: false,
             watches: false,
@@ -293,6 +294,28 @@ impl<'x> Transfer<'x> {
             let (came, went) = down.body.moved();
             record.moved(came, went);
         }
+    }
+
+    /// How long the client was waited for to take pieces of the answer, all waits together.
+    pub(super) fn held_up_ms(&self) -> u32 {
+        match self.is_held_up {
+            true => self.since_ms(self.held_up_ms),
+            false => self.held_up_ms,
+        }
+    }
+
+    /// The client begins to be waited for, or is so no longer.
+    #[cold]
+    fn hold_up(&mut self, is_held_up: bool) {
+        if self.is_held_up != is_held_up {
+            self.is_held_up = is_held_up;
+            self.held_up_ms = self.since_ms(self.held_up_ms);
+        }
+    }
+
+    /// How long ago this was. Exact, for many short waits make a long one; and kept small, which is enough for a month.
+    fn since_ms(&self, then_ms: u32) -> u32 {
+        (self.worker.clock.exact_ms() as u32).wrapping_sub(then_ms)
     }
 
     /// The status that the client was told, where it was told any.
