@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{HeaderLines, HealthCheck, Scheme};
 use crate::middleware::check_host;
-use crate::model::origin_form;
+use crate::model::{LineOwner, origin_form};
 use crate::settings::{CHECK_INTERVAL_MAX, CHECK_INTERVAL_MIN, duration};
 
 /// A check as it runs.
@@ -76,9 +76,6 @@ const WELL: RangeInclusive<u16> = 200..=399;
 /// More in a row than this is a slip.
 const COUNT_MAX: i64 = 100;
 
-/// Lines that the check writes itself.
-const OWN_LINES: &[&str] = &["host", "connection", "content-length", "transfer-encoding"];
-
 impl Check {
     /// The check that is asked for, where one is, and what of it cannot be used.
     pub fn of(wish: &HealthCheck) -> (Option<Self>, Vec<InvalidCheck>) {
@@ -109,7 +106,8 @@ impl Request {
         }
         text.push_str("Connection: close\r\n");
         for (name, value) in &self.headers {
-            if !OWN_LINES.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            // The check writes those itself.
+            if !LineOwner::is_engine(name) {
                 // Writing to a string cannot fail.
                 let _ = write!(text, "{name}: {value}\r\n");
             }

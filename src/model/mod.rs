@@ -19,7 +19,9 @@ pub use exchange::{Exchange, Head, Sender, comparable_host, network, subscriber}
 pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use means::has_no_means;
-pub use names::{as_variable, canonical, is_spelling_of, is_token};
+pub use names::{
+    LineOwner, as_variable, canonical, is_spelling_of, is_token, is_token_byte, letters_digits_and,
+};
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};
 pub use port::port_of;

@@ -13,48 +13,13 @@ use url::Url;
 
 use super::{FileText, TextFile, closed, remove_spellings};
 use crate::middleware::{Answer, Ask, AskTls, Asked, Flow, Handler, Reply};
-use crate::model::{Exchange, LineName, as_variable};
+use crate::model::{Exchange, LineName, LineOwner, as_variable};
 
 /// How long the other server may think, a connection to it included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Its answer may be this long: it is a page to log in at, at most.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
-/// Lines that belong to one connection, or to the body that is not sent with the question.
-const NOT_ASKED: &[&str] = &[
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-    "expect",
-];
-
-/// Lines of the other server's answer that the client does not get: they belong to that connection, or are ours to say.
-const NOT_PASSED: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-    "date",
-    "location",
-];
-
-/// Lines in which somebody says who sent a request, and for what.
-const IDENTITY: &[&str] = &["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"];
 
 /// Something in PEM: as it is, or in a file.
 #[derive(Clone, Debug)]
@@ -181,13 +146,13 @@ impl ForwardAuth {
         let (mut believed, mut hops) = (Vec::new(), Vec::new());
         exchange.head.each_line(&mut |name, value| {
             let lower: String = name.bytes().map(as_variable).map(char::from).collect();
-            if NOT_ASKED.contains(&lower.as_str())
+            if LineOwner::ends_here(name)
                 || named.contains(&name.to_ascii_lowercase())
                 || changes.is_some_and(|changes| changes.is_removed(name))
             {
                 return;
             }
-            let is_identity = lower.starts_with("x-forwarded-") || IDENTITY.contains(&&*lower);
+            let is_identity = LineOwner::of(name) == Some(LineOwner::Identity);
             match lower.as_str() {
                 _ if is_identity && (!is_believed || !lower.eq_ignore_ascii_case(name)) => {}
                 "x-forwarded-for" => hops.push(String::from_utf8_lossy(value).into_owned()),
@@ -261,7 +226,7 @@ impl ForwardAuth {
                     return failed("its Location cannot be read");
                 };
                 answer = answer.line("Location", String::from(location));
-            } else if !NOT_PASSED.contains(&name.as_str()) && !named.contains(name) {
+            } else if name != "date" && !LineOwner::ends_here(name) && !named.contains(name) {
                 answer = answer.line(name.clone(), value);
             }
         }
@@ -326,11 +291,10 @@ fn address_of(address: &str) -> Result<Url, String> {
 /// # Errors
 /// Why not: the end of a sentence.
 pub fn check_line_name(name: &str) -> Result<(), String> {
-    let lower = name.to_ascii_lowercase();
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(format!("names \"{name}\", which is not the name of a header line"));
     }
-    match NOT_ASKED.contains(&lower.as_str()) {
+    match LineOwner::ends_here(name) {
         true => Err(format!("names {name}, which belongs to one connection")),
         false => Ok(()),
     }
@@ -391,6 +355,9 @@ mod tests {
                     ("X_Forwarded_Method", "GET"),
                     ("X-Forwarded-Host", "evil.test"),
                     ("X-Real-Ip", "1.1.1.1"),
+                    ("X_Replaced-Path", "/admin"),
+                    ("Proxy", "http://evil.test"),
+                    ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
                 ]
                 .map(|(name, value)| (name, value.to_owned()))
                 .into(),

@@ -9,7 +9,7 @@ use super::own;
 use super::parse::{AnswerHead, Line, Version};
 use super::relay::{Relay, Sink};
 use super::request::{Facts, parts, protocols};
-use crate::model::{Encoding, Follower, LineName, Response};
+use crate::model::{Encoding, Follower, LineName, LineOwner, Response};
 use crate::proxy::clock::Clock;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Reuse;
@@ -313,15 +313,7 @@ impl Edits {
         let Response { added, removed, encoding, .. } = response;
         // What frames a message or belongs to one connection is ours alone.
         let is_ours = |(name, _): &(LineName, String)| {
-            matches!(
-                classify(name.as_bytes()),
-                Field::ContentLength
-                    | Field::TransferEncoding
-                    | Field::Connection
-                    | Field::Upgrade
-                    | Field::Hop
-                    | Field::Disguise
-            )
+            LineOwner::ends_here(name) || classify(name.as_bytes()) == Field::Disguise
         };
         let added = added.into_iter().filter(|line| !is_ours(line)).collect();
         Self { added, removed, encoding }

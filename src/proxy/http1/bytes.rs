@@ -2,26 +2,7 @@
 
 use wide::u8x16;
 
-/// RFC 9110, section 5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    const TOKEN_BYTES: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
-    TOKEN_BYTES[usize::from(byte)]
-}
-
-/// Which bytes are ASCII letters, digits, or one of these.
-pub(super) const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
-    let (mut bytes, mut at) = ([false; 256], 0);
-    while at < 256 {
-        bytes[at] = (at as u8).is_ascii_alphanumeric();
-        at += 1;
-    }
-    at = 0;
-    while at < others.len() {
-        bytes[others[at] as usize] = true;
-        at += 1;
-    }
-    bytes
-}
+pub(super) use crate::model::{is_token_byte, letters_digits_and};
 
 /// Bytes that are looked at together.
 pub(super) const CHUNK: usize = 16;

@@ -210,6 +210,7 @@ impl<'h> Options<'h> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LineOwner;
 
     #[test]
     fn names_are_known_without_case() {
@@ -247,6 +248,19 @@ mod tests {
         }
         assert_eq!(classify(b"X_Replaced-Path"), OTHER);
         assert_eq!(classify(b"Ho_t"), Field::Plain);
+    }
+
+    /// What belongs to somebody is no plain line here either, but for three: `Trailer` announces what passes, and what other proxies
+    /// call the client's address is between them and the servers.
+    #[test]
+    fn lines_that_belong_to_somebody_are_known() {
+        for (name, owner) in LineOwner::LINES {
+            let is_plain = matches!(name, "trailer" | "true-client-ip" | "x-client-ip");
+            let field = classify(name.as_bytes());
+            let is_identity = matches!(field, Field::Identity(_) | Field::ForwardedFor);
+            assert_eq!(field == Field::Plain, is_plain, "{name}");
+            assert!(is_plain || is_identity == (owner == LineOwner::Identity), "{name}");
+        }
     }
 
     #[test]
