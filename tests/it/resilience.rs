@@ -8,6 +8,7 @@ use herder::config::{
     Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes, MaxConn,
     TimeoutsWish, UsersAuth,
 };
+use herder::live::Counts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -795,16 +796,19 @@ async fn a_client_that_leaves_while_a_connection_is_made_is_let_go() {
     let timeouts = TimeoutsWish { connect: "60s".to_owned(), ..TimeoutsWish::default() };
     let wishes = BackendWishes { timeouts: Some(timeouts), ..BackendWishes::default() };
     let serving = serve(&[addr], &wishes);
-    let active = || {
-        let view = serving.state.view();
-        let route = view.table.routes().first().map(std::sync::Arc::clone).expect("a route");
-        route.backend.servers()[0].live.active()
-    };
+    let view = serving.state.view();
+    let route = view.table.routes().first().map(std::sync::Arc::clone).expect("a route");
+    let server = &route.backend.servers()[0].live;
+    let active = || server.active();
     let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
     stream.write_all(GET).await.expect("written");
     eventually("it is under way", || async { active() == 1 }).await;
     drop(stream);
     eventually("it is let go", || async { active() == 0 }).await;
+    // Its patience says nothing of the server.
+    let mut times = Counts::default();
+    server.add_latencies_to(&mut times);
+    assert_eq!(times.total(), 0);
 }
 
 async fn exchange_owned(addr: SocketAddr, bytes: &'static [u8]) -> String {

@@ -375,9 +375,13 @@ impl Course<'_> {
     /// The client left, with this status or before it had any.
     #[cold]
     fn gone(&mut self, attempt: &Attempt<'_>, status: Option<u16>) -> Ran {
-        self.answered(attempt.by(), status.unwrap_or(CLIENT_LEFT));
-        if status.is_none() {
-            self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
+        match status {
+            Some(status) => self.answered(attempt.by(), status),
+            None => {
+                // How long a client had patience is no time of its server's, which may not even have been asked.
+                self.answered(By::Us(Some(attempt.route)), CLIENT_LEFT);
+                self.failed(Some(attempt.route), &attempt.fault(CLIENT_LEFT, None));
+            }
         }
         record::failed(&mut self.record, &"the client left");
         let says_nothing = status.is_none() || self.is_old_stream();
