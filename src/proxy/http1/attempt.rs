@@ -91,7 +91,7 @@ pub(super) struct Switched {
     upstream: Upstream,
     /// How much of the inbox was the request's.
     used: usize,
-    _guard: Guard<Arc<ServerLive>>,
+    _under_way: UnderWay<Arc<ServerLive>>,
 }
 
 /// A server did not answer.
@@ -127,8 +127,8 @@ impl Course<'_> {
     pub(super) async fn run(&mut self, attempt: &mut Attempt<'_>) -> Result<Ran, Failed> {
         let worker = self.worker;
         let repeats = self.repeats(attempt);
-        let mut guard = Guard::begin(&*attempt.server.live);
-        let timer = attempt.is_timed().then(|| Timer::start(guard.server, &worker.clock));
+        let mut under_way = UnderWay::begin(&*attempt.server.live);
+        let timer = attempt.is_timed().then(|| Timer::start(under_way.server, &worker.clock));
         let idle = worker.pool.to(&attempt.place());
         let mut may_be_pooled = true;
         loop {
@@ -142,8 +142,8 @@ impl Course<'_> {
                         Err(NoConnection::Gone) => return Ok(self.gone(attempt, None)),
                         Err(NoConnection::Failed(error)) => {
                             if error.is_servers() {
-                                guard.fail();
-                                guard.server.refused(worker.clock.now_ms());
+                                under_way.fail();
+                                under_way.server.refused(worker.clock.now_ms());
                             }
                             return Err(Failed { error, may_go_on: true, is_unsent: true });
                         }
@@ -163,17 +163,17 @@ impl Course<'_> {
                 Ok(End::Switched) => {
                     self.answered(attempt.by(), 101);
                     let live = Arc::clone(&attempt.server.live);
-                    let (used, _guard) = (attempt.used, guard.held_by(live));
+                    let (used, _under_way) = (attempt.used, under_way.held_by(live));
                     return Ok(Ran {
                         after: After::Close,
                         status: Some(101),
-                        odd: Some(Box::new(Odd::Switched(Switched { upstream, used, _guard }))),
+                        odd: Some(Box::new(Odd::Switched(Switched { upstream, used, _under_way }))),
                         is_timed: false,
                     });
                 }
                 Ok(End::Answered(whole)) => {
                     worker.pool.keep(&idle, upstream, whole.reuse, &worker.clock);
-                    return Ok(self.ended(attempt, &whole, held_up_ms, &mut guard));
+                    return Ok(self.ended(attempt, &whole, held_up_ms, &mut under_way));
                 }
                 // A kept-alive connection turned out to be dead (RFC 9112, section 9.3.1).
                 Err(Failure::NoAnswer { is_unsent, is_dead: true, .. })
@@ -182,14 +182,14 @@ impl Course<'_> {
                     may_be_pooled = false;
                 }
                 Err(Failure::NoAnswer { error, is_unsent, .. }) => {
-                    guard.fail();
+                    under_way.fail();
                     let may_go_on = is_unsent || repeats.may_repeat || wants_again;
                     return Err(Failed { error, may_go_on, is_unsent });
                 }
                 Err(Failure::Refused(error)) => {
                     let is_bad = matches!(error, Error::Replaced(500..) | Error::Again(500..));
                     if error.is_servers() || is_bad {
-                        guard.fail();
+                        under_way.fail();
                     }
                     // Nothing of an answer has gone out.
                     let may_go_on = match error {
@@ -203,7 +203,7 @@ impl Course<'_> {
                 Err(Failure::Cut(error)) => {
                     let ran = self.cut(attempt, status.unwrap_or(502), error, held_up_ms);
                     if ran.broke() {
-                        guard.fail();
+                        under_way.fail();
                     }
                     return Ok(ran);
                 }
@@ -292,12 +292,12 @@ impl Course<'_> {
         attempt: &Attempt<'_>,
         whole: &Whole,
         held_up_ms: u32,
-        guard: &mut Guard<&ServerLive>,
+        under_way: &mut UnderWay<&ServerLive>,
     ) -> Ran {
         let Whole { status, then, is_complete, .. } = *whole;
         self.answered(attempt.by(), status);
         if status >= 500 && self.page.is_none() {
-            guard.fail();
+            under_way.fail();
             self.failed(Some(attempt.route), &attempt.fault(status, None));
         }
         let is_complete = is_complete && self.page.is_none_or(|page| page.is_complete);
@@ -331,7 +331,7 @@ impl Course<'_> {
 
     /// Joins both sides until they have ended.
     pub(super) async fn tunnel(&mut self, switched: Switched) {
-        let Switched { mut upstream, used, _guard } = switched;
+        let Switched { mut upstream, used, _under_way } = switched;
         let early = self.client.inbox.split_off(used);
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
         self.client.socket.probe();
@@ -451,12 +451,12 @@ impl<'t> Attempt<'t> {
 }
 
 /// Counts one request as under way at a server, until it is dropped.
-struct Guard<S: Deref<Target = ServerLive>> {
+struct UnderWay<S: Deref<Target = ServerLive>> {
     server: S,
     is_failed: bool,
 }
 
-impl<S: Deref<Target = ServerLive>> Guard<S> {
+impl<S: Deref<Target = ServerLive>> UnderWay<S> {
     fn begin(server: S) -> Self {
         server.begin();
         Self { server, is_failed: false }
@@ -466,16 +466,19 @@ impl<S: Deref<Target = ServerLive>> Guard<S> {
     fn fail(&mut self) {
         self.is_failed = true;
     }
+}
 
-    /// The same, of the same server, held in another way.
-    fn held_by<T: Deref<Target = ServerLive>>(self, server: T) -> Guard<T> {
+impl UnderWay<&ServerLive> {
+    /// The same, of the same server, for longer than the table is held that knows it.
+    fn held_by(self, server: Arc<ServerLive>) -> UnderWay<Arc<ServerLive>> {
         let is_failed = self.is_failed;
+        // It has not ended. A reference takes nothing along that would be lost.
         std::mem::forget(self);
-        Guard { server, is_failed }
+        UnderWay { server, is_failed }
     }
 }
 
-impl<S: Deref<Target = ServerLive>> Drop for Guard<S> {
+impl<S: Deref<Target = ServerLive>> Drop for UnderWay<S> {
     fn drop(&mut self) {
         self.server.end(self.is_failed);
     }

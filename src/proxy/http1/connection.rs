@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use super::answer::Then;
 use super::course::After;
 use super::exchange::exchange;
-use super::head::{From, Scan, Span};
+use super::head::{Scan, Side, Span};
 use super::own::Own;
 use super::record;
 use super::request::Address;
@@ -152,7 +152,7 @@ impl Client {
         self.idle_since_ms = worker.clock.now_ms();
         loop {
             if !self.inbox.is_empty() {
-                match scan.advance(&self.inbox, From::Client) {
+                match scan.advance(&self.inbox, Side::Client) {
                     Ok(Some(span)) if span.end <= limits.head_bytes => return Next::Head(span),
                     Ok(None) if self.inbox.len() <= limits.head_bytes => {}
                     Ok(_) => return Next::Bad(Error::HeadTooLarge),

@@ -6,9 +6,9 @@ use crate::proxy::error::Error;
 /// No registered method is half as long.
 pub(super) const METHOD_BYTES_MAX: usize = 64;
 
-/// Who sent a head.
+/// Which side sent a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum From {
+pub(super) enum Side {
     /// A client: lines end in CR LF, or two readers may see two heads.
     Client,
     /// A server: old ones end their lines with LF alone (RFC 9112, section 2.2), and what we write is clean.
@@ -48,10 +48,10 @@ impl Scan {
     ///
     /// # Errors
     /// What cannot become a head, as soon as that is certain.
-    pub(super) fn advance(&mut self, bytes: &[u8], from: From) -> Result<Option<Span>, Error> {
+    pub(super) fn advance(&mut self, bytes: &[u8], from: Side) -> Result<Option<Span>, Error> {
         // Nearly every head comes alone and in one piece: its lines are looked at when it is read. Whether it ends
         // earlier shows then, too.
-        let is_fresh = self.seen == 0 && bytes.len() <= self.unseen_max && from == From::Client;
+        let is_fresh = self.seen == 0 && bytes.len() <= self.unseen_max && from == Side::Client;
         let begins = bytes.first().is_some_and(|&byte| is_token_byte(byte));
         if is_fresh && begins && bytes.ends_with(b"\r\n\r\n") {
             return Ok(Some(Span { start: 0, end: bytes.len() }));
@@ -59,19 +59,19 @@ impl Scan {
         for found in memchr::memchr_iter(b'\n', &bytes[self.seen..]) {
             let at = self.seen + found;
             let has_return = at > self.line && bytes[at - 1] == b'\r';
-            if !has_return && from == From::Client {
+            if !has_return && from == Side::Client {
                 return Err(Error::BadRequest("a line ends without a carriage return"));
             }
             let end_of_line = if has_return { at - 1 } else { at };
             let line = &bytes[self.line..end_of_line];
-            if from == From::Client && memchr::memchr(b'\r', line).is_some() {
+            if from == Side::Client && memchr::memchr(b'\r', line).is_some() {
                 return Err(LONE_RETURN);
             }
             match (line.is_empty(), self.line == self.start) {
-                (true, true) if from == From::Client && self.start == 0 => self.start = at + 1,
+                (true, true) if from == Side::Client && self.start == 0 => self.start = at + 1,
                 (true, true) => return Err(from.bad("an empty line stands where a head begins")),
                 (true, false) => return Ok(Some(Span { start: self.start, end: at + 1 })),
-                (false, true) if from == From::Client => {
+                (false, true) if from == Side::Client => {
                     check_beginning(line)?;
                     check_version(line)?;
                 }
@@ -82,7 +82,7 @@ impl Scan {
         // The last byte of the piece before may have been a carriage return.
         let unseen = self.line.max(self.seen.saturating_sub(1));
         self.seen = bytes.len();
-        if from == From::Client {
+        if from == Side::Client {
             if self.line == self.start {
                 check_beginning(&bytes[self.start..])?;
             }
@@ -101,7 +101,7 @@ impl Scan {
     }
 }
 
-impl From {
+impl Side {
     fn bad(self, what: &'static str) -> Error {
         match self {
             Self::Client => Error::BadRequest(what),
@@ -143,18 +143,18 @@ mod tests {
     use crate::proxy::http1::parse::{Lines, answer, request};
     use proptest::prelude::*;
 
-    fn scan(bytes: &[u8], from: From) -> Result<Option<Span>, Error> {
+    fn scan(bytes: &[u8], from: Side) -> Result<Option<Span>, Error> {
         Scan::with_max(1_000).advance(bytes, from)
     }
 
     #[test]
     fn finds_the_end_and_passes_over_one_empty_line() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(scan(head, From::Client), Ok(Some(Span { start: 0, end: head.len() })));
+        assert_eq!(scan(head, Side::Client), Ok(Some(Span { start: 0, end: head.len() })));
         let late = b"\r\nGET / HTTP/1.1\r\n\r\nrest";
-        assert_eq!(scan(late, From::Client), Ok(Some(Span { start: 2, end: 20 })));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost", From::Client), Ok(None));
-        assert!(scan(b"\r\n\r\n", From::Client).is_err());
+        assert_eq!(scan(late, Side::Client), Ok(Some(Span { start: 2, end: 20 })));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost", Side::Client), Ok(None));
+        assert!(scan(b"\r\n\r\n", Side::Client).is_err());
     }
 
     #[test]
@@ -172,35 +172,35 @@ mod tests {
             b"GET / HTTP/1.1\r\n\rH",
             b"GET / HTTP/1.1\r\nA: \rb\r\nC",
         ] {
-            assert!(scan(bytes, From::Client).is_err(), "{bytes:?}");
+            assert!(scan(bytes, Side::Client).is_err(), "{bytes:?}");
         }
-        assert_eq!(scan(&[b'A'; 200], From::Client), Err(Error::MethodNotServed));
+        assert_eq!(scan(&[b'A'; 200], Side::Client), Err(Error::MethodNotServed));
     }
 
     #[test]
     fn a_lone_carriage_return_is_found_between_two_pieces() {
         let mut scan = Scan::with_max(1_000);
-        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\r", From::Client), Ok(None));
-        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\rc", From::Client), Err(LONE_RETURN));
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\r", Side::Client), Ok(None));
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\nA: b\rc", Side::Client), Err(LONE_RETURN));
     }
 
     #[test]
     fn a_server_may_end_lines_with_a_line_feed_alone() {
         let head = b"HTTP/1.1 200 OK\nA: b\n\nbody";
-        assert_eq!(scan(head, From::Server), Ok(Some(Span { start: 0, end: 22 })));
+        assert_eq!(scan(head, Side::Server), Ok(Some(Span { start: 0, end: 22 })));
         let mut lines = Lines::new();
         let answer = answer(head, &mut lines, 9).expect("an answer").expect("a whole one");
         assert_eq!((answer.status, answer.lines.len()), (200, 1));
     }
 
     /// Where the head that was found lies, where it is a good one; none where it is not whole yet.
-    fn head(bytes: &[u8], found: Result<Option<Span>, Error>, from: From) -> Option<Option<Span>> {
+    fn head(bytes: &[u8], found: Result<Option<Span>, Error>, from: Side) -> Option<Option<Span>> {
         let Some(span) = found.ok()? else { return Some(None) };
         let (found, mut lines) = (&bytes[span.start..span.end], Lines::new());
         // What comes in one piece is taken for one head unseen; reading it tells where it ends.
         let head = match from {
-            From::Client => request(found, &mut lines, 9).ok()?.bytes,
-            From::Server => answer(found, &mut lines, 9).ok()??.bytes,
+            Side::Client => request(found, &mut lines, 9).ok()?.bytes,
+            Side::Server => answer(found, &mut lines, 9).ok()??.bytes,
         };
         Some(Some(Span { start: span.start, end: span.start + head.len() }))
     }
@@ -212,7 +212,7 @@ mod tests {
             cut in 0_usize..64,
             server in any::<bool>(),
         ) {
-            let (bytes, from) = (bytes.as_bytes(), if server { From::Server } else { From::Client });
+            let (bytes, from) = (bytes.as_bytes(), if server { Side::Server } else { Side::Client });
             let mut scan = Scan::with_max(1_000);
             let first = scan.advance(&bytes[..cut.min(bytes.len())], from);
             let both = match first {

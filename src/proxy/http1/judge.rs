@@ -6,7 +6,7 @@
 
 use super::answer::{Answer, Edits};
 use super::framing::Length;
-use super::head::{From, Scan};
+use super::head::{Scan, Side};
 use super::own;
 use super::parse::{self, LINES_MAX, Lines, Version};
 use super::relay::{Relay, Sink};
@@ -49,8 +49,8 @@ impl Outcome {
 }
 
 /// How one side's bytes are read.
-trait Side {
-    const FROM: From;
+trait Reads {
+    const FROM: Side;
 
     /// Writes a head for the other side, and tells how long it was, how its body goes on and whether another message may follow.
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error>;
@@ -69,8 +69,8 @@ struct FromServer {
     edits: Option<Edits>,
 }
 
-impl Side for FromClient {
-    const FROM: From = From::Client;
+impl Reads for FromClient {
+    const FROM: Side = Side::Client;
 
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
         let mut lines = Lines::new();
@@ -100,8 +100,8 @@ impl Side for FromClient {
     }
 }
 
-impl Side for FromServer {
-    const FROM: From = From::Server;
+impl Reads for FromServer {
+    const FROM: Side = Side::Server;
 
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error> {
         let mut lines = Lines::new();
@@ -122,7 +122,7 @@ impl Side for FromServer {
 }
 
 /// Reads a connection whose bytes come in these pieces.
-fn read<'b, S: Side>(side: &S, pieces: impl Iterator<Item = &'b [u8]>) -> Outcome {
+fn read<'b, S: Reads>(side: &S, pieces: impl Iterator<Item = &'b [u8]>) -> Outcome {
     let (mut inbox, mut scan) = (Vec::new(), Scan::with_max(1_000));
     let mut outcome = Outcome::default();
     let mut under_way: Option<(Relay, Relay, bool)> = None;
@@ -161,7 +161,7 @@ fn read<'b, S: Side>(side: &S, pieces: impl Iterator<Item = &'b [u8]>) -> Outcom
                 Ok((len, length, relay, goes_on)) => {
                     outcome.messages.push(Message { head, ..Message::default() });
                     let plain = Relay::new(length, Sink::Plain);
-                    let plain = if S::FROM == From::Server { plain.of_server() } else { plain };
+                    let plain = if S::FROM == Side::Server { plain.of_server() } else { plain };
                     under_way = Some((relay, plain, goes_on));
                     inbox.drain(..span.start + len);
                 }

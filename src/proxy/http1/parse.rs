@@ -8,7 +8,7 @@ use wide::u8x16;
 
 use super::bytes::{CHUNK, is_token_byte, not_letters, not_of_target, not_text, padded};
 use super::fields::{Field, classify};
-use super::head::{From, METHOD_BYTES_MAX, check_version};
+use super::head::{METHOD_BYTES_MAX, Side, check_version};
 use crate::proxy::error::Error;
 
 /// Lines that a head may have at most, whatever the settings say: they lie on the stack while a head is read.
@@ -105,7 +105,7 @@ pub(super) fn request<'h, 's>(
     lines_max: usize,
 ) -> Result<RequestHead<'h, 's>, Error> {
     let read = |lines: &mut Lines<'h>| {
-        let mut reader = Reader::new(bytes, From::Client);
+        let mut reader = Reader::new(bytes, Side::Client);
         let (method, target, version) = reader.request_line()?;
         let reader = reader.lines(lines, lines_max)?;
         Ok((reader.read(), method, target, version))
@@ -128,7 +128,7 @@ pub(super) fn answer<'h, 's>(
     lines_max: usize,
 ) -> Result<Option<AnswerHead<'h, 's>>, Error> {
     let read = |lines: &mut Lines<'h>| {
-        let mut reader = Reader::new(bytes, From::Server);
+        let mut reader = Reader::new(bytes, Side::Server);
         let (version, status, reason) = reader.status_line()?;
         Ok((reader.lines(lines, lines_max)?, version, status, reason))
     };
@@ -171,12 +171,12 @@ struct Reader<'h> {
     bytes: &'h [u8],
     /// What is still to be read.
     rest: &'h [u8],
-    from: From,
+    from: Side,
     is_tidy: bool,
 }
 
 impl<'h> Reader<'h> {
-    fn new(bytes: &'h [u8], from: From) -> Self {
+    fn new(bytes: &'h [u8], from: Side) -> Self {
         Self { bytes, rest: bytes, from, is_tidy: true }
     }
 
@@ -300,7 +300,7 @@ impl<'h> Reader<'h> {
     #[inline(never)]
     fn colon(mut self) -> Result<Self, Flaw> {
         // RFC 9112, section 5.1: a proxy removes those before it from an answer, and refuses them in a request.
-        if self.from == From::Server && self.blanks() {
+        if self.from == Side::Server && self.blanks() {
             self.is_tidy = false;
         }
         self.expect(b':', Flaw::Name)?;
@@ -403,7 +403,7 @@ impl<'h> Reader<'h> {
             return Ok(());
         }
         self.rest = match self.rest {
-            [b'\n', after @ ..] if self.from == From::Server => {
+            [b'\n', after @ ..] if self.from == Side::Server => {
                 self.is_tidy = false;
                 after
             }
@@ -458,7 +458,7 @@ mod tests {
             let end = |is_stop: bool| if is_stop { at } else { bytes.len() };
             let is_letter = byte.is_ascii_alphabetic() || byte == b'-';
             let run =
-                |stops: fn(u8x16) -> u8x16| Reader::new(&bytes, From::Client).run(stops).len();
+                |stops: fn(u8x16) -> u8x16| Reader::new(&bytes, Side::Client).run(stops).len();
             assert_eq!(run(not_letters), end(!is_letter), "{byte}");
             assert_eq!(run(not_text), end(byte.is_ascii_control()), "{byte}");
             let is_target = !byte.is_ascii_control() && byte != b' ';
@@ -469,16 +469,16 @@ mod tests {
     /// What httparse reads: its first line, its lines, and where they end; none where they are not whole or wrong.
     type Read = Option<(String, Vec<(String, Vec<u8>)>, usize)>;
 
-    fn read_by_httparse(bytes: &[u8], from: From) -> Read {
+    fn read_by_httparse(bytes: &[u8], from: Side) -> Read {
         let mut lines = [httparse::EMPTY_HEADER; 16];
         let (end, first, lines) = match from {
-            From::Client => {
+            Side::Client => {
                 let mut head = httparse::Request::new(&mut lines);
                 let httparse::Status::Complete(end) = head.parse(bytes).ok()? else { return None };
                 let first = format!("{:?} {:?} {:?}", head.method, head.path, head.version);
                 (end, first, head.headers)
             }
-            From::Server => {
+            Side::Server => {
                 let mut head = httparse::Response::new(&mut lines);
                 let mut config = httparse::ParserConfig::default();
                 config.allow_spaces_after_header_name_in_responses(true);
@@ -492,17 +492,17 @@ mod tests {
         Some((first, lines.collect(), end))
     }
 
-    fn read_by_us(bytes: &[u8], from: From) -> Read {
+    fn read_by_us(bytes: &[u8], from: Side) -> Read {
         let mut lines = Lines::new();
         let minor = |version| Some(u8::from(version == Version::Http11));
         let (first, end) = match from {
-            From::Client => {
+            Side::Client => {
                 let head = request(bytes, &mut lines, 16).ok()?;
                 let RequestHead { method, target, version, .. } = head;
                 let (method, target) = (Some(method), Some(target));
                 (format!("{method:?} {target:?} {:?}", minor(version)), head.bytes.len())
             }
-            From::Server => {
+            Side::Server => {
                 let head = answer(bytes, &mut lines, 16).ok()??;
                 let reason = Some(str::from_utf8(head.reason).expect("ASCII"));
                 let (version, status) = (minor(head.version), Some(head.status));
@@ -514,11 +514,11 @@ mod tests {
     }
 
     /// With 1.1 in the place of a later version, which httparse does not know.
-    fn with_known_version(bytes: &[u8], from: From) -> Vec<u8> {
+    fn with_known_version(bytes: &[u8], from: Side) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         let end = match from {
-            From::Client => bytes.iter().position(|&byte| byte == b'\r').unwrap_or(0),
-            From::Server => bytes.len().min(8),
+            Side::Client => bytes.iter().position(|&byte| byte == b'\r').unwrap_or(0),
+            Side::Server => bytes.len().min(8),
         };
         if let Some([start @ .., minor @ b'2'..=b'9']) = bytes.get_mut(..end)
             && start.ends_with(b"HTTP/1.")
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_against_httparse(bytes: &[u8], from: From) {
+    fn check_against_httparse(bytes: &[u8], from: Side) {
         let theirs = read_by_httparse(&with_known_version(bytes, from), from);
         let ours = read_by_us(bytes, from);
         let is_stricter =
@@ -541,14 +541,14 @@ mod tests {
 
     /// Where we are stricter: lines of a client that end in a line feed alone, an empty line before the first one, a status
     /// below 100.
-    fn is_refused_by_us(bytes: &[u8], from: From) -> bool {
+    fn is_refused_by_us(bytes: &[u8], from: Side) -> bool {
         let has_bare_feed = bytes
             .iter()
             .enumerate()
             .any(|(at, byte)| *byte == b'\n' && bytes[..at].last() != Some(&b'\r'));
         match from {
-            From::Client => has_bare_feed || bytes.starts_with(b"\r"),
-            From::Server => {
+            Side::Client => has_bare_feed || bytes.starts_with(b"\r"),
+            Side::Server => {
                 let status = bytes.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
                 bytes.starts_with(b"\r") || bytes.starts_with(b"\n") || status.starts_with(b"0")
             }
@@ -570,7 +570,7 @@ mod tests {
             for (at, byte) in (0..head.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
                 let mut bytes = head.as_bytes().to_vec();
                 bytes[at] = byte;
-                for from in [From::Client, From::Server] {
+                for from in [Side::Client, Side::Server] {
                     check_against_httparse(&bytes, from);
                 }
             }
@@ -610,7 +610,7 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            for from in [From::Client, From::Server] {
+            for from in [Side::Client, Side::Server] {
                 check_against_httparse(&bytes, from);
             }
         }

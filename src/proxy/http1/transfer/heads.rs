@@ -3,7 +3,7 @@
 use std::task::Context;
 
 use super::super::answer::{Answer, Edits, Then};
-use super::super::head::{From, Scan};
+use super::super::head::{Scan, Side};
 use super::super::parse::{self, Lines};
 use super::super::record;
 use super::{Again, Down, Failure, HalfHead, Hold, Special, Transfer};
@@ -27,7 +27,7 @@ impl Transfer<'_> {
             Some(mut half) => {
                 half.bytes.extend_from_slice(bytes);
                 // One that comes in many pieces is read when its end has come: each byte is looked at once.
-                if half.scan.advance(&half.bytes, From::Server).map_err(Failure::Refused)?.is_none()
+                if half.scan.advance(&half.bytes, Side::Server).map_err(Failure::Refused)?.is_none()
                 {
                     return self.wait_for_head(half, write);
                 }
@@ -60,7 +60,7 @@ impl Transfer<'_> {
             let head = parse::answer(rest, &mut lines, lines_max).map_err(Failure::Refused)?;
             let Some(head) = head else {
                 let mut half = Box::new(HalfHead { bytes: rest.to_vec(), scan: Scan::default() });
-                if half.scan.advance(rest, From::Server).map_err(Failure::Refused)?.is_some() {
+                if half.scan.advance(rest, Side::Server).map_err(Failure::Refused)?.is_some() {
                     return Err(Failure::Refused(Error::BadAnswer("its head cannot be read")));
                 }
                 return self.wait_for_head(half, write);
