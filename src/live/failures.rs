@@ -92,7 +92,7 @@ pub struct Failed {
     pub host: String,
     /// Its path, without the query, which may hold secrets.
     pub path: String,
-    /// What the client got; 0 where it left before.
+    /// What the client got, or was on its way to get.
     pub status: u16,
     /// Why.
     pub cause: Cause,
@@ -111,7 +111,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Whether one of this second may be kept; counted if not. Asked before it is put in words.
+    /// Whether one more of this second may be kept. One that may not is counted as passed over. Asked before it is put in words.
     pub fn admits(&self, now_s: u64) -> bool {
         let next = |pace: u64| match pace >> 8 == now_s {
             true if pace & 0xff >= KEPT_PER_SECOND_MAX => None,

@@ -216,19 +216,19 @@ impl Pool {
         let reuse = match reuse {
             Reuse::Now if idle.astray_until_ms.get() <= since_ms => Reuse::Now,
             Reuse::Now => Reuse::Later,
-            Reuse::Never | Reuse::Distrusted => reuse,
+            Reuse::Never | Reuse::Distrusted | Reuse::Noisy => reuse,
             Reuse::Later | Reuse::AfterLook => idle.believed(reuse, since_ms),
-            Reuse::Noisy => {
-                idle.disbelieve(since_ms, true);
-                Reuse::Distrusted
-            }
         };
         let (since_ms, ripe_ms) = match reuse {
             Reuse::Now | Reuse::AfterLook => (since_ms, since_ms),
             // The last tick may be long ago where the worker was held up.
             Reuse::Later => (clock.exact_ms(), clock.exact_ms() + SILENT_MS),
             Reuse::Never => return,
-            Reuse::Distrusted | Reuse::Noisy => return upstream.reset_at_end(),
+            Reuse::Distrusted => return upstream.reset_at_end(),
+            Reuse::Noisy => {
+                idle.disbelieve(since_ms, true);
+                return upstream.reset_at_end();
+            }
         };
         let mut connections = idle.connections.borrow_mut();
         if reuse == Reuse::Later || connections.len() >= self.bounds.each {
