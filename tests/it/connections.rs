@@ -106,41 +106,67 @@ fn nobody() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
 }
 
-/// Some servers leave the body of a GET unread, and take it for the next request.
+/// Some servers leave bodies unread, and take them for the next request. Those that hear that nothing follows do not look for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_may_stay_unread_reaches_no_other_client() {
-    let addr = origin(|_, mut stream| async move {
-        loop {
-            let asked = head(&mut stream).await;
-            let Some(path) = asked.split(' ').nth(1) else { return };
-            let body = format!("{path:.9}");
-            let hints = if path == "/hints" { "HTTP/1.1 103 Early Hints\r\n\r\n" } else { "" };
-            let answer =
-                format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            stream.write_all(answer.as_bytes()).await.expect("sent");
+    for is_honest in [false, true] {
+        let stolen = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&stolen);
+        let addr = origin(move |_, mut stream| {
+            let stolen = Arc::clone(&counted);
+            async move {
+                loop {
+                    let asked = head(&mut stream).await;
+                    let Some(path) = asked.split(' ').nth(1) else { return };
+                    stolen.fetch_add(usize::from(path == "/evil"), Relaxed);
+                    let body = format!("{path:.9}");
+                    let hints =
+                        if path == "/hints" { "HTTP/1.1 103 Early Hints\r\n\r\n" } else { "" };
+                    let length = body.len();
+                    let answer =
+                        format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+                    let sent = stream.write_all(answer.as_bytes()).await;
+                    let mut options =
+                        asked.lines().filter_map(|line| line.strip_prefix("Connection: "));
+                    let is_last = options.any(|options| options.split(", ").any(|o| o == "close"));
+                    if sent.is_err() || (is_honest && is_last) {
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        let serving = serving(addr);
+        let evil = "GET /evil HTTP/1.1\r\nHost: a.test\r\nX-Rest: ";
+        let length = format!("Content-Length: {}", evil.len());
+        let chunked = format!("{:x}\r\n{evil}\r\n0\r\n\r\n", evil.len());
+        for (first, lines, body) in [
+            ("GET /body", &*length, evil),
+            ("HEAD /body", &length, evil),
+            ("DELETE /body", &length, evil),
+            ("OPTIONS /body", &length, evil),
+            ("POST /body", &format!("{length}\r\nExpect: 100-continue"), evil),
+            // A hint is not the word that is waited for.
+            ("POST /hints", &format!("{length}\r\nExpect: 100-continue"), evil),
+            // They read no HTTP any more, though they agreed to nothing.
+            ("POST /body", &format!("{length}\r\nConnection: upgrade\r\nUpgrade: foo"), evil),
+            ("GET /body", "TE: trailers\r\nTransfer-Encoding: chunked", &chunked),
+            // Only where the application asks for chunks.
+            ("POST /body", "Transfer-Encoding: chunked", &chunked),
+        ] {
+            let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+            let attack = format!("{first} HTTP/1.1\r\n{lines}\r\nHost: a.test\r\n\r\n");
+            client.write_all(attack.as_bytes()).await.expect("sent");
+            client.write_all(body.as_bytes()).await.expect("sent");
+            let seen = head(&mut client).await;
+            assert!(seen.contains("HTTP/1.1 "), "{seen}");
+            for _ in 0..4 {
+                let get = b"GET /victim HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+                let answer = exchange(serving.addr, get).await;
+                assert!(answer.ends_with("\r\n\r\n/victim"), "{lines}: {answer}");
+            }
         }
-    })
-    .await;
-    let serving = serving(addr);
-    let evil = "GET /evil HTTP/1.1\r\nHost: a.test\r\nX-Rest: ";
-    let length = evil.len();
-    for lines in [
-        format!("GET /body HTTP/1.1\r\nContent-Length: {length}"),
-        format!("HEAD /body HTTP/1.1\r\nContent-Length: {length}"),
-        format!("DELETE /body HTTP/1.1\r\nContent-Length: {length}"),
-        format!("OPTIONS /body HTTP/1.1\r\nContent-Length: {length}"),
-        format!("POST /body HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
-        // A hint is not the word that is waited for.
-        format!("POST /hints HTTP/1.1\r\nContent-Length: {length}\r\nExpect: 100-continue"),
-    ] {
-        let attack = format!("{lines}\r\nHost: a.test\r\nConnection: close\r\n\r\n{evil}");
-        let seen = exchange(serving.addr, attack.as_bytes()).await;
-        assert!(seen.contains("HTTP/1.1 200 "), "{seen}");
-        for _ in 0..4 {
-            let get = b"GET /victim HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-            let answer = exchange(serving.addr, get).await;
-            assert!(answer.ends_with("\r\n\r\n/victim"), "{lines}: {answer}");
-        }
+        assert_eq!(is_honest, stolen.load(Relaxed) == 0, "{stolen:?}");
     }
 }
 

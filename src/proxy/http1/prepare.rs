@@ -184,13 +184,9 @@ impl Course<'_> {
             self.changes = Some(changes);
         }
         let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
+        // Without what may follow its chunks: servers that make header lines of it would see what no step has seen, and others
+        // leave it for the beginning of the next request (RFC 9112, section 7.1.2 lets us).
         let mut body = Relay::new(facts.length, sink);
-        // What may not stand in the head may not come behind the body either.
-        if request.takes_away {
-            body = body.without_trailers();
-        } else if let Some(changes) = &self.changes {
-            body = body.without_lines(&changes.removed);
-        }
         let (used, has_come) = match (self.page, &mut self.collected) {
             (Some(page), _) => (page.used - end, page.is_complete),
             (None, Some(collected)) => {

@@ -26,8 +26,6 @@ pub(super) struct Request<'h, 's> {
     passing: Passing,
     pub(super) target: Target<'h>,
     wants_trailers: bool,
-    /// Whether `Connection` takes lines away, which may stand behind the body, too.
-    pub(super) takes_away: bool,
     /// The protocol it asks to change to.
     upgrade: Option<&'h [u8]>,
     /// How many more may forward it.
@@ -50,9 +48,9 @@ pub(super) struct Facts {
     pub(super) upgrade: Option<Names>,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects: bool,
-    /// A body that servers may leave unread, for such requests have none (RFC 9110, sections 9.3.1, 9.3.2, 9.3.5, 9.3.7 and 9.3.8):
-    /// its beginning may be another request in their eyes.
-    pub(super) may_be_unread: bool,
+    /// Servers may take its body, or what follows, for another request: it is the last one of its connection to a server, which is
+    /// told so (RFC 9112, section 9.6).
+    pub(super) is_last: bool,
 }
 
 /// A value of a head: where it is, kept small, for each exchange holds one.
@@ -191,12 +189,7 @@ impl<'h, 's> Request<'h, 's> {
             is_kept_alive,
             upgrade: upgrade.and_then(|value| Names::of(bytes, value)),
             expects,
-            may_be_unread: match length {
-                Length::None | Length::Known(0) | Length::ToClose => false,
-                Length::Known(_) | Length::Chunked => {
-                    matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE")
-                }
-            },
+            is_last: upgrade.is_some() || expects || is_last(method, length),
         };
         let head = bytes;
         // RFC 9110, section 7.6.2: who may forward it no further answers it, and we know nothing of such methods.
@@ -211,7 +204,6 @@ impl<'h, 's> Request<'h, 's> {
             passing,
             target,
             wants_trailers,
-            takes_away: options.takes_away(),
             upgrade,
             forwards_left,
             facts,
@@ -224,6 +216,7 @@ impl<'h, 's> Request<'h, 's> {
             self.facts.length = Length::Known(length);
         }
         self.facts.expects = false;
+        self.facts.is_last = self.upgrade.is_some() || is_last(self.method, self.facts.length);
         self.leave_out_field(Field::Expect);
     }
 
@@ -252,7 +245,7 @@ impl<'h, 's> Request<'h, 's> {
         (self.upgrade, self.forwards_left) = (None, None);
         let facts = &mut self.facts;
         (facts.length, facts.is_idempotent, facts.upgrade) = (Length::None, true, None);
-        facts.is_kept_alive &= is_complete;
+        (facts.is_kept_alive, facts.is_last) = (facts.is_kept_alive && is_complete, false);
         self.leave_out_field(Field::Expect);
     }
 
@@ -349,14 +342,23 @@ impl<'h, 's> Request<'h, 's> {
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self.upgrade {
             Some(offered) => {
-                put(b"\r\nConnection: upgrade\r\nUpgrade: ");
+                // Where it does not change the protocol, it must not look for a request in the body. Others are asked as usual: some
+                // compare the whole line.
+                let has_body = !matches!(self.facts.length, Length::None | Length::Known(0));
+                put(b"\r\nConnection: upgrade");
+                put(if has_body { b", close" } else { b"" });
+                put(b"\r\nUpgrade: ");
                 for (index, protocol) in protocols(offered).enumerate() {
                     put(if index == 0 { b"" } else { b", " });
                     put(protocol);
                 }
             }
-            None if self.wants_trailers => put(b"\r\nConnection: te\r\nTE: trailers"),
-            None => {}
+            None => match (self.wants_trailers, self.facts.is_last) {
+                (false, false) => {}
+                (true, false) => put(b"\r\nConnection: te\r\nTE: trailers"),
+                (false, true) => put(b"\r\nConnection: close"),
+                (true, true) => put(b"\r\nConnection: close, te\r\nTE: trailers"),
+            },
         }
         match self.facts.length {
             Length::Known(length) => {
@@ -475,6 +477,16 @@ impl Told {
 /// Whether such a request may be sent again (RFC 9110, section 9.2.2).
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+}
+
+/// Whether servers may leave the body unread, and take it for their next request: those of requests that have none in their eyes
+/// (RFC 9110, sections 9.3.1, 9.3.2, 9.3.5, 9.3.7 and 9.3.8), and chunks, which some read only where the application asks for them.
+fn is_last(method: &str, length: Length) -> bool {
+    match length {
+        Length::None | Length::Known(0) | Length::ToClose => false,
+        Length::Known(_) => matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE"),
+        Length::Chunked => true,
+    }
 }
 
 fn names_trailers(te: &[u8]) -> bool {

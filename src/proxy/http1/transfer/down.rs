@@ -61,14 +61,14 @@ impl Transfer<'_> {
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
-                // A server that has not read the body takes it for its next request: another client's answer.
-                let is_read = !self.facts.may_be_unread && (!self.facts.expects || self.is_awaited);
-                let may_follow = is_complete && is_read && self.besides == Besides::Nothing;
+                let may_follow = is_complete && self.besides == Besides::Nothing;
                 return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
                     reuse: match down.reuse {
+                        // A server that has not read the body takes it for its next request: another client's answer.
+                        _ if self.facts.is_last => Reuse::Distrusted,
                         Reuse::Never => Reuse::Never,
                         reuse if may_follow => reuse,
                         // What comes at once behind a head that has no body is one that should not be.

@@ -109,7 +109,6 @@ impl Transfer<'_> {
                 return Ok(());
             }
             self.interims += 1;
-            self.is_awaited |= answer.status == 100;
             if self.interims > INTERIM_MAX {
                 return Err(Failure::Refused(Error::BadAnswer("too many interim answers")));
             }

@@ -63,8 +63,6 @@ pub(super) struct Transfer<'x> {
     /// An answer's head that has not come whole.
     half_head: Option<Box<HalfHead>>,
     interims: u8,
-    /// Whether the server has asked for the body (100).
-    is_awaited: bool,
     begun_ms: u64,
     /// Whether other requests went over the server's connection before.
     is_reused: bool,
@@ -261,7 +259,6 @@ impl<'x> Transfer<'x> {
             down: None,
             half_head: None,
             interims: 0,
-            is_awaited: false,
             begun_ms: worker.clock.now_ms(),
             is_reused,
             has_sent: false,
