@@ -83,6 +83,9 @@ pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     };
     let mut notes = variables::unknown();
     notes.extend(zero_limits(&own, matches));
+    if path.is_none() && !is_said("entrypoints") {
+        flags.listen_as_traefik();
+    }
     let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
     let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
     let mut said = Said { file: path, notes, ..Said::default() };

@@ -22,6 +22,7 @@ const SERVED: &[(&str, &str, Translate)] = &[
     ("CONF_INTERVAL", "refresh", as_it_is),
     ("TRAEFIK_RANCHER_ENABLE", "rancher", as_it_is),
     ("TRAEFIK_RANCHER_DOMAIN", "rancher.domain", as_it_is),
+    ("TRAEFIK_RANCHER_EXPOSED", "rancher.exposedByDefault", as_it_is),
     ("TRAEFIK_RANCHER_MODE", "rancher.api", |value| (value == "api").then(|| "true".to_owned())),
     ("TRAEFIK_TRUSTEDIPS", "forwardedHeaders.trustedIPs", |value| {
         Some(value.replace(['"', ' '], ""))

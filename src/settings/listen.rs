@@ -13,6 +13,14 @@ pub struct Listen {
     pub port: u16,
 }
 
+impl Listen {
+    /// Whether who has one has no place for the other.
+    pub fn is_same_as(self, other: Self) -> bool {
+        let is_one_ip = self.ip == other.ip || self.ip.is_none() || other.ip.is_none();
+        is_one_ip && self.port == other.port && self.port != 0
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 

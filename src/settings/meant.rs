@@ -112,13 +112,25 @@ impl Typed {
             ..usual
         };
         let entrypoints = self.meant_entrypoints(&mut conflicts);
+        let admin = match self.admin.unwrap_or(Admin::At(Listen { ip: None, port: 8000 })) {
+            Admin::At(listen) => Some(listen),
+            Admin::Off => None,
+        };
+        let mut open = entrypoints.iter().filter(|entrypoint| entrypoint.shut.is_none());
+        let taken =
+            open.find(|entrypoint| admin.is_some_and(|at| at.is_same_as(entrypoint.listen)));
+        if let Some(entrypoint) = taken {
+            let why = format!(
+                "the page and the entry point {entrypoint} cannot share an address; give one of them another: \
+                 --admin=:8000, or --entryPoints='Name:{} Address::80'",
+                entrypoint.name
+            );
+            conflicts.push(Conflict { flag: "admin", why });
+        }
         let settings = Settings {
             default_entrypoints: self.meant_default_entrypoints(&entrypoints, &mut conflicts),
             entrypoints,
-            admin: match self.admin.unwrap_or(Admin::At(Listen { ip: None, port: 8000 })) {
-                Admin::At(listen) => Some(listen),
-                Admin::Off => None,
-            },
+            admin,
             admin_auth: self.meant_admin_auth(),
             refresh: self.refresh.clone().unwrap_or_default(),
             file: self.file_settings(&mut conflicts),

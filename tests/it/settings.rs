@@ -409,6 +409,41 @@ fn a_guarded_page_has_users_or_is_switched_off() {
         "--entryPoints=Name:traefik Address::8081 Auth.Basic.Users:a:b",
     ];
     assert_eq!(admin("", &flags), OFF);
+    // Whatever it is called.
+    let flags = [
+        "--api",
+        "--api.entryPoint=dash",
+        "--entryPoints=Name:http Address::80",
+        "--entryPoints=Name:dash Address::8081 Auth.Basic.Users:a:b",
+    ];
+    assert_eq!(admin("", &flags), OFF);
+    let open = ["--api", "--api.entryPoint=http", "--entryPoints=Name:http Address::80"];
+    assert_eq!(admin("", &open), ":8080 basic everybody");
+    let output = herder(dir.path(), &[&["config"], &open[..]].concat(), &[]);
+    assert!(stderr(&output).contains("--api.entryPoint is left out"), "{}", stderr(&output));
+}
+
+/// `traefik --api --docker`, the first line of its documentation, has the page at :8080 and requests at :80.
+#[test]
+fn flags_of_traefik_listen_where_traefik_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let http = |flags: &[&str], variables: &[(&str, &str)]| {
+        let output = herder(dir.path(), &[&["config", "--json"], flags].concat(), variables);
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let value =
+            |key: &str| said["settings"][key]["value"].as_str().unwrap_or_default().to_owned();
+        format!("{} | {}", value("entryPoints"), value("http"))
+    };
+    assert_eq!(http(&["--api", "--docker"], &[]), "");
+    assert_eq!(http(&["--web"], &[]), "");
+    assert_eq!(http(&["--docker"], &[]), "");
+    assert_eq!(http(&["--api", "--http=:81"], &[]), "");
+    assert_eq!(http(&["--api", "--entryPoints=Name:http Address::82"], &[]), "");
+    assert_eq!(http(&["--api"], &[("HERDER_ENTRYPOINTS", "Name:http Address::83")]), "");
+    let output = herder(dir.path(), &["config", "--http=:8080", "--admin=127.0.0.1:8080"], &[]);
+    let said = stderr(&output);
+    assert!(said.contains("the page and the entry point http at :8080 cannot share"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 /// Nothing listens before a setting that would let nobody in, or lead nowhere, is refused.

@@ -33,6 +33,8 @@ pub struct Found {
     pub given: Vec<Given>,
     /// What is not, a sentence for each.
     pub notes: Vec<String>,
+    /// The entry point at which flags want the page, by its name.
+    page_at: Option<String>,
 }
 
 /// The name of Traefik's own entry point for its API and dashboard, where none is named.
@@ -93,11 +95,20 @@ fn with_empty_tables(table: &Table, path: &str, own_flags: &[String]) -> Table {
 }
 
 impl Found {
-    /// Switches the page off where Traefik's own entry point is guarded: the page has users of its own.
+    /// Takes in the entry points that are flags: the page has an address and users of its own there. It is switched off where the
+    /// one that was to be its own, as in Traefik, is guarded.
     pub fn shut_admin_beside<'e>(&mut self, mut entrypoints: impl Iterator<Item = &'e EntryPoint>) {
-        let is_guarded =
-            |e: &&EntryPoint| e.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) && e.is_guarded();
-        if let Some(guarded) = entrypoints.find(is_guarded) {
+        let named = self.page_at.take();
+        let page_at = named.as_deref().unwrap_or(ADMIN_ENTRYPOINT);
+        let is_guarded = |e: &&EntryPoint| e.name.eq_ignore_ascii_case(page_at) && e.is_guarded();
+        let guarded = entrypoints.find(is_guarded);
+        if let (None, Some(named)) = (guarded, &named) {
+            self.notes.push(format!(
+                "--api.entryPoint is left out: the page is not at the entry point {named}; --admin and --admin.users say where it is, and \
+                 who may see it."
+            ));
+        }
+        if let Some(guarded) = guarded {
             self.given.retain(|given| given.flag != "admin");
             let (flag, value, origin) =
                 ("admin".to_owned(), "off".to_owned(), "--entryPoints".to_owned());
@@ -105,6 +116,15 @@ impl Found {
                 "The page is switched off: its entry point {guarded} has guards that a page's flags do not take; write --admin and --admin.users."
             ));
             self.given.push(Given { flag, value, origin, guard });
+        }
+    }
+
+    /// Where the page is Traefik's (`--api`, `--web`), requests come in at Traefik's port, unless something else is said.
+    pub fn listen_as_traefik(&mut self) {
+        if let Some(page) = self.given.iter().find(|given| given.flag == "admin") {
+            let origin = format!("{} (Traefik's default)", page.origin);
+            let (flag, value) = ("entryPoints".to_owned(), "Name:http Address::80".to_owned());
+            self.given.push(Given { flag, value, origin, guard: None });
         }
     }
 
@@ -339,6 +359,9 @@ impl Reader<'_> {
             return;
         };
         let named = node.as_table().and_then(|table| table.get("entryPoint")?.as_text());
+        if self.file.is_none() {
+            self.found.page_at = named.map(str::to_owned);
+        }
         let named = named.unwrap_or(ADMIN_ENTRYPOINT);
         let place = node.place;
         let is_named = |entrypoint: &EntryPoint| entrypoint.name.eq_ignore_ascii_case(named);
@@ -365,10 +388,10 @@ impl Reader<'_> {
         if let Some((at, entrypoint)) = found {
             self.found.given.remove(at);
             if !entrypoint.name.eq_ignore_ascii_case(ADMIN_ENTRYPOINT) {
-                let why = format!(
-                    "the entry point {entrypoint} is the page's, and no requests come in there"
-                );
-                self.note(&format!("{path}.entryPoint"), place, &why);
+                let origin = self.origin(path, place);
+                self.found.notes.push(format!(
+                    "{origin}: the entry point {entrypoint} is the page's alone: no requests come in there, as they would in Traefik."
+                ));
             }
         }
         let origin = self.origin(path, place);
