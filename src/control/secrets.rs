@@ -18,7 +18,7 @@ use crate::live::Live;
 use crate::middleware::auth::{BadLine, FileText, TEXT_FILE_BYTES_MAX, TextFile};
 use crate::model::{FrontendId, Origin, Problem};
 use crate::plan::Planner;
-use crate::providers::disk::beside::{self, Missing};
+use crate::providers::disk::beside::{self, Missing, Patience};
 use crate::providers::disk::text::{self, Stamp};
 
 /// How often the files are looked at.
@@ -28,9 +28,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(super) const LINES_TOLD_MAX: usize = 5;
 
 /// So long each file may take. One that takes longer cannot be read.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Patience = Patience::Each(Duration::from_secs(2));
 
-/// So long while a table waits for it: what is not there by then is read a moment later by the watch.
+/// So long a table waits for all of them: what is not there by then is read a moment later by the watch.
 const PATIENCE_OF_TABLE: Duration = Duration::from_secs(1);
 
 /// Looks at files, and remembers how they looked.
@@ -48,7 +48,7 @@ impl Watch {
         self.look_at(&files, PATIENCE)
     }
 
-    fn look_at(&mut self, files: &[Arc<TextFile>], patience: Duration) -> bool {
+    fn look_at(&mut self, files: &[Arc<TextFile>], patience: Patience) -> bool {
         let asked = files.iter().map(|file| {
             let known = self.looks.get(file.path()).filter(|_| file.text().is_ok());
             (PathBuf::from(file.path()), known.copied())
@@ -118,10 +118,10 @@ pub(super) fn guarded<'a>(
 /// Reads the files that frontends name before they are in force, so that nobody stands before a closed door meanwhile. The
 /// files are to be held until a table holds them.
 pub(super) fn prepare(frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
-    prepare_in(PATIENCE_OF_TABLE, frontends, live)
+    prepare_in(Patience::Until(Instant::now() + PATIENCE_OF_TABLE), frontends, live)
 }
 
-fn prepare_in(patience: Duration, frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
+fn prepare_in(patience: Patience, frontends: &[Guarded<'_>], live: &Live) -> Vec<Arc<TextFile>> {
     let mut watch = Watch::default();
     let named = frontends.iter().flat_map(|(.., auth)| files_of(auth));
     let paths: BTreeSet<&str> = named.map(|file| file.path).collect();

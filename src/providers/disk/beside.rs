@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 /// So many files may hang at once; others are not tried then, lest whoever names files takes all threads.
@@ -22,11 +22,37 @@ pub enum Missing {
     Untried,
 }
 
-/// Does this with each file in turn, on a thread beside. For each it waits so long at most, and not at all for one that hangs
-/// still from another time.
+/// How long files are waited for.
+#[derive(Clone, Copy, Debug)]
+pub enum Patience {
+    /// Each so long at most.
+    Each(Duration),
+    /// All until then. One has half of what is left: some that hang leave time for the others.
+    Until(Instant),
+}
+
+/// Where less than this is left, no further file is tried: one that is only read would look like one that hangs.
+const LEFT_MIN: Duration = Duration::from_millis(10);
+
+impl Patience {
+    /// How long the next file may take.
+    fn of_next(self) -> Duration {
+        match self {
+            Self::Each(time) => time,
+            Self::Until(end) => end.saturating_duration_since(Instant::now()) / 2,
+        }
+    }
+
+    fn is_over(self) -> bool {
+        matches!(self, Self::Until(end) if end.saturating_duration_since(Instant::now()) < LEFT_MIN)
+    }
+}
+
+/// Does this with each file in turn, on a thread beside. It waits so long at most, and not at all for one that hangs still from
+/// another time. Once one hangs and the time for all is over, the rest is not tried.
 pub fn each<T, R>(
     files: Vec<(PathBuf, T)>,
-    patience: Duration,
+    patience: Patience,
     work: fn(&Path, &T) -> R,
 ) -> Vec<Result<R, Missing>>
 where
@@ -37,6 +63,10 @@ where
     let mut results = Vec::with_capacity(files.len());
     // One thread does them all, unless it hangs: then another one goes on.
     while results.len() < files.len() {
+        if patience.is_over() {
+            results.resize_with(files.len(), || Err(Missing::Untried));
+            break;
+        }
         let (from, progress) = (results.len(), Arc::new(Progress::default()));
         let thread = {
             let (files, progress) = (Arc::clone(&files), Arc::clone(&progress));
@@ -59,7 +89,7 @@ where
 pub fn one<T, R>(
     path: PathBuf,
     with: T,
-    patience: Duration,
+    patience: Patience,
     work: fn(&Path, &T) -> R,
 ) -> Result<R, Missing>
 where
@@ -128,12 +158,13 @@ impl<R> Progress<R> {
     fn wait<'f>(
         &self,
         files: impl Iterator<Item = &'f PathBuf>,
-        patience: Duration,
+        patience: Patience,
     ) -> Vec<Result<R, Missing>> {
         let mut state = lock(&self.state);
         for (before, path) in files.enumerate() {
             let is_no_further = |(done, _): &mut (Vec<_>, Waiting)| done.len() <= before;
-            let waited = self.is_further.wait_timeout_while(state, patience, is_no_further);
+            let waited =
+                self.is_further.wait_timeout_while(state, patience.of_next(), is_no_further);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.0.len() <= before {
                 state.1 = Waiting::HasLeft;
@@ -155,7 +186,7 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hangs => "it does not come; the disk or network that it lies on does not answer",
-            Self::Untried => "it was not tried, since too many other files do not come",
+            Self::Untried => "it was not tried, since other files do not come",
         })
     }
 }
@@ -164,10 +195,10 @@ impl fmt::Display for Missing {
 pub(crate) mod tests {
     use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
 
-    use rustix::fs::{CWD, Mode, mkfifoat};
+    use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 
     use super::*;
 
@@ -191,7 +222,7 @@ pub(crate) mod tests {
             read(path, &())
         };
         loop {
-            let (at, patience) = (path.to_owned(), Duration::from_millis(1));
+            let (at, patience) = (path.to_owned(), Patience::Each(Duration::from_millis(1)));
             assert_eq!(one(at, Arc::clone(&has_begun), patience, work), Err(Missing::Hangs));
             // A thread that had not begun by then comes back at once.
             while admit(path).is_err() {
@@ -205,10 +236,13 @@ pub(crate) mod tests {
 
     /// Lets a pipe end.
     fn end(path: &Path) {
-        fs::File::options().write(true).open(path).expect("a pipe").write_all(b"x").expect("read");
         let since = Instant::now();
+        let mut how = fs::File::options();
+        // A thread that had not begun by then never opens it.
+        how.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         while admit(path).is_err() {
             assert!(since.elapsed() < SOON, "its thread does not come back");
+            let _ = how.open(path).and_then(|mut pipe| pipe.write_all(b"x"));
             thread::yield_now();
         }
     }
@@ -222,15 +256,42 @@ pub(crate) mod tests {
         pipe(&path("pipe"));
         let files = || ["a", "pipe", "b"].map(|name| (path(name), ())).to_vec();
         let expected = [Ok(Some("a".to_owned())), Err(Missing::Hangs), Ok(Some("b".to_owned()))];
-        assert_eq!(each(files(), Duration::from_secs(1), read), expected);
+        assert_eq!(each(files(), Patience::Each(Duration::from_secs(1)), read), expected);
         // It is known to hang: nobody waits again.
         let since = Instant::now();
-        assert_eq!(each(files(), SOON * 2, read), expected);
+        assert_eq!(each(files(), Patience::Each(SOON * 2), read), expected);
         assert!(since.elapsed() < SOON);
         end(&path("pipe"));
         fs::remove_file(path("pipe")).expect("removed");
         fs::write(path("pipe"), "c").expect("written");
-        assert_eq!(one(path("pipe"), (), SOON, read), Ok(Some("c".to_owned())));
+        assert_eq!(one(path("pipe"), (), Patience::Each(SOON), read), Ok(Some("c".to_owned())));
+    }
+
+    #[test]
+    fn some_that_hang_leave_time_for_the_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        pipe(&path("pipe"));
+        pipe(&path("other"));
+        fs::write(path("last"), "a").expect("written");
+        let files = ["pipe", "other", "last"].map(|name| (path(name), ())).to_vec();
+        let seen = each(files, Patience::Until(Instant::now() + Duration::from_secs(2)), read);
+        assert_eq!(seen, [Err(Missing::Hangs), Err(Missing::Hangs), Ok(Some("a".to_owned()))]);
+        end(&path("pipe"));
+        end(&path("other"));
+    }
+
+    #[test]
+    fn where_the_time_for_all_is_over_the_rest_is_not_tried() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths: Vec<_> = (0..9).map(|number| dir.path().join(number.to_string())).collect();
+        paths.iter().for_each(|path| pipe(path));
+        let files = paths.iter().map(|path| (path.clone(), ())).collect();
+        let seen = each(files, Patience::Until(Instant::now() + Duration::from_millis(200)), read);
+        let hanging = seen.iter().take_while(|one| **one == Err(Missing::Hangs)).count();
+        assert!((1..=5).contains(&hanging), "{seen:?}");
+        assert!(seen.iter().skip(hanging).all(|one| *one == Err(Missing::Untried)), "{seen:?}");
+        paths.iter().for_each(|path| end(path));
     }
 
     #[test]

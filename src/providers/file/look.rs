@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::{Origin, Problem, ProviderName};
 use crate::providers::Error;
-use crate::providers::disk::beside::{self, Missing};
+use crate::providers::disk::beside::{self, Missing, Patience};
 use crate::providers::disk::text::{self, Stamp};
 use crate::providers::disk::walk::{LeftOut, Walk, walk};
 use crate::settings::FileSource;
@@ -32,7 +32,7 @@ pub(super) struct Found {
 }
 
 /// So long a look may take, and each file: many lie far away.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Patience = Patience::Each(Duration::from_secs(10));
 
 /// Looks at what is there.
 ///
