@@ -67,7 +67,7 @@ pub(super) async fn serve(
     let mut discovery_ended = discover::start(&state, &schedule)?;
     let (checks, mut checks_ended) = start_checks(&state)?;
 
-    let running = proxy.start(&state);
+    let running = proxy.start(&state)?;
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
     let admin = admin.map(|bound| {
         let stopped = async move {
@@ -98,6 +98,11 @@ pub(super) async fn serve(
             // So would servers of which nobody learns any more that they are down.
             _ = &mut checks_ended => {
                 error!("health checks have broken down, see the lines before: that is a bug, please tell of it");
+                break true;
+            }
+            // Its share of the connections would be reset, or wait for ever.
+            () = running.broken() => {
+                error!("a worker has broken down, see the lines before: that is a bug, please tell of it");
                 break true;
             }
         }

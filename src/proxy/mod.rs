@@ -18,12 +18,13 @@ mod tls;
 mod upstream;
 mod worker;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
@@ -50,7 +51,26 @@ pub struct Running {
     stop: watch::Sender<Stop>,
     /// Each worker says once, at its end, how many it cut off.
     ended: mpsc::Receiver<usize>,
+    broken: Arc<Notify>,
     observers: Option<Arc<Observers>>,
+}
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A worker has not what it needs.
+    #[error(
+        "cannot start {count} workers; choose fewer with --workers, or allow more open files (`ulimit -n`) and threads (`ulimit -u`)"
+    )]
+    Workers {
+        /// How many there were to be.
+        count: usize,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nobody can tell of requests.
+    #[error("cannot start the access log or the traces; allow more threads (`ulimit -u`)")]
+    Observers(#[source] io::Error),
 }
 
 /// What the workers are told.
@@ -87,8 +107,11 @@ impl Bound {
         &self.addrs
     }
 
-    /// Starts the workers.
-    pub fn start(self, state: &Arc<State>) -> Running {
+    /// Starts the workers, and waits until each has what it needs.
+    ///
+    /// # Errors
+    /// Where the system has no thread or no file left for one, or for whoever tells of requests.
+    pub fn start(self, state: &Arc<State>) -> Result<Running, StartError> {
         let (stop, stopped) = watch::channel(Stop::No);
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -96,7 +119,11 @@ impl Bound {
         let workers = self.listeners.first().map_or(0, Vec::len);
         let desk = Desk::new(Places { turns: workers, ..CHECKS });
         let reserve = Arc::default();
-        let observers = Observers::start(&state.settings.observe, &state.live);
+        let observers = Observers::start(&state.settings.observe, &state.live)
+            .map_err(StartError::Observers)?;
+        let fail = |source| StartError::Workers { count: workers, source };
+        let broken = Arc::new(Notify::new());
+        let (start, started) = std::sync::mpsc::channel();
         let (end, ended) = mpsc::channel(workers.max(1));
         let mut sockets: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
         for number in 0..workers {
@@ -110,18 +137,26 @@ impl Bound {
                 reserve: Arc::clone(&reserve),
                 observers: observers.clone(),
                 stop: stopped.clone(),
+                broken: Arc::clone(&broken),
             };
-            let end = end.clone();
+            let (start, end) = (start.clone(), end.clone());
+            let alarm = worker::Alarm(Arc::clone(&broken));
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    let cut = worker::run(listeners, shared);
+                    let _tells = alarm;
+                    let cut = worker::run(listeners, shared, start);
                     // Nobody waits any more where the process ends at once.
                     let _ = end.try_send(cut);
                 })
-                .expect("the system has a thread for each worker");
+                .map_err(fail)?;
         }
-        Running { stop, ended, observers }
+        drop(start);
+        for _ in 0..workers {
+            let told = started.recv().unwrap_or_else(|_| Err(io::Error::other("one has ended")));
+            told.map_err(fail)?;
+        }
+        Ok(Running { stop, ended, broken, observers })
     }
 }
 
@@ -141,6 +176,11 @@ impl Running {
             let _ = tokio::task::spawn_blocking(move || observers.stop(TELL_GRACE)).await;
         }
         cut
+    }
+
+    /// Waits until a worker ends that was not told to, or a part of it that it cannot do without. The others go on.
+    pub async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     /// Opens the access log anew: its file was moved.

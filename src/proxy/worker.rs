@@ -4,10 +4,11 @@
 //! the memory for bodies that are kept.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,7 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::ClientConfig;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime::LocalOptions;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -54,6 +55,25 @@ pub(super) struct Shared {
     pub(super) reserve: Arc<Reserve>,
     pub(super) observers: Option<Arc<Observers>>,
     pub(super) stop: watch::Receiver<Stop>,
+    /// Told where a part of a worker ends that nobody told to.
+    pub(super) broken: Arc<Notify>,
+}
+
+/// Tells when it is dropped: what holds it must not end unseen, a panic included.
+pub(super) struct Alarm(pub(super) Arc<Notify>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Alarm {
+    /// Tells of the end of this.
+    async fn at_end_of(self, work: impl Future<Output = ()>) {
+        let _tells = self;
+        work.await;
+    }
 }
 
 /// What one worker's requests need.
@@ -250,29 +270,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often idle connections to servers are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Works until it is told to stop, and until what was under way then has ended. Returns how many were cut off.
-pub(super) fn run(listeners: Vec<std::net::TcpListener>, shared: Shared) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    let runtime = runtime.expect("the system has an epoll for each worker");
+/// Works until it is told to stop, and until what was under way then has ended. Says first whether it can. Returns how many were
+/// cut off.
+pub(super) fn run(
+    listeners: Vec<TcpListener>,
+    shared: Shared,
+    started: mpsc::Sender<io::Result<()>>,
+) -> usize {
+    let (ready, told) = match prepare(listeners) {
+        Ok(ready) => (Some(ready), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    // Whoever started it may wait for others still.
+    let _ = started.send(told);
+    drop(started);
+    let Some((runtime, listeners)) = ready else { return 0 };
     runtime.block_on(async move {
         let settings = Arc::clone(&shared.state.settings);
         let live = Arc::clone(&shared.state.live);
-        let way_in = |(entrypoint, listener)| {
-            // What replaces it is unsafe, and asks for what a `TcpListener` does: that it keeps its file for as long as it lives.
-            #[expect(deprecated)]
-            let listener = AsyncFd::with_interest(listener, Interest::READABLE);
-            let listener = listener.expect("the reactor takes the worker's own sockets");
-            (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)))
-        };
+        let way_in =
+            |(entrypoint, listener)| (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)));
         let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
         work(ways_in, shared).await
     })
 }
 
+/// What takes files of the system: a worker that lacks them would have the kernel reset its share of the connections.
+fn prepare(listeners: Vec<TcpListener>) -> io::Result<(LocalRuntime, Vec<Listener>)> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let watched = |listener| {
+        // What replaces it is unsafe, and asks for what a `TcpListener` does: that it keeps its file for as long as it lives.
+        #[expect(deprecated)]
+        AsyncFd::with_interest(listener, Interest::READABLE)
+    };
+    let listeners: io::Result<_> =
+        runtime.block_on(async { listeners.into_iter().map(watched).collect() });
+    Ok((runtime, listeners?))
+}
+
 async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
-    let Shared { state, connections, waiting, tls, desk, reserve, observers, mut stop } = shared;
+    let Shared { state, connections, waiting, tls, desk, reserve, observers, mut stop, broken } =
+        shared;
     let limits = &state.settings.limits;
     let bounds = Bounds {
         each: limits.upstream_idle_max,
@@ -300,8 +338,10 @@ async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
         is_cutting: Cell::new(false),
         state,
     });
-    let keeper = spawn_local(keep_time(Rc::clone(&worker)));
-    let sweeper = spawn_local(sweep(Rc::clone(&worker)));
+    // Without the one no wait would ever end, without the other connections to servers would gather.
+    let alarm = || Alarm(Arc::clone(&broken));
+    let keeper = spawn_local(alarm().at_end_of(keep_time(Rc::clone(&worker))));
+    let sweeper = spawn_local(alarm().at_end_of(sweep(Rc::clone(&worker))));
     tokio::select! {
         _ = join_all(ways_in.iter().map(|way_in| accept_all(&worker, way_in, &connections))) => {}
         _ = stop.wait_for(|stop| *stop != Stop::No) => {}
@@ -439,5 +479,23 @@ fn own_name() -> String {
     match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => name.to_owned(),
         false => "herder".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_breaks_down_is_noticed() {
+        let (runtime, _) = prepare(Vec::new()).expect("the system has files");
+        runtime.block_on(async {
+            let (lives, breaks) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let alarm = |told: &Arc<Notify>| Alarm(Arc::clone(told));
+            let _lives = spawn_local(alarm(&lives).at_end_of(std::future::pending()));
+            spawn_local(alarm(&breaks).at_end_of(async { panic!("as it is meant to") }));
+            timeout(Duration::from_secs(10), breaks.notified()).await.expect("it is told in time");
+            assert!(timeout(Duration::ZERO, lives.notified()).await.is_err(), "it lives still");
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! Who wants to know about requests: the access log, and the traces. All workers share them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,10 +37,13 @@ pub struct End<'a> {
 
 impl Observers {
     /// Starts what was asked for; none where nothing was.
-    pub fn start(settings: &Observe, live: &Arc<Live>) -> Option<Arc<Self>> {
+    ///
+    /// # Errors
+    /// Where the system has no thread left for it.
+    pub fn start(settings: &Observe, live: &Arc<Live>) -> io::Result<Option<Arc<Self>>> {
         let Observe { access_log, request_id, tracing } = settings;
         if access_log.is_none() && request_id.is_none() && tracing.is_none() {
-            return None;
+            return Ok(None);
         }
         let wants = Wants {
             request_id: request_id.clone(),
@@ -47,9 +51,11 @@ impl Observers {
             lines: access_log.as_ref().is_some_and(AccessLog::wants_lines),
         };
         let access_log = access_log.clone().map(|log| AccessLog::start(log, Arc::clone(live)));
+        let access_log = access_log.transpose()?;
         let tracer = tracing.clone().map(|tracing| Tracer::start(tracing, Arc::clone(live)));
+        let tracer = tracer.transpose()?;
         let (wants, count) = (Arc::new(wants), AtomicU64::new(0));
-        Some(Arc::new(Self { wants, access_log, tracer, count }))
+        Ok(Some(Arc::new(Self { wants, access_log, tracer, count })))
     }
 
     /// A request begins.

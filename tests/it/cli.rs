@@ -56,6 +56,23 @@ fn a_variable_of_the_catalog_is_read_and_a_wrong_one_named() {
     assert!(said.contains("CONF_INTERVAL") && said.contains("soon"), "{said}");
 }
 
+/// A worker takes some files before it serves. Without one its share of the connections would be reset.
+#[test]
+fn a_worker_that_cannot_start_ends_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let script = "ulimit -n 100; exec timeout 60 \"$0\" run \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_herder"), "--workers=32", "--admin=off"]);
+    command.arg("--http=127.0.0.1:0").arg(format!("--file.filename={}", rules.display()));
+    let output = command.output().expect("herder runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot start 32 workers; choose fewer with --workers"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
 #[test]
 fn help_shows_every_command_and_the_defaults() {
     let help = String::from_utf8_lossy(&herder(&["--help"]).stdout).into_owned();

@@ -10,6 +10,7 @@ mod json;
 mod writer;
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,10 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     /// Starts the thread that writes.
-    pub(super) fn start(settings: settings::AccessLog, live: Arc<Live>) -> Self {
+    ///
+    /// # Errors
+    /// Where the system has none left.
+    pub(super) fn start(settings: settings::AccessLog, live: Arc<Live>) -> io::Result<Self> {
         let count_max = settings.waiting_max;
         let lines = Arc::new(Outbox::new(count_max, (count_max / 2).max(1)));
         let writer = Writer {
@@ -49,8 +53,8 @@ impl AccessLog {
             is_failing: false,
         };
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        thread.spawn(move || writer.run()).expect("the system has a thread for the access log");
-        Self { settings, lines, live }
+        thread.spawn(move || writer.run())?;
+        Ok(Self { settings, lines, live })
     }
 
     /// Whether it tells the header lines of answers.
@@ -247,7 +251,7 @@ mod tests {
 
     fn logged(settings: settings::AccessLog, times: usize) -> (Arc<Live>, AccessLog) {
         let live = Arc::new(Live::default());
-        let log = AccessLog::start(settings, Arc::clone(&live));
+        let log = AccessLog::start(settings, Arc::clone(&live)).expect("a thread");
         (0..times).for_each(|_| Sample::usual().entry(&mut |entry| log.log(entry)));
         (live, log)
     }

@@ -9,6 +9,7 @@ mod export;
 mod otlp;
 mod span;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,10 @@ pub(super) struct Tracer {
 
 impl Tracer {
     /// Starts the thread that tells.
-    pub(super) fn start(settings: Tracing, live: Arc<Live>) -> Self {
+    ///
+    /// # Errors
+    /// Where the system has none left.
+    pub(super) fn start(settings: Tracing, live: Arc<Live>) -> io::Result<Self> {
         let spans = Arc::new(Outbox::new(WAITING_MAX, ENOUGH));
         let exporter = Exporter {
             settings,
@@ -48,8 +52,8 @@ impl Tracer {
             is_failing: false,
         };
         let thread = std::thread::Builder::new().name("traces".to_owned());
-        thread.spawn(move || exporter.run()).expect("the system has a thread for the traces");
-        Self { spans, live }
+        thread.spawn(move || exporter.run())?;
+        Ok(Self { spans, live })
     }
 
     /// A request has ended; its spans are told where it is sampled.

@@ -48,7 +48,7 @@ impl Serving {
         let bound = Proxy::bind(&settings).expect("bound");
         let addr = bound.local_addrs()[0].1;
         let state = Arc::new(State::new(Arc::new(settings), View::default()));
-        let running = bound.start(&state);
+        let running = bound.start(&state).expect("started");
         let serving = Self { state, addr, running, revision: 0.into() };
         serving.publish(config(routes));
         serving
