@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,20 +60,8 @@ pub struct Bound {
 /// # Errors
 /// When somebody else has it, or it may not be taken.
 pub fn bind(listen: Listen) -> Result<Bound, BindError> {
-    let bound = match listen.ip {
-        Some(ip) => std::net::TcpListener::bind((ip, listen.port)),
-        None => {
-            std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, listen.port)).or_else(|error| {
-                match error.kind() {
-                    io::ErrorKind::AddrInUse => Err(error),
-                    // A machine without IPv6.
-                    _ => std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port)),
-                }
-            })
-        }
-    };
     let wrong = |source| BindError { listen, source };
-    let listener = bound.map_err(wrong)?;
+    let listener = listen.take(std::net::TcpListener::bind).map_err(wrong)?;
     listener.set_nonblocking(true).map_err(wrong)?;
     let addr = listener.local_addr().map_err(wrong)?;
     Ok(Bound { listener, addr })

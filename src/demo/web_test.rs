@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +94,7 @@ impl WebTest {
                 format!("{name:?} cannot stand in a header"),
             )
         })?;
-        let listener = listen_on(listen)?;
+        let listener = listen.take(bind)?;
         let local_addr = listener.local_addr()?;
         let site = Site { name, name_header, failing: AtomicBool::new(false) };
         Ok(Self { listener, local_addr, site: Arc::new(site) })
@@ -155,18 +155,6 @@ impl HealthSwitch {
     /// Whether `/health` answers 503.
     pub fn is_failing(&self) -> bool {
         self.0.failing.load(Ordering::Relaxed)
-    }
-}
-
-/// Without an address: all of them, over IPv6 where there is IPv6, else over IPv4 alone.
-fn listen_on(listen: Listen) -> io::Result<TcpListener> {
-    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port);
-    match listen.ip {
-        Some(ip) => bind(SocketAddr::new(ip, listen.port)),
-        None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), listen.port)) {
-            Err(e) if e.kind() != io::ErrorKind::AddrInUse => bind(v4),
-            bound => bound,
-        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Listening sockets: one for each worker on the same port, so that the kernel spreads the connections.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,22 +25,11 @@ pub struct BindError {
 /// One socket for each worker.
 pub(super) fn listen(listen: Listen, workers: usize) -> Result<Vec<TcpListener>, BindError> {
     let fail = |source: io::Error| BindError { listen, reason: explain(&source), source };
-    let addr = match listen.ip {
-        Some(ip) => SocketAddr::new(ip, listen.port),
-        None => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), listen.port),
-    };
     // SO_REUSEPORT would let us in beside another process of the same user, and share its requests. A socket
     // without it tells whether somebody is there already.
-    let addr = match socket(addr, false) {
-        Ok(probe) => SocketAddr::new(addr.ip(), local_port(&probe).map_err(fail)?),
-        // A machine without IPv6.
-        Err(_) if listen.ip.is_none() => {
-            let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port);
-            let probe = socket(addr, false).map_err(fail)?;
-            SocketAddr::new(addr.ip(), local_port(&probe).map_err(fail)?)
-        }
-        Err(error) => return Err(fail(error)),
-    };
+    let probe =
+        |addr: SocketAddr| Ok(SocketAddr::new(addr.ip(), local_port(&socket(addr, false)?)?));
+    let addr = listen.take(probe).map_err(fail)?;
     let sockets = (0..workers.max(1)).map(|_| socket(addr, true).map(TcpListener::from));
     sockets.collect::<Result<_, _>>().map_err(fail)
 }
@@ -84,5 +73,31 @@ fn explain(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => ": this machine does not have that address",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn nobody_listens_beside_one_who_has_the_port_over_ipv6() {
+        let other = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP));
+        let other = other.and_then(|other| {
+            other.set_only_v6(true)?;
+            other.bind(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0).into())?;
+            other.listen(1)?;
+            Ok(other)
+        });
+        let Ok(other) = other else {
+            eprintln!("skipped: there is no IPv6 here");
+            return;
+        };
+        let port = local_port(&other).expect("a port");
+        let error = listen(Listen { ip: None, port }, 1).expect_err("somebody has it");
+        assert!(error.to_string().contains("somebody listens there already"), "{error}");
+        assert!(error.source().is_some());
     }
 }

@@ -1,8 +1,8 @@
 //! Where to listen: `:8080`, `127.0.0.1:8080`, `[::1]:8080`.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::{fmt, io};
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,6 +18,23 @@ impl Listen {
     pub fn is_same_as(self, other: Self) -> bool {
         let is_one_ip = self.ip == other.ip || self.ip.is_none() || other.ip.is_none();
         is_one_ip && self.port == other.port && self.port != 0
+    }
+
+    /// Takes it with `bind`. Without an address: all of them, over IPv6 where there is IPv6, else over IPv4 alone.
+    ///
+    /// # Errors
+    /// Those of `bind`. Where somebody else has the port over IPv6, it is not taken over IPv4 alone: the others would be lost.
+    pub fn take<T>(self, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+        let of = |ip| bind(SocketAddr::new(ip, self.port));
+        match self.ip {
+            Some(ip) => of(ip),
+            None => match of(Ipv6Addr::UNSPECIFIED.into()) {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                    of(Ipv4Addr::UNSPECIFIED.into())
+                }
+                bound => bound,
+            },
+        }
     }
 }
 
@@ -57,6 +74,22 @@ mod tests {
             assert_eq!(text.parse::<Listen>().expect(text).to_string(), text);
         }
         assert_eq!("8080".parse::<Listen>().expect("a bare port").to_string(), ":8080");
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_not_taken_by_half() {
+        let all: Listen = ":80".parse().expect("an address");
+        let v4 = |error: io::ErrorKind| {
+            all.take(|addr| if addr.is_ipv6() { Err(error.into()) } else { Ok(addr.to_string()) })
+        };
+        assert_eq!(v4(io::ErrorKind::Unsupported).expect("no IPv6 here"), "0.0.0.0:80");
+        assert_eq!(
+            v4(io::ErrorKind::AddrInUse).expect_err("taken").kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert_eq!(all.take(|addr| Ok(addr.to_string())).expect("both"), "[::]:80");
+        let one: Listen = "127.0.0.1:80".parse().expect("an address");
+        assert_eq!(one.take(|addr| Ok(addr.to_string())).expect("that one"), "127.0.0.1:80");
     }
 
     #[test]
