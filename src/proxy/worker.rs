@@ -285,14 +285,17 @@ pub(super) fn run(
     let _ = started.send(told);
     drop(started);
     let Some((runtime, listeners)) = ready else { return 0 };
-    runtime.block_on(async move {
+    let cut = runtime.block_on(async move {
         let settings = Arc::clone(&shared.state.settings);
         let live = Arc::clone(&shared.state.live);
         let way_in =
             |(entrypoint, listener)| (listener, Rc::new(WayIn::new(entrypoint, &settings, &live)));
         let ways_in = settings.open_entrypoints().zip(listeners).map(way_in).collect();
         work(ways_in, shared).await
-    })
+    });
+    // A password that is being checked is nobody's any more: it must not hold up the end.
+    runtime.shutdown_background();
+    cut
 }
 
 /// What takes files of the system: a worker that lacks them would have the kernel reset its share of the connections.

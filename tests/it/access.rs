@@ -110,6 +110,26 @@ async fn curl_gets_in_with_every_kind_of_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_being_checked_does_not_hold_up_the_end() {
+    let origin = Origin::start(OK, true).await;
+    let slow = "slow:$2y$14$PTVaotFJRCLQs2ddQMRewurymZC8VbVZn91k716CemqBSFA4mRMP.";
+    let settings = Settings { workers: 1, ..settings() };
+    let serving = serve(settings, with_auth(basic(&[slow]), origin.addr));
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    let open = "GET / HTTP/1.1\r\nHost: nobody.local\r\n\r\n";
+    let guarded = format!("GET / HTTP/1.1\r\nHost: a.local\r\n{}\r\n", line_of("slow:falsch"));
+    client.write_all(format!("{open}{guarded}").as_bytes()).await.expect("sent");
+    assert_eq!(status(&head(&mut client).await), "404");
+    let since = Instant::now();
+    assert_eq!(serving.running.drain(Duration::from_millis(50)).await, 1);
+    let drained = since.elapsed();
+    let hash = slow.split_once(':').expect("a name").1;
+    assert!(!bcrypt::verify("falsch", hash).expect("a hash"));
+    let checked = since.elapsed() - drained;
+    assert!(drained < checked / 2, "{drained:?}, and a check takes {checked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_gets_in_by_digest() {
     let origin = Origin::start(OK, true).await;
     let md5 = "ann:traefik:a33fa372244ae206eabc680180ce41c5";
