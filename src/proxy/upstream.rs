@@ -24,8 +24,10 @@ use tokio_rustls::client::TlsStream;
 
 use super::clock::Clock;
 use super::socket::{poll_write, reset_at_end, tune};
+use super::worker::as_ms;
 use crate::config::Scheme;
 use crate::model::has_no_means;
+use crate::settings::Settings;
 
 /// Where a connection leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,6 +73,19 @@ pub(super) struct Bounds {
     /// To all servers together, which is looked at when they are [swept](Pool::sweep).
     pub(super) all: usize,
     pub(super) timeout_ms: u64,
+}
+
+impl Bounds {
+    /// Those of one worker.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let Settings { limits, workers, .. } = settings;
+        Self {
+            each: limits.upstream_idle_max,
+            // Where there are more workers than places: a bound of none would have each worker dial for every request.
+            all: (limits.connections_max / (*workers).max(1)).max(1),
+            timeout_ms: as_ms(limits.upstream_idle_timeout),
+        }
+    }
 }
 
 /// The kept-alive connections to one server, the youngest last. Who asks a server holds them until it has answered, to bring its
@@ -477,6 +492,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::tls;
+    use crate::settings::Typed;
 
     /// A pool for so many connections to a server that accepts and says nothing.
     async fn pool(idle_max: usize) -> (Pool, Place, TcpListener) {
@@ -496,6 +512,17 @@ mod tests {
             pool.keep(&pool.to(place), upstream, *reuse, clock);
         }
         ports
+    }
+
+    #[test]
+    fn a_worker_keeps_a_connection_where_there_are_fewer_places_than_workers() {
+        let mut settings = Typed::default().meant().expect("they fit together");
+        let mut check = |places, workers, all| {
+            (settings.limits.connections_max, settings.workers) = (places, workers);
+            assert_eq!(Bounds::of(&settings).all, all, "{places} {workers}");
+        };
+        check(1_000, 4, 250);
+        check(36, 64, 1);
     }
 
     fn port(upstream: &Upstream) -> u16 {

@@ -314,15 +314,9 @@ fn prepare(listeners: Vec<TcpListener>) -> io::Result<(LocalRuntime, Vec<Listene
 async fn work(ways_in: Vec<(Listener, Rc<WayIn>)>, shared: Shared) -> usize {
     let Shared { state, connections, waiting, tls, desk, reserve, observers, mut stop, broken } =
         shared;
-    let limits = &state.settings.limits;
-    let bounds = Bounds {
-        each: limits.upstream_idle_max,
-        all: limits.connections_max / state.settings.workers.max(1),
-        timeout_ms: as_ms(limits.upstream_idle_timeout),
-    };
     let worker = Rc::new(Worker {
-        limits: Limits::of(limits),
-        pool: Pool::new(tls, bounds),
+        limits: Limits::of(&state.settings.limits),
+        pool: Pool::new(tls, Bounds::of(&state.settings)),
         clock: Clock::start(state.start),
         buffers: Buffers::new(),
         asker: Asker::default(),
