@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Stop;
 use super::ask::Asker;
@@ -36,6 +36,7 @@ use super::upstream::{Bounds, Pool};
 use crate::control::State;
 use crate::live::{EntryLive, Live};
 use crate::middleware::Handler;
+use crate::model::has_no_means;
 use crate::settings::{self, EntryPoint, Settings, Trust};
 use crate::table::{Reader, Table, entry_chain};
 use crate::telemetry::Observers;
@@ -264,8 +265,11 @@ const ROOM_PAUSE_MS: u64 = 1_000;
 const SLOW_MS_MIN: u64 = 5_000;
 const RATE_MIN: u64 = 500;
 
-/// How long to leave the listener alone when the system has no file left for a connection.
+/// How long to leave the listener alone when the system has no file left for a connection, or refuses them all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// So many connections in a row may be lost as they are accepted before the listener is left alone as well.
+const FAILURES_AT_ONCE: u32 = 16;
 
 /// How often idle connections to servers are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -389,9 +393,11 @@ async fn accept_all(
     (listener, way_in): &(Listener, Rc<WayIn>),
     connections: &Arc<Semaphore>,
 ) {
+    let mut failed = 0_u32;
     loop {
         match listener.async_io(Interest::READABLE, accept).await {
             Ok((socket, addr)) => {
+                failed = 0;
                 // Asked for after accepting: a permit that waits for a connection here would be missed elsewhere.
                 let permit = match Arc::clone(connections).try_acquire_owned() {
                     Ok(permit) => permit,
@@ -403,13 +409,43 @@ async fn accept_all(
                 take(worker, way_in, socket, addr, permit);
             }
             Err(error) => {
-                // EMFILE, ENFILE, ENOBUFS: the connection stays in the queue; asking again at once would spin.
-                warn!(%error, "cannot accept a connection");
-                worker.pool.shed();
-                worker.wait_for_room(sleep(ACCEPT_PAUSE)).await;
+                failed = failed.wrapping_add(1);
+                match after(&error, failed) {
+                    Then::Next => debug!(%error, "a connection was lost before it was accepted"),
+                    Then::Pause => {
+                        warn!(%error, failed, "cannot accept connections");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                    Then::MakeRoom => {
+                        warn!(%error, "cannot accept a connection");
+                        worker.pool.shed();
+                        worker.wait_for_room(sleep(ACCEPT_PAUSE)).await;
+                    }
+                }
             }
         }
     }
+}
+
+/// What to do where a connection could not be accepted.
+#[derive(Debug, Eq, PartialEq)]
+enum Then {
+    /// Take the next one.
+    Next,
+    /// Leave the listener alone for a while.
+    Pause,
+    /// The same, and idle connections make room.
+    MakeRoom,
+}
+
+/// After an error, of so many in a row.
+fn after(error: &io::Error, failed: u32) -> Then {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the queue; asking again at once would spin.
+    if has_no_means(error) {
+        return Then::MakeRoom;
+    }
+    // ECONNABORTED, EPERM: that one has left the queue, and those behind it are well. What comes for ever is another matter.
+    if failed.is_multiple_of(FAILURES_AT_ONCE) { Then::Pause } else { Then::Next }
 }
 
 /// Serves one connection in a task that serves no other one meanwhile: what happens there, a panic even, ends that connection
@@ -481,7 +517,22 @@ fn own_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_lost_costs_the_others_nothing() {
+        let after = |errno: Errno, failed| after(&errno.into(), failed);
+        for errno in [Errno::CONNABORTED, Errno::PERM] {
+            assert_eq!(after(errno, 1), Then::Next, "{errno:?}");
+            assert_eq!(after(errno, FAILURES_AT_ONCE), Then::Pause, "{errno:?}");
+            assert_eq!(after(errno, FAILURES_AT_ONCE + 1), Then::Next, "{errno:?}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(after(errno, 1), Then::MakeRoom, "{errno:?}");
+        }
+    }
 
     #[test]
     fn a_part_that_breaks_down_is_noticed() {
