@@ -3,15 +3,22 @@
 //! No call on a file can be given up, not even that for its size. So what hangs keeps its thread, until it comes back.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, thread};
+use std::{fmt, io, thread};
 
 /// So many files may hang at once; others are not tried then, lest whoever names files takes all threads.
 const HANGING_MAX: usize = 16;
 
 /// The files that did not come, and whose threads are not back yet. They outlive whoever asked, and so are known to all.
 static HANGING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A thread's share of the work.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The thread that waits for work: rules are looked at several times a second, and each look needs one.
+static WAITING: Mutex<Option<SyncSender<Job>>> = Mutex::new(None);
 
 /// Why nothing is known of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,11 +75,11 @@ where
             break;
         }
         let (from, progress) = (results.len(), Arc::new(Progress::default()));
-        let thread = {
+        let job = {
             let (files, progress) = (Arc::clone(&files), Arc::clone(&progress));
             move || progress.work(files.iter().skip(from), work)
         };
-        if thread::Builder::new().name("disk".to_owned()).spawn(thread).is_err() {
+        if start(Box::new(job)).is_err() {
             results.resize_with(files.len(), || Err(Missing::Untried));
         } else {
             let paths = files.iter().skip(from).map(|(path, _)| path);
@@ -80,6 +87,33 @@ where
         }
     }
     results
+}
+
+/// Has the thread that waits do this, or another one where none does: what hangs keeps its own.
+fn start(job: Job) -> io::Result<()> {
+    let waiting = lock(&WAITING).take();
+    let job = match waiting {
+        Some(thread) => match thread.send(job) {
+            Ok(()) => return Ok(()),
+            Err(SendError(job)) => job,
+        },
+        None => job,
+    };
+    thread::Builder::new().name("disk".to_owned()).spawn(move || work_on(job)).map(drop)
+}
+
+/// Does this, and then what comes next, unless another thread waits for that already.
+fn work_on(first: Job) {
+    let mut next = Some(first);
+    while let Some(job) = next {
+        job();
+        let (thread, jobs) = sync_channel(1);
+        match &mut *lock(&WAITING) {
+            Some(_) => return,
+            waiting => *waiting = Some(thread),
+        }
+        next = jobs.recv().ok();
+    }
 }
 
 /// Does this with one file, as [`each`] does.
@@ -292,6 +326,18 @@ pub(crate) mod tests {
         assert!((1..=5).contains(&hanging), "{seen:?}");
         assert!(seen.iter().skip(hanging).all(|one| *one == Err(Missing::Untried)), "{seen:?}");
         paths.iter().for_each(|path| end(path));
+    }
+
+    #[test]
+    fn the_thread_of_one_look_does_the_next() {
+        let thread_of =
+            |name: &str| one(name.into(), (), Patience::Each(SOON), |_, ()| thread::current().id());
+        let since = Instant::now();
+        // One that has just told of its work may not wait for more yet, and tests beside this one take threads, too.
+        while thread_of("a") != thread_of("b") {
+            assert!(since.elapsed() < SOON, "there is a thread for each look");
+            thread::yield_now();
+        }
     }
 
     #[test]
