@@ -1,9 +1,12 @@
 //! `herder render`: files for other programs, which look at them themselves.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::harness::eventually;
 
@@ -400,4 +403,29 @@ async fn a_reload_that_fails_is_not_a_file_that_stays() {
     let log = files.read("log");
     assert!(log.contains("replaced") && log.contains("not reloaded"), "{log}");
     assert!(!log.contains("not replaced"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_check_and_no_reload() {
+    for option in ["--check", "--reload"] {
+        let files = Files::new();
+        let template = files.write("t.hbs", "new");
+        let slow = format!("echo > {}; exec sleep 60", files.path("began").display());
+        let mut command = files.command(&template, "out", &["--watch", option, &slow]);
+        let child = command.stderr(Stdio::null()).spawn().expect("herder starts");
+        let pid = child.id().to_string();
+        let running = Mutex::new(Running(child));
+        eventually("it is at work", || async { files.path("began").exists() }).await;
+        let told = Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs");
+        assert!(told.success());
+        let since = Instant::now();
+        let ended = || running.lock().expect("not poisoned").0.try_wait().expect("it was started");
+        eventually("it ends", || async { ended().is_some() }).await;
+        assert!(since.elapsed() < Duration::from_secs(20), "{option}: it waited");
+        assert!(ended().is_some_and(|status| status.success()), "{option}");
+        let names = fs::read_dir(files.folder.path()).expect("a folder");
+        let names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
+        let is_left = |name: &OsString| name.to_string_lossy().starts_with(".out.");
+        assert!(!names.iter().any(is_left), "{option}: {names:?}");
+    }
 }

@@ -109,23 +109,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if text == last && !output.owes_reload.get() {
             continue;
         }
-        match output.replace(&text).await {
-            Ok(is_new) => {
-                if is_new {
-                    info!(file = %output.path.display(), "replaced");
-                }
-                last = text;
-                // It is tried again when a provider answers next.
-                if let Err(error) = output.tell().await {
-                    warn!(error = format!("{error:#}"), "not reloaded");
-                }
-            }
-            // So is this: a disk may be full, a name not be found for a moment.
-            Err(error) => warn!(error = format!("{error:#}"), "not replaced"),
+        // A check and a reload may take half a minute each; whoever stops us does not wait for that. What was written so far goes.
+        tokio::select! {
+            () = put(&output, text, &mut last) => {}
+            () = signals.stop() => break,
         }
     }
     schedule.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a text and tells of it; what fails is tried again when a provider answers next.
+async fn put(output: &Output, text: String, last: &mut String) {
+    match output.replace(&text).await {
+        Ok(is_new) => {
+            if is_new {
+                info!(file = %output.path.display(), "replaced");
+            }
+            *last = text;
+            if let Err(error) = output.tell().await {
+                warn!(error = format!("{error:#}"), "not reloaded");
+            }
+        }
+        // A disk may be full, a name not be found for a moment.
+        Err(error) => warn!(error = format!("{error:#}"), "not replaced"),
+    }
 }
 
 /// A template that was read.
