@@ -1,7 +1,8 @@
 //! Rule files: one file, or all of a directory and what is below it.
 //!
 //! They are looked at several times a second rather than watched through the kernel: that sees editors that replace a
-//! file, Kubernetes' swaps of symbolic links, and network file systems alike, and costs some `stat` calls.
+//! file, Kubernetes' swaps of symbolic links, and network file systems alike. It costs a walk through the directories and a `stat`
+//! for each file, on a thread beside.
 
 mod look;
 mod names;

@@ -26,7 +26,7 @@ use crate::settings::{Ratio, Tracing};
 /// Spans that may wait to be sent. One takes about a kilobyte.
 const WAITING_MAX: usize = 8_192;
 
-/// Requests whose spans are sent at once rather than waited with for more.
+/// So many spans are sent at once rather than waited with for more.
 const ENOUGH: usize = 512;
 
 /// For the thread to count what it could not tell when its time was over.
