@@ -45,7 +45,7 @@ pub struct Config {
 pub struct Claim {
     /// The host; none where the rule has none.
     pub host: Option<String>,
-    /// The other terms, in order.
+    /// What the other terms ask for, in order.
     pub terms: String,
     /// The entry point.
     pub entrypoint: String,

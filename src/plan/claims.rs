@@ -166,11 +166,22 @@ fn hosts_of(fragment: &Fragment) -> impl Iterator<Item = Option<&str>> {
     fragment.frontends.iter().flat_map(|(_, frontend)| claimed_hosts(frontend))
 }
 
-/// Its hosts; one none where it has no host.
+/// The hosts that it takes requests of: of several `Host` terms those that are in all. One none where it has no such term; nothing
+/// where they contradict each other, for what takes no request keeps none from others.
 fn claimed_hosts(frontend: &Frontend) -> impl Iterator<Item = Option<&str>> {
-    let hosts = frontend.rule.hosts();
+    let rule = &frontend.rule;
+    let hosts = rule.hosts();
     let none = hosts.is_none().then_some(None);
-    hosts.into_iter().flatten().map(|host| Some(host.as_str())).chain(none)
+    let is_in_all = |host: &&String| {
+        let all = rule.matchers().iter().filter_map(|matcher| match matcher {
+            Matcher::Host(hosts) => Some(hosts),
+            _ => None,
+        });
+        // They are those of the first.
+        all.skip(1).all(|hosts| hosts.contains(host))
+    };
+    let hosts = hosts.into_iter().flatten().filter(is_in_all);
+    hosts.map(|host| Some(host.as_str())).chain(none)
 }
 
 /// What a frontend has not lost.
@@ -256,8 +267,9 @@ fn owners(previous: &Config, default: &[String]) -> BTreeMap<Claim, BackendId> {
 fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
-    let mut others: Vec<String> = others.map(Matcher::describe).collect();
+    let mut others: Vec<String> = others.filter_map(Matcher::meaning).collect();
     others.sort();
+    others.dedup();
     // Zero is as if none was asked for: how long the rule is decides.
     let priority = frontend.priority.filter(|&priority| priority != 0);
     let terms = others.join(";");

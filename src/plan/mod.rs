@@ -733,6 +733,50 @@ mod tests {
         }
     }
 
+    /// What a rule asks for decides, not how it is spelled: a longer one would go first.
+    #[test]
+    fn a_host_belongs_to_one_however_rules_are_spelled() {
+        for (older, younger) in [
+            ("Host:x.local", "Host:x.local;PathPrefix:/"),
+            ("Host:x.local", "Host:x.local,X.local;PathPrefixStrip:/,/a"),
+            ("Host:x.local;PathPrefix:/a,/b", "Host:x.local;PathPrefix:/b,/a,/b"),
+            ("Host:x.local;Path:/a", "Host:x.local;Path:/a/;Path:/a"),
+            ("Host:x.local;Method:GET,POST", "Method:POST,get,GET;Host:x.local"),
+            ("Host:x.local;Headers:X-A,1,X-B,2", "Host:x.local;Headers:X-B,2,X-A,1,x-a,1"),
+            ("PathPrefix:/a", "PathPrefix:/;PathPrefix:/a"),
+        ] {
+            let rule = |text: &'static str| ("traefik.frontend.rule", text);
+            let services = vec![
+                container("a", "s", 1, &[rule(older)]),
+                container("b", "s", 2, &[rule(younger)]),
+            ];
+            let (config, problems) = planned(services, &Config::default());
+            let is =
+                config.frontends.values().map(|f| (&*f.origin.service, f.shadowed_by.is_some()));
+            let is: BTreeSet<_> = is.collect();
+            assert_eq!(is, [("a.s", false), ("b.s", true)].into(), "{younger}");
+            assert!(problems[0].message.contains("belongs to"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_fits_no_request_keeps_no_host_from_others() {
+        for (older, younger, is_lost) in [
+            ("Host:x.local;Host:y.local", "Host:x.local", false),
+            ("Host:x.local,y.local;Host:y.local,z.local", "Host:x.local", false),
+            ("Host:x.local,y.local;Host:y.local,z.local", "Host:y.local", true),
+        ] {
+            let rule = |text: &'static str| ("traefik.frontend.rule", text);
+            let services = vec![
+                container("a", "s", 1, &[rule(older)]),
+                container("b", "s", 2, &[rule(younger)]),
+            ];
+            let (config, _) = planned(services, &Config::default());
+            let younger = config.frontends.values().find(|f| &*f.origin.service == "b.s");
+            assert_eq!(younger.expect("it is there").shadowed_by.is_some(), is_lost, "{older}");
+        }
+    }
+
     #[test]
     fn who_keeps_other_hosts_at_each_entry_point_becomes_several() {
         let rule = |host: &'static str| ("traefik.frontend.rule", host);

@@ -167,26 +167,51 @@ impl Matcher {
 
     /// `Host:a,b`, for `explain`.
     pub fn describe(&self) -> String {
-        fn joined<'v>(values: impl Iterator<Item = &'v str>) -> String {
-            values.collect::<Vec<_>>().join(",")
+        let (name, values) = self.words();
+        format!("{name}:{}", values.join(","))
+    }
+
+    /// What it asks for, however it is spelled: values that come twice, or in another order, ask for the same. None where it asks
+    /// for nothing, as `PathPrefix:/` does: every path begins so.
+    pub fn meaning(&self) -> Option<String> {
+        let (name, mut values) = self.words();
+        match self {
+            Self::PathPrefix(_) if values.iter().any(|path| path == "/") => return None,
+            // A slash more or less at the end does not matter: see `PathPattern::is_whole`.
+            Self::Path(_) => values.iter_mut().for_each(|path| {
+                path.truncate(path.strip_suffix('/').unwrap_or(path).len());
+            }),
+            _ => {}
         }
-        let (name, values) = match self {
-            Self::Host(hosts) => ("Host", hosts.join(",")),
+        values.sort_unstable();
+        values.dedup();
+        Some(format!("{name}:{}", values.join(",")))
+    }
+
+    /// Its name and its values as they are written; of header lines each with what it must be like.
+    fn words(&self) -> (&'static str, Vec<String>) {
+        fn owned<'v>(values: impl Iterator<Item = &'v str>) -> Vec<String> {
+            values.map(str::to_owned).collect()
+        }
+        match self {
+            Self::Host(hosts) => ("Host", hosts.clone()),
             Self::HostRegexp(patterns) => {
-                ("HostRegexp", joined(patterns.iter().map(Template::text)))
+                ("HostRegexp", owned(patterns.iter().map(Template::text)))
             }
-            Self::Path(paths) => ("Path", joined(paths.iter().map(PathPattern::text))),
-            Self::PathPrefix(paths) => ("PathPrefix", joined(paths.iter().map(PathPattern::text))),
-            Self::Method(methods) => ("Method", methods.join(",")),
+            Self::Path(paths) => ("Path", owned(paths.iter().map(PathPattern::text))),
+            Self::PathPrefix(paths) => ("PathPrefix", owned(paths.iter().map(PathPattern::text))),
+            Self::Method(methods) => ("Method", methods.clone()),
             Self::Headers(tests) => {
-                ("Headers", joined(tests.iter().flat_map(|t| [t.name.as_str(), t.value.as_str()])))
+                let pairs = tests.iter().map(|test| format!("{},{}", test.name, test.value));
+                ("Headers", pairs.collect())
             }
             Self::HeadersRegexp(tests) => {
-                let pairs = tests.iter().flat_map(|t| [t.name.as_str(), t.value.0.as_str()]);
-                ("HeadersRegexp", joined(pairs))
+                let pair = |test: &HeaderTest<Expression>| {
+                    format!("{},{}", test.name, test.value.0.as_str())
+                };
+                ("HeadersRegexp", tests.iter().map(pair).collect())
             }
-            Self::Query(parameters) => ("Query", joined(parameters.iter().map(Template::text))),
-        };
-        format!("{name}:{values}")
+            Self::Query(parameters) => ("Query", owned(parameters.iter().map(Template::text))),
+        }
     }
 }
