@@ -37,7 +37,7 @@ impl Frontend {
     /// The priority in force.
     pub fn effective_priority(&self) -> i64 {
         let length = match &*self.routes {
-            [] => self.rule.text().len(),
+            [] => self.rule.written_len(),
             routes => routes.iter().map(|(_, rule)| rule.len()).sum(),
         };
         let by_length = i64::try_from(length).unwrap_or(i64::MAX);

@@ -292,7 +292,7 @@ fn entrypoints(frontend: &Frontend, default: &[String]) -> BTreeSet<String> {
     all.iter().cloned().collect()
 }
 
-/// The rule with these of its hosts only.
+/// The rule with these of its hosts only, and the priority of the whole one.
 fn with_hosts(rule: &Rule, hosts: &BTreeSet<Option<&str>>) -> Rule {
     let matchers = rule.matchers().iter().map(|matcher| match matcher {
         Matcher::Host(own) => {
@@ -301,5 +301,5 @@ fn with_hosts(rule: &Rule, hosts: &BTreeSet<Option<&str>>) -> Rule {
         }
         other => other.clone(),
     });
-    Rule::of(matchers.collect())
+    rule.left_with(matchers.collect())
 }

@@ -686,6 +686,21 @@ mod tests {
         assert_eq!(problems.len(), 1);
     }
 
+    #[test]
+    fn who_loses_a_host_goes_no_further_back_with_the_others() {
+        let rule = |text: &'static str| ("traefik.frontend.rule", text);
+        let services = vec![
+            container("a", "s", 1, &[rule("Host:x.local")]),
+            container("b", "s", 2, &[rule("Host:x.local,y.local")]),
+            container("c", "s", 3, &[rule("HostRegexp:{n}.local")]),
+        ];
+        let (config, _) = planned(services, &Config::default());
+        let of = |service: &str| config.frontends.values().find(|f| &*f.origin.service == service);
+        let [b, c] = ["b.s", "c.s"].map(|service| of(service).expect("it is there"));
+        assert_eq!((b.rule.text(), b.effective_priority()), ("Host:y.local", 20));
+        assert!(b.effective_priority() >= c.effective_priority());
+    }
+
     /// What a service gives away at one entry point, it keeps at the others.
     #[test]
     fn a_host_belongs_to_one_at_each_entry_point() {

@@ -10,6 +10,8 @@ use crate::rules::{PathPattern, Template};
 pub struct Rule {
     text: Box<str>,
     matchers: Box<[Matcher]>,
+    /// The length of the text as its owner wrote it, in bytes.
+    written_len: usize,
 }
 
 /// One term of a rule. Of hosts, paths and methods any value may match; of headers and query parameters all must.
@@ -57,13 +59,20 @@ impl Eq for Expression {}
 impl Rule {
     /// A rule from its matchers and the text its owner knows it by.
     pub fn new(text: impl Into<Box<str>>, matchers: Vec<Matcher>) -> Self {
-        Self { text: text.into(), matchers: matchers.into() }
+        let text = text.into();
+        Self { written_len: text.len(), text, matchers: matchers.into() }
     }
 
     /// A rule from its matchers, which make its text.
     pub fn of(matchers: Vec<Matcher>) -> Self {
         let text: Vec<String> = matchers.iter().map(Matcher::describe).collect();
         Self::new(text.join(";"), matchers)
+    }
+
+    /// What is left of it: some of its values were lost. It goes as far up as it did with them.
+    #[must_use]
+    pub fn left_with(&self, matchers: Vec<Matcher>) -> Self {
+        Self { written_len: self.written_len, ..Self::of(matchers) }
     }
 
     /// Gives back the room for more hosts than it has.
@@ -78,6 +87,11 @@ impl Rule {
     /// As its owner would write it: `Host:web.local;PathPrefix:/api`.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The length of what its owner wrote, in bytes: of two rules the longer one goes first.
+    pub fn written_len(&self) -> usize {
+        self.written_len
     }
 
     /// The terms, all of which must match.
