@@ -41,6 +41,16 @@ pub(super) struct Draft {
     namesakes: HashSet<BackendId, RandomState>,
     /// The backends of what runs, from when something comes that does not until something comes that does.
     running: Option<HashSet<BackendId, RandomState>>,
+    /// What keeps strangers out of backends, in the order in which it was asked for.
+    guarded: Vec<Guarded>,
+}
+
+/// A backend as one service asks for it that lets nobody in unseen.
+struct Guarded {
+    id: BackendId,
+    backend: Arc<Backend>,
+    /// All that lead to it.
+    frontends: Vec<Arc<Frontend>>,
 }
 
 impl Draft {
@@ -54,6 +64,7 @@ impl Draft {
             shared: Shared::default(),
             namesakes: namesakes(services),
             running: None,
+            guarded: Vec::new(),
         }
     }
 
@@ -108,6 +119,7 @@ impl Draft {
         for (id, frontend) in &fragment.frontends {
             self.add_frontend(id, frontend, fragment);
         }
+        self.guarded.extend(fragment.backends.iter().filter_map(|of| Guarded::of(of, fragment)));
     }
 
     /// Under its own name, or beside those that have it and are not the same.
@@ -178,9 +190,35 @@ impl Draft {
         }
     }
 
+    /// Requests go to all servers of a backend: what keeps strangers out of one container of a service keeps them out where they come by
+    /// a rule that others of its containers have, too.
+    fn guard_all(&mut self) {
+        let Self { guarded, shared, frontends, problems, .. } = self;
+        guarded.retain(|guarded| shared.backends.contains(&guarded.id));
+        if guarded.is_empty() {
+            return;
+        }
+        let ids: HashSet<&BackendId, RandomState> =
+            guarded.iter().map(|guarded| &guarded.id).collect();
+        let mut leading_to = HashMap::<BackendId, Vec<_>, RandomState>::default();
+        for (id, frontend) in frontends.iter_mut().filter(|(_, f)| ids.contains(&f.backend)) {
+            leading_to.entry(frontend.backend.clone()).or_default().push((id, frontend));
+        }
+        for guarded in &*guarded {
+            let Some(common) = guarded.common() else { continue };
+            for (id, frontend) in leading_to.get_mut(&guarded.id).into_iter().flatten() {
+                // Who names a backend of another service means it.
+                if frontend.origin.service == common.origin.service {
+                    problems.extend(take_guards(frontend, id, &common, &guarded.backend));
+                }
+            }
+        }
+    }
+
     /// Puts it in the order of names. `previous` has most of them in it.
-    pub(super) fn finish(self, previous: &Config) -> Merged {
-        let Self { frontends, backends, problems, shared, namesakes: _, running: _ } = self;
+    pub(super) fn finish(mut self, previous: &Config) -> Merged {
+        self.guard_all();
+        let Self { frontends, backends, problems, shared, .. } = self;
         let frontends = in_order(frontends, &previous.frontends);
         let backends = in_order(backends, &previous.backends);
         let config = Config { frontends, backends, ..Config::default() };
@@ -356,7 +394,7 @@ fn join(
             id.name,
             older.origin
         );
-        take_guards(Arc::make_mut(older), frontend);
+        add_guards(Arc::make_mut(older), frontend);
         let hint = "Give all containers of one frontend the same labels.";
         return Some(Problem::warning(&frontend.origin, message).hint(hint));
     }
@@ -376,20 +414,79 @@ fn missing_guards(older: &Frontend, frontend: &Frontend) -> Vec<&'static str> {
 
 /// What can keep strangers out, and whether it does so here.
 fn guards(frontend: &Frontend) -> [(&'static str, bool); 3] {
-    let wishes = frontend.wishes.as_deref();
     [
-        ("auth", wishes.is_some_and(|wishes| wishes.auth.is_some())),
-        ("whiteList", wishes.is_some_and(|wishes| wishes.white_list.is_some())),
+        ("auth", has_auth(frontend)),
+        ("whiteList", has_white_list(frontend)),
         ("a guard that cannot be read", is_closed(frontend)),
     ]
+}
+
+fn has_auth(frontend: &Frontend) -> bool {
+    frontend.wishes.as_ref().is_some_and(|wishes| wishes.auth.is_some())
+}
+
+fn has_white_list(frontend: &Frontend) -> bool {
+    frontend.wishes.as_ref().is_some_and(|wishes| wishes.white_list.is_some())
 }
 
 fn is_closed(frontend: &Frontend) -> bool {
     frontend.chain.iter().any(|step| matches!(step, Middleware::Closed(_)))
 }
 
+/// Guards a frontend by what guards all that a container of the same service asks for. Tells what it lacked.
+fn take_guards(
+    frontend: &mut Arc<Frontend>,
+    id: &FrontendId,
+    common: &Frontend,
+    backend: &Backend,
+) -> Option<Problem> {
+    let guards = missing_guards(frontend, common);
+    if guards.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "{} has {}, and requests by the rule {} of other containers of its service go there, too: it holds for frontend {} as well.",
+        container(backend).unwrap_or("It"),
+        guards.join(" and "),
+        frontend.rule.text(),
+        id.name,
+    );
+    add_guards(Arc::make_mut(frontend), common);
+    let hint = "Give all containers of one service the same labels.";
+    Some(Problem::warning(&common.origin, message).hint(hint))
+}
+
+impl Guarded {
+    /// None where it is open, as most are.
+    fn of((id, backend): &(BackendId, Arc<Backend>), fragment: &Fragment) -> Option<Self> {
+        let leading = || fragment.frontends.iter().map(|(_, f)| f).filter(|f| f.backend == *id);
+        let is_guarded =
+            |frontend: &Arc<Frontend>| guards(frontend).into_iter().any(|(_, is_there)| is_there);
+        if !leading().any(is_guarded) {
+            return None;
+        }
+        let frontends = leading().map(Arc::clone).collect();
+        Some(Self { id: id.clone(), backend: Arc::clone(backend), frontends })
+    }
+
+    /// One of its frontends, without the guards that another one has not: its owner lets requests in without them.
+    fn common(&self) -> Option<Frontend> {
+        let (first, others) = self.frontends.split_first()?;
+        let mut common = Frontend::clone(first);
+        let in_all = |of: fn(&Frontend) -> bool| others.iter().all(|frontend| of(frontend));
+        if !in_all(is_closed) {
+            common.chain = Box::default();
+        }
+        if let Some(wishes) = &mut common.wishes {
+            wishes.auth.take_if(|_| !in_all(has_auth));
+            wishes.white_list.take_if(|_| !in_all(has_white_list));
+        }
+        Some(common)
+    }
+}
+
 /// Guards the older one by what guards the other.
-fn take_guards(older: &mut Frontend, frontend: &Frontend) {
+fn add_guards(older: &mut Frontend, frontend: &Frontend) {
     if is_closed(frontend) && !is_closed(older) {
         let closed = frontend.chain.iter().filter(|step| matches!(step, Middleware::Closed(_)));
         older.chain = closed.chain(&older.chain).cloned().collect();

@@ -224,6 +224,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use crate::middleware::Middleware;
     use crate::model::{Address, Health, Instance, Kind, Severity, State};
 
     fn defaults() -> Defaults {
@@ -287,6 +288,15 @@ mod tests {
             format!("{} {} {servers}{lost}", id.name, frontend.rule.text())
         };
         config.frontends.iter().map(line).collect()
+    }
+
+    /// Whether nothing keeps strangers out.
+    fn is_open(frontend: &Frontend) -> bool {
+        let wishes = frontend.wishes.as_ref();
+        let is_guarded =
+            wishes.is_some_and(|wishes| wishes.auth.is_some() || wishes.white_list.is_some());
+        let is_closed = |step: &Middleware| matches!(step, Middleware::Closed(_));
+        !is_guarded && !frontend.chain.iter().any(is_closed)
     }
 
     #[test]
@@ -831,15 +841,48 @@ mod tests {
                 let services = [1, 2].map(|age| container("web", "shop", age, &labels(age)));
                 let (config, problems) = planned(services.to_vec(), &Config::default());
                 let frontend = config.frontends.values().next().expect("one");
-                let wishes = frontend.wishes.as_ref();
-                let is_guarded = wishes
-                    .is_some_and(|wishes| wishes.auth.is_some() || wishes.white_list.is_some());
-                let is_closed = !frontend.chain.is_empty();
-                assert!(is_guarded || is_closed, "{guard:?} of {guarded}: {frontend:?}");
+                assert!(!is_open(frontend), "{guard:?} of {guarded}: {frontend:?}");
                 let tells = |problem: &Problem| problem.message.contains("in frontend");
                 assert!(problems.iter().any(tells), "{problems:?}");
             }
         }
+    }
+
+    /// Whichever rule they come by, requests go to the servers of all.
+    #[test]
+    fn what_guards_one_replica_guards_the_rules_of_all() {
+        let rules = ["Host:x.local", "Host:x.local,y.local"];
+        for guard in [
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8"),
+            ("traefik.frontend.whiteList.sourceRange", "nonsense"),
+            ("traefik.frontend.auth.basic.users", "ann:{SHA}x"),
+        ] {
+            for guarded in [1, 2] {
+                let replica = |(rule, age): (&'static str, i64)| {
+                    let guard = if age == guarded { vec![guard] } else { vec![] };
+                    container(
+                        "web",
+                        "shop",
+                        age,
+                        &[&[("traefik.frontend.rule", rule)], &*guard].concat(),
+                    )
+                };
+                let services = rules.into_iter().zip(1..).map(replica).collect();
+                let (config, problems) = planned(services, &Config::default());
+                let hosts = config.frontends.values().map(|f| (f.rule.text(), is_open(f)));
+                let hosts: BTreeSet<_> = hosts.collect();
+                assert_eq!(hosts, [("Host:x.local", false), ("Host:y.local", false)].into());
+                let tells = |problem: &Problem| problem.message.contains("holds for frontend");
+                assert!(problems.iter().any(tells), "{problems:?}");
+            }
+        }
+        // Another service that names its backend has its own say.
+        let shop = ("traefik.backend", "shop");
+        let list = ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8");
+        let services = vec![container("a", "s", 1, &[shop]), container("b", "s", 2, &[shop, list])];
+        let (config, problems) = planned(services, &Config::default());
+        let open: Vec<bool> = config.frontends.values().map(|f| is_open(f)).collect();
+        assert_eq!((open, problems), (vec![true, false], vec![]));
     }
 
     /// However many are called alike by chance, each has its hosts.
