@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -36,27 +37,32 @@ pub(super) fn settle(
     let mut given_way = BTreeMap::new();
     for (claim, candidates) in candidates {
         let backend_of = |id: &FrontendId| &config.frontends[id].backend;
+        let is_of = |id: &FrontendId, by: Option<&BackendId>| {
+            let own = backend_of(id);
+            by.is_some_and(|by| by == own || identity(by, previous) == identity(own, config))
+        };
+        let (had_it_first, had_it) = (previous.given_way.get(&claim), owners.get(&claim));
         let rank = |id: &&FrontendId| {
-            let had_it = |by: Option<&BackendId>| by == Some(backend_of(id));
-            let has_had_it_first = had_it(previous.given_way.get(&claim));
-            let has_had_it = had_it(owners.get(&claim));
             // Whoever answers first at the start has it until the files are read, and no longer.
             let is_written = id.provider == ProviderName::File;
             let age = config.frontends[*id].age_order;
             // Which of the other providers goes first is the order of their names: any fixed order will do.
             let order = (id.provider, age.is_none(), age, id.name.clone());
-            (!is_written, serves_nobody(config, id), !has_had_it_first, !has_had_it, order)
+            let (had_it_first, had_it) = (is_of(id, had_it_first), is_of(id, had_it));
+            (!is_written, serves_nobody(config, id), !had_it_first, !had_it, order)
         };
         let Some(winner) = candidates.iter().min_by_key(rank).cloned() else { continue };
-        let waits = |backend: &&BackendId| {
-            let mut own = candidates.iter().filter(|id| backend_of(id) == *backend);
-            // What is written goes first for good.
-            winner.provider != ProviderName::File
-                && *backend != backend_of(&winner)
-                && own.any(|id| serves_nobody(config, id))
+        let waiting = |by: Option<&BackendId>| {
+            let is_other =
+                |id: &&FrontendId| is_of(id, by) && backend_of(id) != backend_of(&winner);
+            let mut own = candidates.iter().filter(is_other);
+            own.find(|id| serves_nobody(config, id)).map(backend_of)
         };
-        let first = previous.given_way.get(&claim).filter(waits);
-        let first = first.or_else(|| owners.get(&claim).filter(waits)).cloned();
+        // What is written goes first for good.
+        let first = (winner.provider != ProviderName::File)
+            .then(|| waiting(had_it_first).or_else(|| waiting(had_it)))
+            .flatten()
+            .cloned();
         for id in candidates.into_iter().filter(|id| *id != winner) {
             let gets_it_back = first.as_ref() == Some(backend_of(&id));
             let (claim, winner) = (claim.clone(), winner.clone());
@@ -91,6 +97,13 @@ struct Lost {
     winner: FrontendId,
     /// Whether it has it again once it has somebody who may serve.
     gets_it_back: bool,
+}
+
+/// Who a backend is, whether others are called like it or not: its name is another one while they are.
+fn identity<'b>(id: &'b BackendId, config: &Config) -> (ProviderName, &'b str, Option<NonZeroU32>) {
+    let mark = config.backends.get(id).and_then(|backend| backend.mark);
+    let own = mark.and_then(|mark| id.name.strip_suffix(&format!("-{mark:08x}")));
+    (id.provider, own.unwrap_or(&id.name), mark)
 }
 
 /// Whether no server of a frontend may get requests, as its orchestrator says: it does not run, is not healthy, or not yet.
@@ -264,7 +277,8 @@ fn owners(previous: &Config, default: &[String]) -> BTreeMap<Claim, BackendId> {
     winners.flat_map(|f| claims(f, default).into_iter().map(|c| (c, f.backend.clone()))).collect()
 }
 
-fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
+/// All that a frontend claims.
+pub(super) fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     let is_host = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_));
     let others = frontend.rule.matchers().iter().filter(|matcher| !is_host(matcher));
     let mut others: Vec<String> = others.filter_map(Matcher::meaning).collect();

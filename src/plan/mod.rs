@@ -564,6 +564,24 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_host_keeps_it_while_another_service_is_called_alike() {
+        let x = ("traefik.frontend.rule", "Host:x.local");
+        let (older, owner) = (container("c", "s", 1, &[x]), container("web-shop", "a", 2, &[x]));
+        let namesake = container("web", "shop-a", 3, &[]);
+        let owner_of = |config: &Config| {
+            let has =
+                |f: &&Arc<Frontend>| f.shadowed_by.is_none() && f.rule.text() == "Host:x.local";
+            config.frontends.values().find(has).map(|f| f.origin.service.to_string())
+        };
+        let (mut config, _) = planned(vec![Arc::clone(&owner)], &Config::default());
+        let both = vec![older, Arc::clone(&owner)];
+        for services in [both.clone(), [both.clone(), vec![namesake]].concat(), both] {
+            config = planned(services, &config).0;
+            assert_eq!(owner_of(&config).as_deref(), Some("web-shop.a"));
+        }
+    }
+
+    #[test]
     fn who_comes_back_gets_what_it_had_and_no_more() {
         let hosts = |hosts: &'static str| [("traefik.frontend.rule", hosts)];
         let a = || container("a", "s", 1, &hosts("Host:x.local,y.local"));
