@@ -165,8 +165,30 @@ pub fn segment(key: &str) -> Option<(&str, &str)> {
     let mut splits = splits.map(|(segment, rest)| (segment, rest.trim_start_matches('.')));
     splits.find(|(segment, rest)| !segment.is_empty() && of_segment(rest)).filter(|(segment, _)| {
         !V2_FAMILIES.contains(&segment.split('.').next().unwrap_or_default())
+            && !says_of_backend(segment)
     })
 }
+
+/// Whether this is no name, but what somebody says of a segment's backend: `web.backend.healthcheck` of
+/// `traefik.web.backend.healthcheck.port`, which 1.7 serves at that port.
+fn says_of_backend(segment: &str) -> bool {
+    let is_part = |word: &str| {
+        BACKEND_PARTS.iter().any(|part| slips(part, word).is_some_and(|slips| slips <= 2))
+    };
+    let words = || segment.split('.');
+    words().zip(words().skip(1)).any(|(word, next)| word == "backend" && is_part(next))
+}
+
+/// The parts of a backend that have labels of their own.
+const BACKEND_PARTS: &[&str] = &[
+    "loadbalancer",
+    "circuitbreaker",
+    "healthcheck",
+    "maxconn",
+    "buffering",
+    "timeout",
+    "responseForwarding",
+];
 
 /// What can follow a segment's name besides `frontend.…`.
 const SEGMENT_ENDINGS: &[&str] =
@@ -243,6 +265,10 @@ mod tests {
         let slip = known("traefik.web.frontend.rul");
         assert!(matches!(slip, Known::UnknownInSegment("web", "frontend.rul")));
         assert!(matches!(known("traefik.web.enable"), Known::Unknown));
+        for key in ["traefik.web.backend.healthcheck.port", "traefik.web.backend.helthcheck.port"] {
+            assert!(matches!(known(key), Known::Unknown), "{key}");
+        }
+        assert!(matches!(known("traefik.my.backend.port"), Known::Segment("my.backend", _)));
         assert!(matches!(known("traefik.bakend.healthcheck.port"), Known::Unknown));
         assert_eq!(
             near("traefik.bakend.healthcheck.port"),

@@ -480,6 +480,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_segment_says_of_its_backend_makes_no_other_segment() {
+        let labels = [
+            ("traefik.frontend.rule", "Host:a.test"),
+            ("traefik.web.port", "81"),
+            ("traefik.web.frontend.auth.basic", "a:b"),
+            ("traefik.web.backend.healthcheck.port", "8081"),
+        ];
+        let unknown = "traefik.web.backend.healthcheck.port is not a label we know.";
+        check(&labels, "Host:a.test -> http://10.0.0.1:81*1", unknown);
+    }
+
+    #[test]
     fn tags_decide_where_there_are_constraints() {
         let constraints = crate::settings::Constraint::parse_list("tag==us-*").expect("a good one");
         let defaults = Defaults { constraints, ..defaults() };
@@ -506,7 +518,66 @@ mod tests {
         }
     }
 
+    /// Labels as people write them, of the service or of one of two segments: a key, and a value that may fit it.
+    fn label() -> impl Strategy<Value = (String, &'static str)> {
+        let segment = prop::sample::select(vec!["", "", "one.", "two."]);
+        let values = vec![
+            "",
+            " ",
+            "true",
+            "false",
+            "1",
+            "80",
+            "10s",
+            "a:b",
+            "10.0.0.0/8",
+            "Host:a.t",
+            "x",
+            "http://a.t/",
+            "X-A:b",
+        ];
+        let (key, value) = (prop::sample::select(labels::LABELS), prop::sample::select(values));
+        (segment, key, value).prop_map(|(segment, label, value)| {
+            let key = label.key.strip_prefix("traefik.").expect("ours").replace(".*", ".x");
+            // Of others nobody says that a segment has them.
+            let is_its =
+                key.starts_with("frontend.") || key.ends_with(".port") || !key.contains('.');
+            (format!("traefik.{}{key}", if is_its { segment } else { "" }), value)
+        })
+    }
+
     proptest! {
+        /// What a label says that keeps strangers out holds, or nobody comes in: whatever it says, however it is misspelled, and
+        /// whatever else is said.
+        #[test]
+        fn a_guard_holds_whatever_stands_beside_it(
+            others in prop::collection::vec(label(), 0..4),
+            segment in prop::sample::select(vec!["", "one."]),
+            guard in prop::sample::select(vec![
+                "auth.basic", "auth.basic.users", "auth.basic.usersFile", "auth.digest.users", "auth.digest.removeHeader",
+                "auth.forward.address", "auth.forward.tls.ca", "auth.headerField", "auth", "Auth.basic.users", "auth.basc.users",
+                "basicAuth", "whiteList.sourceRange", "whiteList.useXForwardedFor", "whitelistSourceRange", "whitelist",
+            ]),
+            value in prop::sample::select(vec!["", "x", "a:b", "a:b:c", "10.0.0.0/8", "http://a.t/", "true", "X-User"]),
+            provider in prop::sample::select(vec![ProviderName::Docker, ProviderName::Rancher]),
+        ) {
+            let guard = format!("traefik.{segment}frontend.{guard}");
+            let labels = others.iter().map(|(key, value)| (key.as_str(), *value));
+            // Segments are told by the names of their backends.
+            let is_name = |key: &str| key.ends_with(".backend") && !key.contains(".errors.");
+            let labels = labels.filter(|(key, _)| *key != guard && !is_name(key));
+            let labels: Vec<_> = labels.chain([(&*guard, value)]).collect();
+            let service = service("web", Some("shop"), &labels);
+            let reading = read(provider, &service, &defaults(), &mut Trace::on());
+            for (id, frontend) in &reading.fragment.frontends {
+                let wishes = frontend.wishes.as_ref();
+                let is_guarded = wishes.is_some_and(|w| w.auth.is_some() || w.white_list.is_some());
+                let is_closed = frontend.chain.iter().any(|step| matches!(step, Middleware::Closed(_)));
+                let is_other = segment == "one." && frontend.backend.name.ends_with("-two");
+                prop_assert!(is_guarded || is_closed || is_other, "{} is open: {:?}", id, labels);
+            }
+        }
+
         /// Whatever stands in a label: nobody panics, and every host is one that a client can ask for.
         #[test]
         fn any_label_value_is_survived(key in prop::sample::select(labels::LABELS.to_vec()), value in ".*") {
