@@ -76,9 +76,10 @@ impl Template {
         self.text.split('{').next().unwrap_or_default()
     }
 
-    /// What every value that fits ends with.
-    pub fn literal_end(&self) -> &str {
-        self.text.rsplit('}').next().unwrap_or_default()
+    /// What every host that fits ends with, in lower case: of letters that are not ASCII some are others in lower case.
+    pub fn literal_end(&self) -> String {
+        let end = self.text.rsplit(|c: char| c == '}' || !c.is_ascii()).next();
+        end.unwrap_or_default().to_ascii_lowercase()
     }
 }
 
@@ -208,6 +209,8 @@ fn explain(error: &regex::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -276,6 +279,45 @@ mod tests {
         ] {
             let why = Template::parse(bad, Sort::Host).expect_err(bad);
             assert!(why.contains(word), "{bad}: {why}");
+        }
+    }
+
+    /// Literals and variables, some of which may stand for nothing.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "a",
+            "B",
+            ".t",
+            "/",
+            "\u{17f}",
+            "{x}",
+            "{x:a?}",
+            "{x:.*}",
+            "{x:a|.b}",
+            "{x:[a/]{1,2}}",
+            "{x:(?i)A}",
+        ]);
+        prop::collection::vec(piece, 1..5).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// The index looks for a host by its end and for a path by its beginning: whatever fits has these.
+        #[test]
+        fn what_fits_begins_and_ends_as_the_text_does(
+            text in text(),
+            value in "[abBtsS./]{0,6}",
+            sort in prop::sample::select(vec![Sort::Host, Sort::Path, Sort::Prefix]),
+        ) {
+            let template = Template::parse(&text, sort).expect("a good one");
+            if template.matches(&value) {
+                let (start, end) = (template.literal_start(), template.literal_end());
+                match sort {
+                    Sort::Host => prop_assert!(value.to_lowercase().ends_with(&end)),
+                    _ => prop_assert!(value.starts_with(start.strip_suffix('/').unwrap_or(start))),
+                }
+                let len = template.matched_len(&value).unwrap_or_default();
+                prop_assert!(value.is_char_boundary(len) && (sort == Sort::Prefix || len == value.len()));
+            }
         }
     }
 }

@@ -65,8 +65,8 @@ impl Index {
                 }
             } else if let Some(patterns) = rule.host_patterns() {
                 for pattern in patterns {
-                    let end = pattern.literal_end().to_lowercase();
-                    let from = end.ceil_char_boundary(end.len().saturating_sub(AFFIX_BYTES_MAX));
+                    let end = pattern.literal_end();
+                    let from = end.len().saturating_sub(AFFIX_BYTES_MAX);
                     match end.get(from..) {
                         None | Some("") => file(&mut any_host, place),
                         Some(end) => file(by_host_end.entry(end.into()).or_default(), place),
@@ -194,88 +194,158 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::config::{Backend, Config, Frontend, Method, Servers};
+    use crate::config::{Backend, Config, Frontend, Method, Scheme, Server};
     use crate::live::Live;
     use crate::model::{BackendId, Exchange, FrontendId, Origin, ProviderName};
-    use crate::rules::v1;
-    use crate::table::{EntryPoints, Table, compile, plain};
+    use crate::rules::{Rule, v1};
+    use crate::table::{EntryPoints, Table, compile_after, plain};
+
+    /// A frontend: its rule, its priority, the entry points it names, and whether anybody may serve it.
+    type Asked = (Rule, Option<i64>, &'static [&'static str], bool);
 
     /// Rules over few hosts and paths, so that many of them meet.
-    fn rule() -> impl Strategy<Value = (String, Option<i64>)> {
-        let host = prop::sample::select(vec![
+    fn asked() -> impl Strategy<Value = Asked> {
+        let hosts = [
             "Host:a.t",
             "Host:b.t",
             "Host:a.t,b.t",
             "Host:b.t,b.t,c.t",
+            "Host:a.t,b.t;Host:b.t,c.t",
+            "Host:b.t;HostRegexp:{x:[abc]}.t",
             "HostRegexp:{x:[ab]}.t",
             "HostRegexp:{x}.t",
             "HostRegexp:a.{x}",
             "HostRegexp:{x}.T,b.t",
+            "HostRegexp:{x:.*};HostRegexp:a.t,{x:b}.t",
+            "HostRegexp:{x}.\u{17f}t,{x}.\u{212a}",
             "",
-        ]);
-        let path = prop::sample::select(vec![
+        ];
+        let paths = [
             "Path:/",
             "PathPrefix:/p",
             "PathPrefixStrip:/p/q",
             "PathPrefix:/",
             "Path:/p,/p/q",
             "Path:/p/",
+            "PathPrefix:/p/",
+            "PathPrefix:/p//q",
+            "PathPrefix:/p;PathPrefix:/p/q/r,/other",
+            "Path:/{n:p};PathPrefix:/",
             "PathPrefix:/p/{n:[qx]}",
+            "PathPrefix:/p/{n:q?}",
             "PathPrefix:/{n}/q,/other",
             "Path:/{n:[a-z]*}",
+            "Path:/p/{n}/",
             "PathPrefix:/éééééééééééééééééééééééééééééééééééééééé/x",
             "Method:GET",
-        ]);
-        let priority = prop::option::of(-2_i64..4);
-        (host, path, priority)
-            .prop_map(|(host, path, priority)| (format!("{host};{path}"), priority))
+            "Method:POST;PathPrefix:/p",
+        ];
+        // Each is read once.
+        let rule = |text: &str| v1::parse(text).expect("a good rule").rule;
+        let rules = hosts.iter().flat_map(|host| paths.map(|path| rule(&format!("{host};{path}"))));
+        let rule = prop::sample::select(rules.collect::<Vec<_>>());
+        let names: Vec<&[&str]> = vec![&[], &["http"], &["https"], &["https", "http"], &["none"]];
+        let (priority, names) = (prop::option::of(-2_i64..4), prop::sample::select(names));
+        (rule, priority, names, prop::bool::weighted(0.8))
     }
 
-    fn table(rules: &[(String, Option<i64>)]) -> Table {
+    fn config(all: &[Asked]) -> Config {
         let provider = ProviderName::Docker;
-        let (backend, origin) = (BackendId::new(provider, "b"), Origin::new(provider, "s"));
+        let origin = Origin::new(provider, "s");
         let mut config = Config::default();
-        for (place, (text, priority)) in rules.iter().enumerate() {
-            let v1::Reading { rule, chain } = v1::parse(text).expect("a good rule");
-            let frontend = Frontend {
-                entrypoints: Box::default(),
-                rule,
-                priority: *priority,
-                chain: chain.into(),
-                pass_host_header: true,
-                wishes: None,
-                backend: backend.clone(),
+        for serves in [true, false] {
+            let server = Server {
+                scheme: Scheme::Http,
+                addr: ([10, 0, 0, 1], 80).into(),
+                host: None,
+                weight: 1,
+                is_weight_said: true,
                 origin: origin.clone(),
-                age_order: None,
-                shadowed_by: None,
-                routes: Box::default(),
             };
-            let id = FrontendId::new(provider, format!("f{place}"));
-            config.frontends.insert(id, Arc::new(frontend));
+            let value = Backend {
+                method: Method::Wrr,
+                sticky: None,
+                slow_start: std::time::Duration::ZERO,
+                servers: serves.then(|| ("s".into(), server)).into_iter().collect(),
+                wishes: None,
+                mark: None,
+                origin: origin.clone(),
+            };
+            config.backends.insert(backend(serves), Arc::new(value));
         }
-        let (servers, method) = (Servers::new(), Method::Wrr);
-        let slow_start = std::time::Duration::ZERO;
-        let value =
-            Backend { method, sticky: None, slow_start, servers, wishes: None, mark: None, origin };
-        config.backends.insert(backend, Arc::new(value));
-        let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
-        compile(1, Arc::new(config), Arc::from([]), &Live::default(), entrypoints)
+        for (place, asked) in all.iter().enumerate() {
+            config.frontends.insert(id(place), Arc::new(frontend(asked, &origin)));
+        }
+        config
+    }
+
+    fn backend(serves: bool) -> BackendId {
+        BackendId::new(ProviderName::Docker, serves.to_string())
+    }
+
+    fn id(place: usize) -> FrontendId {
+        FrontendId::new(ProviderName::Docker, format!("f{place}"))
+    }
+
+    fn frontend((rule, priority, names, serves): &Asked, origin: &Origin) -> Frontend {
+        Frontend {
+            entrypoints: names.iter().map(|name| (*name).to_owned()).collect(),
+            rule: rule.clone(),
+            priority: *priority,
+            chain: Box::default(),
+            pass_host_header: true,
+            wishes: None,
+            backend: backend(*serves),
+            origin: origin.clone(),
+            age_order: None,
+            shadowed_by: None,
+            routes: Box::default(),
+        }
+    }
+
+    /// What `docs/rules.md` says, with neither routes nor their order.
+    fn first_of<'c>(config: &'c Config, exchange: &Exchange<'_>) -> Option<&'c FrontendId> {
+        let takes = |(_, f): &(&FrontendId, &Arc<Frontend>)| {
+            let default = f.entrypoints.is_empty() && exchange.entrypoint == "http";
+            let is_at = default || f.entrypoints.iter().any(|name| name == exchange.entrypoint);
+            is_at && f.rule.matches(exchange)
+        };
+        let rank = |(id, f): &(&'c FrontendId, &Arc<Frontend>)| {
+            let by_length = f.rule.text().len() as i64;
+            let priority = f.priority.filter(|&priority| priority != 0).unwrap_or(by_length);
+            (f.backend != backend(true), std::cmp::Reverse(priority), *id)
+        };
+        config.frontends.iter().filter(takes).min_by_key(rank).map(|(id, _)| id)
     }
 
     proptest! {
+        /// Of a table and of one after it, of which some frontends are other ones.
         #[test]
-        fn the_index_agrees_with_the_plain_matcher(
-            rules in prop::collection::vec(rule(), 0..40),
-            host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "a.b", "none", ""]),
+        fn the_index_finds_whoever_goes_first(
+            all in prop::collection::vec(asked(), 0..32),
+            others in prop::collection::vec((any::<prop::sample::Index>(), asked()), 0..3),
+            entrypoint in prop::sample::select(vec!["http", "https"]),
+            method in prop::sample::select(vec!["GET", "POST"]),
+            host in prop::sample::select(vec!["a.t", "B.T:80", "c.t.", "x.t", "a.b", "a.st", "a.k", "none", ""]),
             path in prop::sample::select(vec![
-                "/", "/p", "/p/q", "/p/q/r", "/other", "/%70/", "/p/", "", "//p", "/x/../p/./q", "/p/%2e%2e",
+                "/", "/p", "/p/q", "/p/q/r", "/other", "/%70/", "/p/", "", "//p", "/x/../p/./q", "/p/%2e%2e", "*",
             ]),
         ) {
-            let table = table(&rules);
-            let exchange = Exchange::new("http", "GET", host, path, &());
-            let fast = table.lookup(&exchange).map(|route| &route.id);
-            let slow = plain::lookup(table.routes(), &exchange).map(|route| &route.id);
-            prop_assert_eq!(fast, slow);
+            let entrypoints = EntryPoints { all: &[], default: &["http".to_owned()] };
+            let (live, mut table, mut config) = (Live::default(), Table::default(), config(&all));
+            let exchange = Exchange::new(entrypoint, method, host, path, &());
+            for revision in [1, 2] {
+                let asked = Arc::new(config.clone());
+                table = compile_after(&table, revision, asked, Arc::from([]), &live, entrypoints);
+                let fast = table.index.lookup(table.routes(), &exchange).map(|route| &route.id);
+                let slow = plain::lookup(table.routes(), &exchange).map(|route| &route.id);
+                prop_assert_eq!(fast, slow);
+                prop_assert_eq!(slow, first_of(&config, &exchange));
+                for (place, other) in others.iter().filter(|_| !all.is_empty()) {
+                    let other = frontend(other, &Origin::new(ProviderName::Docker, "s"));
+                    config.frontends.insert(id(place.index(all.len())), Arc::new(other));
+                }
+            }
         }
     }
 }
