@@ -224,8 +224,9 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use crate::config::{Backend, Fragment, Server};
     use crate::middleware::Middleware;
-    use crate::model::{Address, Health, Instance, Kind, Severity, State};
+    use crate::model::{Address, BackendId, Health, Instance, Kind, Severity, State};
 
     fn defaults() -> Defaults {
         Defaults {
@@ -325,57 +326,225 @@ mod tests {
         }
     }
 
+    type Labels = Vec<(&'static str, &'static str)>;
+
     /// What a container may ask for: things of its own, and things that others ask for too.
-    fn asked() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
-        prop::sample::select(vec![
-            vec![],
-            vec![("traefik.port", "81")],
-            vec![("traefik.port", "80a")],
-            vec![("traefik.enable", "false")],
-            vec![("traefik.backend", "shop")],
-            vec![("traefik.frontend.rule", "Host:x.local")],
-            vec![("traefik.frontend.rule", "Host:x.local"), ("traefik.frontend.priority", "7")],
-            vec![("traefik.frontend.rule", "Host:x.local,y.local")],
-            vec![("traefik.frontend.rule", "Oops:x")],
-            vec![("traefik.frontend.entryPoints", "none")],
-            vec![
-                ("traefik.frontend.entryPoints", "http,https"),
-                ("traefik.frontend.rule", "Host:x.local,y.local"),
-            ],
-            vec![
-                ("traefik.frontend.entryPoints", "https"),
-                ("traefik.frontend.rule", "Host:x.local"),
-            ],
-            vec![
-                ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8"),
-                ("traefik.backend", "shop"),
-            ],
-        ])
+    fn asked() -> impl Strategy<Value = Labels> {
+        let rules = [
+            "Host:x.local",
+            "Host:x.local,y.local",
+            "Host:x.local;PathPrefix:/",
+            "Host:y.local,z.local;Host:x.local,y.local",
+            "Host:x.local;PathPrefix:/p",
+            "PathPrefix:/p",
+            "Oops:x",
+        ];
+        let entrypoints = ["http,https", "https", "none"];
+        let guards = [
+            ("traefik.frontend.whiteList.sourceRange", "10.0.0.0/8"),
+            ("traefik.frontend.whiteList.sourceRange", "nonsense"),
+            ("traefik.frontend.auth.basic.users", "ann:{SHA}x"),
+            ("traefik.one.frontend.auth.basic.users", "ann:{SHA}x"),
+        ];
+        let others = [
+            ("traefik.enable", "false"),
+            ("traefik.port", "80a"),
+            ("traefik.backend.loadbalancer.method", "drr"),
+            ("traefik.frontend.priority", "0"),
+            ("traefik.frontend.priority", "7"),
+            ("traefik.frontend.errors.e.backend", "shop"),
+            ("traefik.two.port", "82"),
+            ("traefik.two.frontend.rule", "Host:x.local"),
+            ("traefik.alias", "x"),
+        ];
+        fn some<T: Clone + std::fmt::Debug + 'static>(
+            all: &[T],
+        ) -> impl Strategy<Value = Option<T>> + use<T> {
+            prop::option::of(prop::sample::select(all.to_vec()))
+        }
+        let backend = prop::option::weighted(0.3, Just("shop"));
+        let all = (some(&rules), some(&entrypoints), backend, some(&guards), some(&others));
+        all.prop_map(|(rule, entrypoints, backend, guard, other)| {
+            let rule = rule.map(|rule| ("traefik.frontend.rule", rule));
+            let entrypoints = entrypoints.map(|names| ("traefik.frontend.entryPoints", names));
+            let backend = backend.map(|name| ("traefik.backend", name));
+            [rule, entrypoints, backend, guard, other].into_iter().flatten().collect()
+        })
+    }
+
+    /// What all providers say at one moment: what a file has, if there is one; and containers by age, with whether they may serve.
+    type Moment = (Option<&'static str>, std::collections::BTreeMap<i64, (Labels, bool)>);
+
+    fn moment() -> impl Strategy<Value = Moment> {
+        let files = vec!["Host:x.local", "Host:y.local;PathPrefix:/p", "Host:f.local"];
+        let containers = (asked(), prop::bool::weighted(0.8));
+        let containers = prop::collection::btree_map(1_i64..9, containers, 0..7);
+        (prop::option::weighted(0.2, prop::sample::select(files)), containers)
+    }
+
+    /// The snapshots of a moment. Some containers are called alike: replicas, or what becomes of a container that is made anew, where
+    /// one has ended; some services are, by chance.
+    fn told((file, containers): &Moment) -> Vec<(ProviderName, Snapshot)> {
+        let services = containers.iter().map(|(&age, (labels, is_well))| {
+            let (name, stack) = match age {
+                1 | 4 | 5 => ("b", "s"),
+                2 | 7 => ("b", "a-s"),
+                3 | 8 => ("b-a", "s"),
+                _ => ("c", "s"),
+            };
+            let mut service = Arc::unwrap_or_clone(container(name, stack, age, labels));
+            let instance = &mut service.instances[0];
+            match age {
+                1 => instance.state = State::Down("exited".into()),
+                _ if !is_well => instance.health = Some(Health::Failing("unhealthy".into())),
+                _ => {}
+            }
+            if age == 8 {
+                let second = container(name, stack, 9, &[]).instances[0].clone();
+                service.instances.push(second);
+            }
+            Arc::new(service)
+        });
+        // Rancher's are the youngest two.
+        let (docker, rancher) = services.partition(|service| service.age_order < Some(7));
+        let of = |services| Snapshot { services, ..Snapshot::default() };
+        let documents = file.iter().map(|rule| Arc::new(document(rule))).collect();
+        vec![
+            (ProviderName::File, Snapshot { documents, ..Snapshot::default() }),
+            (ProviderName::Docker, of(docker)),
+            (ProviderName::Rancher, of(rancher)),
+        ]
+    }
+
+    fn document(rule: &str) -> Document {
+        let text = format!(
+            "[backends.b.servers.s]\nurl = \"http://10.0.0.9\"\n\
+             [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"{rule}\""
+        );
+        Document {
+            name: "rules.toml".into(),
+            is_main: false,
+            tree: crate::document::Language::Toml.parse(&text).expect("TOML"),
+            addresses: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// What each service asks for, read alone.
+    type Asking = (ProviderName, Arc<Service>, Fragment);
+
+    fn asking(inputs: &[Input<'_>]) -> Vec<Asking> {
+        let of = |input: &Input<'_>| {
+            let (provider, defaults) = (input.provider, input.defaults);
+            let services = input.snapshot.services.iter().filter(|service| !service.is_down());
+            let read = services.map(|service| {
+                let reading = dialects::read(provider, service, defaults, &mut Trace::off());
+                (provider, Arc::clone(service), reading.fragment)
+            });
+            read.collect::<Vec<_>>()
+        };
+        inputs.iter().flat_map(of).collect()
+    }
+
+    /// Each claim belongs to one backend, and each server is guarded by what its own labels say, whoever else leads there.
+    fn check_config(config: &Config, asking: &[Asking]) -> Result<(), TestCaseError> {
+        let default = [HTTP_ENTRYPOINT.to_owned()];
+        let mut owners = std::collections::BTreeMap::new();
+        let serving = || config.frontends.values().filter(|f| f.shadowed_by.is_none());
+        for frontend in serving() {
+            for claim in claims::claims(frontend, &default) {
+                let owner = owners.entry(claim.clone()).or_insert(&frontend.backend);
+                prop_assert_eq!(*owner, &frontend.backend, "{:?}", claim);
+            }
+        }
+        for (_, service, fragment) in asking {
+            let Fragment { frontends, backends, .. } = fragment;
+            let server_of = |frontend: &Frontend, server: &Server| {
+                let found = backends.iter().find(|(id, _)| *id == frontend.backend);
+                found.is_some_and(|(_, backend)| backend.servers.values().any(|own| own == server))
+            };
+            for server in backends.iter().flat_map(|(_, backend)| backend.servers.values()) {
+                let mut own = frontends.iter().filter(|(_, frontend)| server_of(frontend, server));
+                if own.any(|(_, frontend)| is_open(frontend)) {
+                    continue;
+                }
+                let leads_there = |frontend: &&Arc<Frontend>| {
+                    let mut servers = config.backends[&frontend.backend].servers.values();
+                    *frontend.origin.service == service.full_name() && servers.any(|s| s == server)
+                };
+                for frontend in serving().filter(leads_there) {
+                    prop_assert!(!is_open(frontend), "{:?} leads to {:?}", frontend, server);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who had a claim keeps it for as long as it asks for it and may serve, but for whoever had it before that, and files.
+    fn check_owners(
+        previous: &Config,
+        config: &Config,
+        asking: &[Asking],
+    ) -> Result<(), TestCaseError> {
+        let default = [HTTP_ENTRYPOINT.to_owned()];
+        let owners = |config: &Config| {
+            let serving = config.frontends.iter().filter(|(_, f)| f.shadowed_by.is_none());
+            let of = |(id, f): (&FrontendId, &Arc<Frontend>)| {
+                let owner = (id.provider, Arc::clone(&f.origin.service), f.backend.clone());
+                let claims = claims::claims(f, &default).into_iter();
+                claims.map(|claim| (claim, owner.clone())).collect::<Vec<_>>()
+            };
+            serving.flat_map(of).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let now = owners(config);
+        for (claim, (provider, service, backend)) in owners(previous) {
+            // Several containers of one service may want different things.
+            let is_its = |(of, s, _): &&Asking| *of == provider && s.full_name() == *service;
+            let all: Vec<_> = asking.iter().filter(is_its).collect();
+            let [(_, _, fragment)] = *all else { continue };
+            let asks = |(_, f): &(FrontendId, Arc<Frontend>)| {
+                let own = fragment.backends.iter().find(|(id, _)| *id == f.backend);
+                let may_serve = |(id, own): &(BackendId, Arc<Backend>)| {
+                    let is_it = |mark| backend == *id || backend == id.of_mark(mark);
+                    own.mark.is_some_and(is_it) && !own.servers.is_empty()
+                };
+                own.is_some_and(may_serve) && claims::claims(f, &default).contains(&claim)
+            };
+            if fragment.frontends.iter().any(asks) && !previous.given_way.contains_key(&claim) {
+                let (other, new, its) = &now[&claim];
+                let is_same = *its == backend || (*other, &**new) == (provider, &*service);
+                prop_assert!(
+                    is_same || *other == ProviderName::File,
+                    "{:?} went to {}",
+                    claim,
+                    new
+                );
+            }
+        }
+        Ok(())
     }
 
     proptest! {
         #[test]
         fn whatever_changes_it_is_planned_as_if_it_were_new(
-            rounds in prop::collection::vec(prop::collection::btree_map(1_i64..7, asked(), 0..6), 1..8),
+            moments in prop::collection::vec(moment(), 1..5),
         ) {
             let mut planner = Planner::default();
             let mut previous = Config::default();
-            for round in rounds {
-                // Two of them are called alike: replicas, or what becomes of a container that is made anew, where one has ended.
-                let made = |(age, labels): (&i64, &Vec<_>)| {
-                    let made = container(["a", "b", "c", "d"][*age as usize % 4], "s", *age, labels);
-                    if *age == 1 { down(made) } else { made }
-                };
-                let services: Vec<_> = round.iter().map(made).collect();
-                let snapshot = Snapshot { services, ..Snapshot::default() };
-                let (provider, defaults) = (ProviderName::Docker, defaults());
-                let input = Input { provider, snapshot: &snapshot, defaults: &defaults };
-                let expected = Planner::default().plan(&[input], &previous);
-                let (config, problems) = planner.plan(&[input], &previous);
+            for moment in moments {
+                let (told, defaults) = (told(&moment), defaults());
+                let inputs = told.iter().map(|(provider, snapshot)| {
+                    Input { provider: *provider, snapshot, defaults: &defaults }
+                });
+                let inputs: Vec<_> = inputs.collect();
+                let expected = Planner::default().plan(&inputs, &previous);
+                let (config, problems) = planner.plan(&inputs, &previous);
                 prop_assert_eq!(&config, &expected.0);
                 prop_assert_eq!(problems, expected.1);
-                let again = Planner::default().plan(&[input], &config);
+                let again = Planner::default().plan(&inputs, &config);
                 prop_assert_eq!(&again.0, &config, "nothing changes where nothing has changed");
+                let asking = asking(&inputs);
+                check_config(&config, &asking)?;
+                check_owners(&previous, &config, &asking)?;
                 previous = config;
             }
         }
@@ -618,15 +787,8 @@ mod tests {
     #[test]
     fn what_a_file_says_goes_before_who_was_there_first() {
         let rule = ("traefik.frontend.rule", "Host:x.local");
-        let text = "[backends.b.servers.s]\nurl = \"http://10.0.0.9\"\n\
-                    [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:x.local\"";
-        let document = Document {
-            name: "rules.toml".into(),
-            is_main: false,
-            tree: crate::document::Language::Toml.parse(text).expect("TOML"),
-            addresses: std::collections::BTreeMap::new(),
-        };
-        let of_file = Snapshot { documents: vec![Arc::new(document)], ..Snapshot::default() };
+        let of_file =
+            Snapshot { documents: vec![Arc::new(document("Host:x.local"))], ..Snapshot::default() };
         let services = vec![container("a", "s", 1, &[rule])];
         let of_docker = Snapshot { services, ..Snapshot::default() };
         let defaults = defaults();
