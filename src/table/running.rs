@@ -346,12 +346,15 @@ impl RunningBackend {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::config::{Backend, Config, HashKey, Server, Servers};
-    use crate::live::Live;
-    use crate::model::{Origin, ProviderName, Sender};
+    use crate::config::{Backend, Config, CookieScope, HashKey, Server, Servers};
+    use crate::live::{FAILURES_MAX, Live, ServerKey, Thresholds};
+    use crate::model::{Head, Origin, ProviderName, Sender};
     use crate::rules::v1;
     use crate::table::compile;
 
@@ -368,16 +371,27 @@ mod tests {
     /// A backend of servers with these weights, whose shares grow over [`SLOW_START_MS`].
     fn backend(method: &Method, weights: &[u32], live: &Live) -> Arc<RunningBackend> {
         let servers: Vec<(u16, u32)> = (1..).zip(weights.iter().copied()).collect();
-        backend_of(method, &servers, live)
+        backend_of(method, &servers, false, live)
+    }
+
+    /// Where the server at this port is.
+    fn place(port: u16) -> ServerKey {
+        let id = BackendId::new(ProviderName::Docker, "web");
+        (id, Scheme::Http, ([10, 0, 0, 1], port).into())
     }
 
     /// The same of servers at these ports with these weights.
-    fn backend_of(method: &Method, servers: &[(u16, u32)], live: &Live) -> Arc<RunningBackend> {
+    fn backend_of(
+        method: &Method,
+        servers: &[(u16, u32)],
+        is_sticky: bool,
+        live: &Live,
+    ) -> Arc<RunningBackend> {
         let origin = Origin::new(ProviderName::Docker, "web");
         let server = |(index, &(port, weight)): (usize, &(u16, u32))| {
             let server = Server {
                 scheme: Scheme::Http,
-                addr: ([10, 0, 0, 1], port).into(),
+                addr: place(port).2,
                 host: None,
                 weight,
                 is_weight_said: true,
@@ -388,7 +402,11 @@ mod tests {
         let value = Backend {
             mark: None,
             method: method.clone(),
-            sticky: None,
+            sticky: is_sticky.then(|| {
+                let cookie = "sticky".to_owned();
+                let scope = CookieScope::default();
+                Arc::new(Sticky { cookie, is_named_by_us: false, is_deprecated: false, scope })
+            }),
             slow_start: Duration::from_millis(SLOW_START_MS),
             servers: (1..).zip(servers).map(server).collect::<Servers>(),
             wishes: None,
@@ -424,7 +442,29 @@ mod tests {
         now_ms: u64,
         tried: &mut Tried,
     ) -> Option<usize> {
-        let mut exchange = Exchange::new("http", "GET", "a.t", "/", &());
+        pick_with(backend, None, client, now_ms, tried)
+    }
+
+    /// The same for a client with this line of cookies.
+    fn pick_with(
+        backend: &RunningBackend,
+        cookies: Option<&str>,
+        client: u32,
+        now_ms: u64,
+        tried: &mut Tried,
+    ) -> Option<usize> {
+        struct Cookies<'c>(Option<&'c str>);
+        impl Head for Cookies<'_> {
+            fn header(&self, name: &str) -> Option<&[u8]> {
+                self.0.filter(|_| name == "cookie").map(str::as_bytes)
+            }
+            fn has_line(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+                self.header(name).is_some_and(test)
+            }
+            fn each_line(&self, _: &mut dyn FnMut(&str, &[u8])) {}
+        }
+        let head = Cookies(cookies);
+        let mut exchange = Exchange::new("http", "GET", "a.t", "/", &head);
         exchange.sender = Sender { ip: client.to_be_bytes().into(), ..Sender::default() };
         let moment = Moment { now_ms, random: || fastrand::u64(..) };
         let server = backend.pick(&exchange, moment, tried)?;
@@ -515,9 +555,68 @@ mod tests {
         }
     }
 
+    /// How a server is when it is asked for.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Mood {
+        Well,
+        Refused,
+        Ejected,
+        Failing,
+    }
+
+    proptest! {
+        /// Whatever the method, and however servers are: a request is sent to each that may serve once, and to nobody else; first to
+        /// those that are able. Who has no weight gets it for the sake of a cookie alone, which goes first.
+        #[test]
+        fn a_request_is_sent_to_whoever_may_serve(
+            method in prop::sample::select(METHODS.to_vec()),
+            servers in prop::collection::vec((1_u16..5, 0_u32..4), 0..6),
+            moods in prop::array::uniform5(prop::sample::select(vec![
+                Mood::Well, Mood::Well, Mood::Refused, Mood::Ejected, Mood::Failing,
+            ])),
+            cookie in prop::option::of(1_u16..5),
+            (now_ms, client) in (20_000_u64..200_000, any::<u32>()),
+        ) {
+            let live = Live::default();
+            let backend = backend_of(&method, &servers, cookie.is_some(), &live);
+            for server in &backend.servers {
+                let (live, once) = (&server.live, Thresholds { rise: 1, fall: 1 });
+                match moods[usize::from(server.addr.port())] {
+                    Mood::Well => {}
+                    Mood::Refused => live.refused(now_ms - 10),
+                    Mood::Ejected => (0..FAILURES_MAX).for_each(|_| {
+                        live.ejection.failed(now_ms - 10, now_ms - 10, || true);
+                    }),
+                    Mood::Failing => {
+                        live.health.hold(true);
+                        live.health.checked(false, once, 1, Duration::ZERO);
+                    }
+                }
+            }
+            let wanted = cookie.map(|port| sticky::value(&place(port)));
+            let line = wanted.map(|value| format!("sticky={value}"));
+            let tried = &mut Tried::default();
+            let tries: Vec<u16> = std::iter::from_fn(|| {
+                let index = pick_with(&backend, line.as_deref(), client, now_ms, tried)?;
+                Some(backend.servers[index].addr.port())
+            }).take(20).collect();
+            let mood = |port: u16| moods[usize::from(port)];
+            let may_serve = |port: u16| mood(port) != Mood::Failing;
+            let expected: BTreeSet<u16> = servers
+                .iter()
+                .filter(|(port, weight)| (*weight > 0 || cookie == Some(*port)) && may_serve(*port))
+                .map(|(port, _)| *port)
+                .collect();
+            prop_assert_eq!(tries.iter().copied().collect::<BTreeSet<_>>(), expected.clone());
+            prop_assert_eq!(tries.len(), expected.len(), "each once");
+            prop_assert!(tries.is_sorted_by_key(|port| (mood(*port) != Mood::Well, cookie != Some(*port))));
+            prop_assert_eq!(tried.count(), tries.len());
+        }
+    }
+
     #[test]
     fn two_names_of_one_place_are_one_server() {
-        let backend = backend_of(&Method::Wrr, &[(1, 1), (1, 1), (2, 1)], &Live::default());
+        let backend = backend_of(&Method::Wrr, &[(1, 1), (1, 1), (2, 1)], false, &Live::default());
         let [one, same, other] = &*backend.servers else { panic!("three servers") };
         assert!(Arc::ptr_eq(&one.live, &same.live));
         (0..1_000).for_each(|_| one.live.begin());
