@@ -4,6 +4,8 @@
 //! The laws: where the bytes are cut does not matter; what goes to the other side means the same when it is read again,
 //! by the engine and by a simple reader of another make; nothing panics.
 
+use std::net::IpAddr;
+
 use super::answer::{Answer, Edits};
 use super::framing::Length;
 use super::head::{Scan, Side};
@@ -56,9 +58,12 @@ trait Reads {
     fn head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Length, Relay, bool), Error>;
 }
 
+#[derive(Clone, Copy)]
 struct FromClient {
     /// Whether steps of a chain put lines and take them away.
     is_changed: bool,
+    /// Whether the client is believed who it says it is.
+    is_trusted: bool,
 }
 
 /// The clock is one for all reads of a case: an answer without `Date` gets the time of day.
@@ -89,7 +94,8 @@ impl Reads for FromClient {
             changes.set_line("X-Forwarded-Proto", "https");
             changes.set_line("X-User", "me\r\nX-Forwarded-For: 6.6.6.6");
         }
-        let forwarder = Forwarder::new(Vec::new(), "judge");
+        let trusted = self.is_trusted.then(|| IpAddr::from([127, 0, 0, 1]).into());
+        let forwarder = Forwarder::new(trusted.into_iter().collect(), "judge");
         let client = Address::new([127, 0, 0, 1].into(), &forwarder);
         let hop = Hop { forwarder: &forwarder, client: &client, host: target.authority };
         request.write(&exchange, &hop, out);
@@ -189,22 +195,28 @@ fn cut<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
 /// # Panics
 /// Where one is broken.
 pub fn requests(bytes: &[u8], cuts: &[usize]) {
-    for is_changed in [false, true] {
-        requests_of(&FromClient { is_changed }, bytes, cuts);
+    for (is_changed, is_trusted) in [(false, false), (true, false), (false, true)] {
+        requests_of(FromClient { is_changed, is_trusted }, bytes, cuts);
     }
 }
 
-fn requests_of(side: &FromClient, bytes: &[u8], cuts: &[usize]) {
-    let whole = read(side, std::iter::once(bytes));
-    let pieces = read(side, cut(bytes, cuts).into_iter());
+fn requests_of(side: FromClient, bytes: &[u8], cuts: &[usize]) {
+    let whole = read(&side, std::iter::once(bytes));
+    let pieces = read(&side, cut(bytes, cuts).into_iter());
     // What is refused depends on how much of a broken head has come; that it is refused does not.
     assert_eq!(whole.meaning(), pieces.meaning(), "the cuts matter");
     assert_eq!(whole.refused.is_some(), pieces.refused.is_some(), "the cuts matter");
     let sent = whole.sent();
-    let again = read(side, std::iter::once(&*sent));
-    assert_eq!(again.messages, whole.messages, "what was sent means another thing");
+    // As by a server that believes nobody: who believes us adds us to the way.
+    let server = FromClient { is_trusted: false, ..side };
+    let again = read(&server, std::iter::once(&*sent));
+    let bodies = |outcome: &Outcome| {
+        outcome.messages.iter().map(|m| (m.framed.clone(), m.is_whole)).collect::<Vec<_>>()
+    };
+    assert_eq!(bodies(&again), bodies(&whole), "what was sent means another thing");
+    assert!(side.is_trusted || again.messages == whole.messages, "its head means another thing");
     assert_eq!(again.refused, None, "what was sent is refused");
-    read_simply(&whole);
+    read_simply(&whole, side);
 }
 
 /// Holds a server's bytes against the laws, as answers to the same request again and again.
@@ -270,8 +282,19 @@ fn check_encoded(message: &Message) {
     assert_eq!(body, message.body, "the encoded body is another one");
 }
 
+/// What tells a server who the client is.
+const IDENTITY: [&str; 7] = [
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-real-ip",
+];
+
 /// A reader of another make: splits lines, adds up lengths, and knows nothing of this engine's types.
-fn read_simply(outcome: &Outcome) {
+fn read_simply(outcome: &Outcome, side: FromClient) {
     for message in &outcome.messages {
         let lines = check_head(&message.head);
         let value = |name: &str| {
@@ -281,7 +304,19 @@ fn read_simply(outcome: &Outcome) {
             value
         };
         assert!(value("host").is_some());
-        assert_eq!(value("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+        let way = value("x-forwarded-for").unwrap_or_default();
+        assert!(way == "127.0.0.1" || (side.is_trusted && way.ends_with(", 127.0.0.1")), "{way}");
+        if !side.is_trusted {
+            assert_eq!(value("x-real-ip").as_deref(), Some("127.0.0.1"));
+            let proto = if side.is_changed { "https" } else { "http" };
+            assert_eq!(value("x-forwarded-proto").as_deref(), Some(proto));
+            assert_eq!(value("x-forwarded-server").as_deref(), Some("judge"));
+            assert_eq!(value("x-forwarded-prefix"), None);
+        }
+        let is_odd = |(name, _): &(String, String)| {
+            name.contains('_') && IDENTITY.contains(&name.replace('_', "-").as_str())
+        };
+        assert!(!lines.iter().any(is_odd), "who the client is is told in another spelling");
         match (value("content-length"), value("transfer-encoding")) {
             (Some(length), None) if message.is_whole => {
                 assert_eq!(length.parse(), Ok(message.framed.len()));
@@ -333,56 +368,98 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bytes that are often nearly a message.
-    fn stream() -> impl Strategy<Value = Vec<u8>> {
-        let words = prop::sample::select(vec![
-            "GET / HTTP/1.1\r\n",
-            "POST /p?q HTTP/1.1\r\n",
-            "GET http://b.test/x HTTP/1.0\r\n",
-            "OPTIONS * HTTP/1.1\r\n",
-            "HTTP/1.1 200 OK\r\n",
-            "HTTP/1.1 204 No\r\n",
-            "HTTP/1.1 100 Go\r\n",
-            "HTTP/1.0 200 OK\n",
+    /// Bytes that are often messages, or nearly: with these first lines.
+    fn stream(first_lines: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+        const LINES: &[&str] = &[
             "Host: a.test\r\n",
-            "Host: a.test\r\n\r\n",
             "Content-Length: 5\r\n",
-            "Content-Length: 5\r\n\r\nhello",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
             "content_length: 5\r\n",
             "Transfer-Encoding: chunked\r\n",
-            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding:\tchunked,\r\n",
+            "Transfer_Encoding: chunked\r\n",
             "Connection: close\r\n",
             "Connection: keep-alive, X-A\r\n",
+            "Connection: host, content-length, x-forwarded-for, te\r\n",
             "Connection: upgrade\r\nUpgrade: websocket\r\n",
+            "Connection: upgrade\r\nUpgrade: h2c, x\r\n",
+            "Expect: 100-continue\r\n",
             "X-A: b\r\n",
+            "X-A: b\r\n c\r\n",
+            "X-User: you\r\n",
             "X-Forwarded-For: 6.6.6.6\r\n",
             "X_Forwarded_For: 6.6.6.6\r\n",
+            "x-real-ip: 6.6.6.6\r\n",
+            "X-Forwarded-Proto: https\r\n",
+            "X-Forwarded_Prefix: /x\r\n",
             "TE: trailers\r\n",
-            "5\r\nhello\r\n",
-            "5;x=y\r\nhello\r\n",
-            "0\r\n\r\n",
-            "0\r\nA: b\r\n\r\n",
+            "Date: x\r\n",
+        ];
+        const ENDS: &[&str] = &[
             "\r\n",
-            "\n",
-            "\r",
-            " ",
-            "\0",
-            "hello",
-        ]);
-        let piece = prop_oneof![
-            9 => words.prop_map(|word| word.as_bytes().to_vec()),
+            "\r\n",
+            "Content-Length: 5\r\n\r\nhello",
+            "Content-Length: 0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3 \r\nllo\r\n0\r\nA: b\r\nContent-Length: 5\r\n\r\n",
+            "\r\n5\r\nhello\r\n0\r\n\r\n",
+            "",
+        ];
+        const ODD: &[&str] = &["\r\n", "\n", "\r", " ", "\0", ":", "hello", "0\r\n\r\n"];
+        let words = |words: &'static [&'static str]| prop::sample::select(words);
+        let host = prop::option::weighted(0.9, Just("Host: a.test\r\n"));
+        let message =
+            (words(first_lines), host, prop::collection::vec(words(LINES), 0..4), words(ENDS));
+        let message = message.prop_map(|(first, host, lines, end)| {
+            let parts = [first, host.unwrap_or_default()].into_iter().chain(lines).chain([end]);
+            parts.collect::<String>().into_bytes()
+        });
+        let odd = prop_oneof![
+            3 => words(ODD).prop_map(|word| word.as_bytes().to_vec()),
             1 => prop::collection::vec(any::<u8>(), 1..4),
         ];
-        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+        let odd = prop::option::weighted(0.4, (any::<prop::sample::Index>(), odd));
+        (prop::collection::vec(message, 1..4), odd).prop_map(|(messages, odd)| {
+            let mut bytes = messages.concat();
+            if let Some((at, odd)) = odd {
+                let at = at.index(bytes.len());
+                bytes.splice(at..at, odd);
+            }
+            bytes
+        })
     }
+
+    const REQUESTS: &[&str] = &[
+        "GET / HTTP/1.1\r\n",
+        "HEAD /a/../b HTTP/1.1\r\n",
+        "POST /p?q HTTP/1.1\r\n",
+        "PUT //%61?a?b HTTP/1.1\r\n",
+        "GET http://b.test/x HTTP/1.0\r\n",
+        "GET http://b.test?x HTTP/1.1\r\n",
+        "OPTIONS * HTTP/1.1\r\n",
+        "OPTIONS http://b.test HTTP/1.1\r\n",
+        "HTTP/1.1 200 OK\r\n",
+    ];
+
+    const ANSWERS: &[&str] = &[
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 204 No\r\n",
+        "HTTP/1.1 304\r\n",
+        "HTTP/1.1 100 Go\r\n",
+        "HTTP/1.1 101 Go\r\n",
+        "HTTP/1.1 103 Go\r\n",
+        "HTTP/1.0 200 OK\n",
+        "GET / HTTP/1.1\r\n",
+    ];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
         fn the_laws_hold_for_what_clients_send(
-            bytes in stream(),
+            bytes in stream(REQUESTS),
             cuts in prop::collection::vec(0_usize..200, 0..8),
         ) {
             requests(&bytes, &cuts);
@@ -390,7 +467,7 @@ mod tests {
 
         #[test]
         fn the_laws_hold_for_what_servers_send(
-            bytes in stream(),
+            bytes in stream(ANSWERS),
             cuts in prop::collection::vec(0_usize..200, 0..8),
             is_head in any::<bool>(),
             is_old in any::<bool>(),
@@ -403,7 +480,8 @@ mod tests {
     fn a_pipeline_is_told_apart() {
         let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\n\r\n\
                       \r\nGET /2 HTTP/1.1\r\nHost: b\r\n\r\nGET /3";
-        let outcome = read(&FromClient { is_changed: false }, std::iter::once(&bytes[..]));
+        let outcome =
+            read(&FromClient { is_changed: false, is_trusted: false }, std::iter::once(&bytes[..]));
         let bodies: Vec<_> = outcome.messages.iter().map(|message| &*message.body).collect();
         assert_eq!(bodies, [&b"hi"[..], b""]);
         assert!(outcome.messages.iter().all(|message| message.is_whole));
