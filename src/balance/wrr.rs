@@ -115,13 +115,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everyone_gets_exactly_its_share(weights in prop::collection::vec(0_u32..20, 0..12)) {
-            let schedule = Schedule::new(&weights);
+        fn everyone_gets_exactly_its_share(weights in prop::collection::vec(0_u32..20, 0..12), factor in 1_u32..3_000) {
+            let scaled: Vec<u32> = weights.iter().map(|weight| weight * factor).collect();
+            let schedule = Schedule::new(&scaled);
             let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
             for (index, weight) in weights.iter().enumerate() {
                 let turns = round(&schedule, 3).into_iter().filter(|&turn| turn == index).count();
                 prop_assert_eq!(turns, (weight / divisor) as usize);
             }
+        }
+
+        /// However large weights are, a round is bounded, and who has a weight has a turn, and no fewer than who has less.
+        #[test]
+        fn large_weights_keep_their_order(weights in prop::collection::vec(prop_oneof![0_u32..4, any::<u32>()], 0..12)) {
+            let schedule = Schedule::new(&weights);
+            prop_assert!(schedule.len() as u64 <= TURNS_MAX + weights.len() as u64);
+            let turns = |index| round(&schedule, 0).into_iter().filter(|&turn| turn == index).count();
+            let mut all: Vec<(u32, usize)> = weights.iter().copied().zip((0..).map(turns)).collect();
+            prop_assert!(all.iter().all(|(weight, turns)| (*weight > 0) == (*turns > 0)));
+            all.sort_unstable();
+            prop_assert!(all.is_sorted_by_key(|(_, turns)| *turns), "{:?}", all);
         }
     }
 }
