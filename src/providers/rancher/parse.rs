@@ -466,14 +466,33 @@ mod tests {
             json!({"name": "web-1", "primary_ip": "10.0.0.1"}),
             json!({"name": "web-1", "primary_ip": "10.0.0.2", "health_state": "unhealthy"}),
             json!({"name": "web-1", "primary_ip": "nowhere"}),
+            json!({"name": "web-2", "ips": ["10.0.0.3"], "state": "stopping", "ports": ["80/tcp", 5]}),
+            json!({"name": "side", "service_name": "other", "labels": null}),
             json!("web-1"),
+            json!("web-2"),
             json!(5),
+            json!(null),
         ]);
         let name = prop::sample::select(vec![json!("web"), json!("shop"), json!(5)]);
-        let label = prop::sample::select(vec![json!("1"), json!("2"), json!({})]);
-        (name, label, prop::collection::vec(container, 0..2)).prop_map(
-            |(name, label, containers)| {
-                json!({"name": name, "labels": {"a": label}, "containers": containers})
+        let label = prop::sample::select(vec![json!("1"), json!("2"), json!({}), json!(null)]);
+        let other = prop::sample::select(vec![
+            ("stack_name", json!("one")),
+            ("stack_name", json!("two")),
+            ("uuid", json!("u")),
+            ("uuid", json!(7)),
+            ("kind", json!("externalService")),
+            ("external_ips", json!(["192.0.2.1"])),
+            ("state", json!("removing")),
+            ("health_check", json!({"port": 80, "interval": 2_000})),
+            ("create_index", json!(3)),
+        ]);
+        let others = prop::collection::vec(other, 0..3);
+        (name, label, prop::collection::vec(container, 0..4), others).prop_map(
+            |(name, label, containers, others)| {
+                let mut service =
+                    json!({"name": name, "labels": {"a": label}, "containers": containers});
+                others.into_iter().for_each(|(key, value)| service[key] = value);
+                service
             },
         )
     }
@@ -497,7 +516,10 @@ mod tests {
                     |known: &Remembered| split::services(body.as_bytes(), known).expect("JSON");
                 let mut nobody = Remembered::default();
                 let told = match is_other {
-                    true => json!([{"name": "web-1", "primary_ip": "10.0.0.9"}]),
+                    true => json!([
+                        {"name": "web-1", "primary_ip": "10.0.0.9"},
+                        {"name": "web-1", "stack_name": "two", "primary_ip": "10.0.0.8"},
+                    ]),
                     false => Value::Null,
                 };
                 let needs = split::needs_containers(&list(&nobody));
