@@ -311,3 +311,118 @@ fn held(server: Arc<ServerLive>, is_checked: bool) -> Arc<ServerLive> {
     server.health.hold(is_checked);
     server
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Server;
+    use crate::model::{Origin, ProviderName};
+    use crate::rules::v1;
+
+    /// The priority of each frontend, and the ports and weights of the servers behind it; none: it is not there.
+    type Told = Vec<Option<(i64, Vec<(u16, u32)>)>>;
+
+    fn told() -> impl Strategy<Value = Told> {
+        let servers = prop::collection::vec((1_u16..4, 1_u32..3), 0..4);
+        prop::collection::vec(prop::option::weighted(0.8, (1_i64..3, servers)), 3)
+    }
+
+    /// What is asked for; what is as before is that of before, as the plan has it.
+    fn config(told: &Told, before: &Config) -> Config {
+        let origin = Origin::new(ProviderName::Docker, "s");
+        let mut config = Config::default();
+        for (number, (priority, servers)) in
+            told.iter().enumerate().filter_map(|(number, told)| Some((number, told.as_ref()?)))
+        {
+            let server = |(place, &(port, weight)): (usize, &(u16, u32))| {
+                let server = Server {
+                    scheme: Scheme::Http,
+                    addr: ([10, 0, 0, 1], port).into(),
+                    host: None,
+                    weight,
+                    is_weight_said: true,
+                    origin: origin.clone(),
+                };
+                (format!("s{place}").into(), server)
+            };
+            let backend = Backend {
+                mark: None,
+                method: Method::Wrr,
+                sticky: None,
+                slow_start: std::time::Duration::ZERO,
+                servers: servers.iter().enumerate().map(server).collect(),
+                wishes: None,
+                origin: origin.clone(),
+            };
+            let id = BackendId::new(ProviderName::Docker, format!("b{number}"));
+            let frontend = Frontend {
+                entrypoints: Box::default(),
+                rule: v1::parse("Host:a.t").expect("a rule").rule,
+                priority: Some(*priority),
+                chain: Box::default(),
+                pass_host_header: true,
+                wishes: None,
+                backend: id.clone(),
+                origin: origin.clone(),
+                age_order: None,
+                shadowed_by: None,
+                routes: Box::default(),
+            };
+            let same = before.backends.get(&id).filter(|same| ***same == backend);
+            config.backends.insert(id, same.map_or_else(|| Arc::new(backend), Arc::clone));
+            let id = FrontendId::new(ProviderName::Docker, format!("f{number}"));
+            let same = before.frontends.get(&id).filter(|same| ***same == frontend);
+            config.frontends.insert(id, same.map_or_else(|| Arc::new(frontend), Arc::clone));
+        }
+        config
+    }
+
+    proptest! {
+        /// Who is in one table and in the next keeps what was measured of it, and so does who comes back while a request holds it;
+        /// who comes back later begins anew.
+        #[test]
+        fn who_stays_or_is_held_is_who_it_was(
+            moments in prop::collection::vec((told(), any::<bool>()), 1..8),
+        ) {
+            let (live, mut table) = (Live::default(), Table::default());
+            // Each state is known by how many requests it has seen.
+            let (mut count, mut there) = (0, BTreeMap::<(BackendId, SocketAddr), u64>::new());
+            let (mut held, mut holders) = (there.clone(), Vec::new());
+            for (revision, (told, holds)) in (1..).zip(moments) {
+                let asked = Arc::new(config(&told, &table.config));
+                let next = compile_after(&table, revision, asked, Arc::from([]), &live, EntryPoints::default());
+                for (old, new) in table.routes.iter().flat_map(|old| Some((old, next.routes.iter().find(|new| new.id == old.id)?))) {
+                    prop_assert!(Arc::ptr_eq(&old.live, &new.live));
+                    prop_assert!(Arc::ptr_eq(&old.backend.live, &new.backend.live));
+                }
+                table = next;
+                live.sweep();
+                let mut now = BTreeMap::new();
+                for (backend, server) in table.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s))) {
+                    let key = (backend.id.clone(), server.addr);
+                    let expected = now.get(&key).or(there.get(&key)).or(held.get(&key)).copied();
+                    prop_assert_eq!(server.live.requests(), expected.unwrap_or_default(), "{:?}", key);
+                    if expected.is_none() {
+                        count += 1;
+                        (0..count).for_each(|_| server.live.begin());
+                    }
+                    now.insert(key, server.live.requests());
+                }
+                there = now;
+                if holds {
+                    held.extend(there.clone());
+                    let servers = table.backends.iter().flat_map(|backend| &backend.servers);
+                    holders.extend(servers.map(|server| Arc::clone(&server.live)));
+                } else {
+                    held.clear();
+                    holders.clear();
+                    live.sweep();
+                }
+            }
+        }
+    }
+}
