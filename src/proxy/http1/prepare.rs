@@ -6,18 +6,20 @@ use std::sync::Arc;
 use super::attempt::Attempt;
 use super::chunked::BadChunk;
 use super::collect::Wanted;
+use super::connection::Client;
 use super::course::{After, Course, Need, PageOf, Refusal, Stage, Stop};
 use super::framing::Length;
 use super::parse::{self, Lines};
 use super::record;
 use super::relay::{Relay, Sink};
-use super::request::{Hop, Request};
+use super::request::{Facts, Hop, Request};
 use crate::balance::{Moment, sticky};
+use crate::config::Sticky;
 use crate::middleware::{Flow, Handler, Reply};
 use crate::model::{Changes, Exchange, Sender, has_doubtful_dots};
 use crate::proxy::error::Error;
-use crate::proxy::worker::{WayIn, as_ms};
-use crate::table::{Page, Route, RunningServer, Table, Tried};
+use crate::proxy::worker::{WayIn, Worker, as_ms};
+use crate::table::{Kept, Page, Route, RunningServer, Table, Tried};
 use crate::telemetry::Record;
 
 /// Where the chain let a request go.
@@ -42,7 +44,6 @@ impl Course<'_> {
         let worker = self.worker;
         self.out.clear();
         let span = self.tally.span();
-        let peer = self.client.peer();
         let client = &*self.client;
         let (way_in, inbox) = (&*client.way_in, &*client.inbox);
         let (head, mut lines) = (&inbox[span.start..span.end], Lines::new());
@@ -57,42 +58,19 @@ impl Course<'_> {
                 return Err(unread(error, inbox, span.start));
             }
         };
+        // Rules and steps look at what the client asked for, in the place of a page too.
         let method = request.method;
         match (&self.page, &self.collected) {
             (Some(page), _) => request.ask_for_page(page.is_complete),
             (None, Some(collected)) => request.have_collected(collected.store.len()),
             (None, None) => {}
         }
-        let facts = request.facts;
-        let end = span.start + request.head_len();
-        let rest = &inbox[end..];
+        let (facts, end) = (request.facts, span.start + request.head_len());
         let refused = |error, route: Option<&Arc<Route>>, used, is_complete| {
-            Box::new(Stop::Refused(Refusal {
-                is_timed: is_complete,
-                after: After::refusal(&error, &facts, is_complete),
-                error,
-                route: route.cloned(),
-                server: None,
-                is_head: facts.is_head,
-                used: end + used,
-            }))
+            refusal(error, route, &facts, end + used, is_complete)
         };
 
-        let target = &request.target;
-        let query = target.query().strip_prefix('?').unwrap_or_default();
-        let path = (target.path(), query);
-        let mut exchange =
-            Exchange::of_host(&way_in.name, method, target.host.clone(), path, &request.lines);
-        exchange.authority = target.authority;
-        exchange.trusted = way_in.forwarder.trusted();
-        exchange.sender = Sender {
-            ip: peer.ip(),
-            port: peer.port(),
-            is_trusted: client.address().is_trusted(),
-            is_tls: false,
-            now_ms: self.tally.began_ms(),
-            random: || fastrand::u64(..),
-        };
+        let mut exchange = exchange_of(client, request, method, self.tally.began_ms());
         let route = table.lookup(&exchange);
         let next_step = match self.stage {
             // Whoever has it prepared again says where it goes on.
@@ -112,21 +90,22 @@ impl Course<'_> {
             route.into_iter().for_each(|route| self.tally.stays_with(route));
             return Err(Box::new(Stop::Wait(step, need)));
         }
-        if let (Led::Through, Some(route), true) = (&led, route, has_waited)
-            && worker.table().revision != table.revision
-        {
-            self.changes = exchange.take_changes();
-            self.stage = Stage::Through(Some(Arc::clone(route)));
-            return Err(Box::new(Stop::Outdated));
-        }
-        if let (Led::Through, None, true) = (&led, route, has_waited)
-            && worker.table().revision != table.revision
-            && !std::mem::replace(&mut self.has_started_over, true)
-        {
-            // Its host may have come meanwhile: it goes through all steps, whatever those of a new frontend are.
-            self.stage = Stage::Fresh;
-            self.record.iter_mut().for_each(|record| record.starts_over());
-            return Err(Box::new(Stop::Outdated));
+        if has_waited && matches!(led, Led::Through) && worker.table().revision != table.revision {
+            match route {
+                Some(route) => {
+                    self.changes = exchange.take_changes();
+                    self.stage = Stage::Through(Some(Arc::clone(route)));
+                    return Err(Box::new(Stop::Outdated));
+                }
+                None if !self.has_started_over => {
+                    // Its host may have come meanwhile: it goes through all steps, whatever those of a new frontend are.
+                    self.has_started_over = true;
+                    self.stage = Stage::Fresh;
+                    self.record.iter_mut().for_each(|record| record.starts_over());
+                    return Err(Box::new(Stop::Outdated));
+                }
+                None => {}
+            }
         }
         let buffering = route.and_then(|route| route.backend.handling()?.buffering.as_ref());
         if let (Some(buffering), Some(route), Led::Through, None) =
@@ -136,18 +115,12 @@ impl Course<'_> {
             self.changes = exchange.take_changes();
             self.tally.stays_with(route);
             self.stage = Stage::Through(Some(Arc::clone(route)));
-            let (kept, expects) = (buffering.requests, facts.expects);
-            let timeout = route.backend.handling().and_then(|handling| handling.timeouts.body);
-            let body_ms = timeout.map_or(worker.limits.body_ms, as_ms);
-            let wanted = Wanted { start: end, length: facts.length, expects, kept, body_ms };
+            let wanted = wanted(worker, route, end, buffering.requests, &facts);
             return Err(Box::new(Stop::Collect(wanted, Arc::clone(route), facts)));
         }
-        let page = self.page.and_then(|asked| page_of(route?, asked));
-        if let (Some(page), Some(asked)) = (page, self.page) {
-            let (path, query) = page.target(asked.status);
-            exchange.replace_path(path);
-            exchange.change().query = Some(query);
-        } else if self.page.is_some() {
+
+        let page = self.page.and_then(|asked| turn_to_page(&mut exchange, route?, asked));
+        if self.page.is_some() && page.is_none() {
             // It has gone meanwhile: the server of the frontend itself is not to be asked in its place.
             self.changes = exchange.take_changes();
             return Err(refused(Error::NoServer, route, 0, true));
@@ -163,30 +136,15 @@ impl Course<'_> {
             if let Some(record) = &mut self.record {
                 record.asks(&mut exchange, server, page.is_some());
             }
-            let own_host;
-            let host = match host_for(&exchange, route) {
-                Some(host) => host,
-                None => {
-                    own_host = own_host_of(server);
-                    &own_host
-                }
-            };
-            let hop = Hop { forwarder: &way_in.forwarder, client: client.address(), host };
-            request.write(&exchange, &hop, &mut self.out);
+            write(request, &exchange, client, route, server, &mut self.out);
             let sticky = backend.and_then(|backend| backend.sticky()).filter(|_| page.is_none());
-            sets_cookie = sticky.is_some_and(|sticky| {
-                let is_own = |value: &str| *value == *server.cookie_value;
-                sticky::look_up(exchange.head, &sticky.cookie, is_own) != Some(true)
-            });
+            sets_cookie = sticky.is_some_and(|sticky| !knows(&exchange, sticky, server));
         }
         // Looked at first: most have none, and what was there before would be asked whether it has to be dropped.
         if let Some(changes) = exchange.take_changes() {
             self.changes = Some(changes);
         }
-        let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
-        // Without what may follow its chunks: servers that make header lines of it would see what no step has seen, and others
-        // leave it for the beginning of the next request (RFC 9112, section 7.1.2 lets us).
-        let mut body = Relay::new(facts.length, sink);
+        let mut body = body_of(&facts);
         let (used, has_come) = match (self.page, &mut self.collected) {
             (Some(page), _) => (page.used - end, page.is_complete),
             (None, Some(collected)) => {
@@ -194,35 +152,112 @@ impl Course<'_> {
                 (collected.used - end, true)
             }
             (None, None) => {
+                let rest = &inbox[end..];
                 let used = body.feed(rest, &mut self.out);
                 let bad =
                     |bad: BadChunk| refused(Error::BadRequest(bad.0), route, rest.len(), false);
                 (used.map_err(bad)?, body.is_done())
             }
         };
-        match (led, route, server) {
-            (Led::Through, Some(route), Some(server)) => {
-                let is_choosy = buffering.is_some_and(|buffering| buffering.retry.is_some());
-                let method = if is_choosy { method.into() } else { Box::default() };
-                let used = end + used;
-                *attempt = Some(Attempt {
-                    route,
-                    server,
-                    facts,
-                    sets_cookie,
-                    body,
-                    used,
-                    has_come,
-                    method,
-                });
-                Ok(())
-            }
-            (Led::Answered(error), route, _) => Err(refused(error, route, used, has_come)),
-            (_, None, _) if table.is_partial => Err(refused(Error::Starting, None, used, has_come)),
-            (_, None, _) => Err(refused(Error::Unknown, None, used, has_come)),
-            (_, route, _) => Err(refused(Error::NoServer, route, used, has_come)),
-        }
+        let (Led::Through, Some(route), Some(server)) = (&led, route, server) else {
+            let error = match (led, route) {
+                (Led::Answered(error), _) => error,
+                (_, None) if table.is_partial => Error::Starting,
+                (_, None) => Error::Unknown,
+                (_, Some(_)) => Error::NoServer,
+            };
+            return Err(refused(error, route, used, has_come));
+        };
+        let is_choosy = buffering.is_some_and(|buffering| buffering.retry.is_some());
+        let method = if is_choosy { method.into() } else { Box::default() };
+        let used = end + used;
+        *attempt =
+            Some(Attempt { route, server, facts, sets_cookie, body, used, has_come, method });
+        Ok(())
     }
+}
+
+/// A request as rules and steps see it.
+#[inline(always)]
+fn exchange_of<'e>(
+    client: &'e Client,
+    request: &'e Request<'e, 'e>,
+    method: &'e str,
+    began_ms: u64,
+) -> Exchange<'e> {
+    let (way_in, target, peer) = (&*client.way_in, &request.target, client.peer());
+    let query = target.query().strip_prefix('?').unwrap_or_default();
+    let path = (target.path(), query);
+    let mut exchange =
+        Exchange::of_host(&way_in.name, method, target.host.clone(), path, &request.lines);
+    exchange.authority = target.authority;
+    exchange.trusted = way_in.forwarder.trusted();
+    exchange.sender = Sender {
+        ip: peer.ip(),
+        port: peer.port(),
+        is_trusted: client.address().is_trusted(),
+        is_tls: false,
+        now_ms: began_ms,
+        random: || fastrand::u64(..),
+    };
+    exchange
+}
+
+/// How the body that begins at `start` is to be read whole.
+#[cold]
+fn wanted(worker: &Worker, route: &Route, start: usize, kept: Kept, facts: &Facts) -> Wanted {
+    let Facts { length, expects, .. } = *facts;
+    let timeout = route.backend.handling().and_then(|handling| handling.timeouts.body);
+    let body_ms = timeout.map_or(worker.limits.body_ms, as_ms);
+    Wanted { start, length, expects, kept, body_ms }
+}
+
+/// Has a request ask for the page that is wanted, if the route in force has it.
+fn turn_to_page<'t>(
+    exchange: &mut Exchange<'_>,
+    route: &'t Route,
+    asked: PageOf,
+) -> Option<&'t Page> {
+    let page = route.pages.get(asked.place).filter(|page| page.is_for(asked.status))?;
+    let (path, query) = page.target(asked.status);
+    exchange.replace_path(path);
+    exchange.change().query = Some(query);
+    Some(page)
+}
+
+/// Writes the head that the server gets.
+#[inline(always)]
+fn write(
+    request: &Request<'_, '_>,
+    exchange: &Exchange<'_>,
+    client: &Client,
+    route: &Route,
+    server: &RunningServer,
+    out: &mut Vec<u8>,
+) {
+    let own_host;
+    let host = match host_for(exchange, route) {
+        Some(host) => host,
+        None => {
+            own_host = own_host_of(server);
+            &own_host
+        }
+    };
+    let hop = Hop { forwarder: &client.way_in.forwarder, client: client.address(), host };
+    request.write(exchange, &hop, out);
+}
+
+/// Whether the client comes back to this server already.
+fn knows(exchange: &Exchange<'_>, sticky: &Sticky, server: &RunningServer) -> bool {
+    let is_own = |value: &str| *value == *server.cookie_value;
+    sticky::look_up(exchange.head, &sticky.cookie, is_own) == Some(true)
+}
+
+/// The body as it goes to the server, without what may follow its chunks: servers that make header lines of it would see what no
+/// step has seen, and others leave it for the beginning of the next request (RFC 9112, section 7.1.2 lets us).
+fn body_of(facts: &Facts) -> Relay {
+    let sink = if facts.length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
+    Relay::new(facts.length, sink)
 }
 
 /// The step at which a request goes on that has waited, or was sent before; none where it is past all of them.
@@ -283,11 +318,6 @@ fn lead(
     }
 }
 
-/// The page that is asked for, if the route in force has it.
-fn page_of(route: &Route, asked: PageOf) -> Option<&Page> {
-    route.pages.get(asked.place).filter(|page| page.is_for(asked.status))
-}
-
 /// The host that the server sees: the one that a step gave it, or the client's. None: its own address, where the frontend
 /// wants that or nobody named a host.
 fn host_for<'e>(exchange: &'e Exchange<'_>, route: &Route) -> Option<&'e str> {
@@ -301,6 +331,26 @@ fn own_host_of(server: &RunningServer) -> String {
         None => server.addr.to_string(),
         Some(host) => format!("{host}:{}", server.addr.port()),
     }
+}
+
+/// No server gets it. `used` is how much of the inbox is its own.
+#[cold]
+fn refusal(
+    error: Error,
+    route: Option<&Arc<Route>>,
+    facts: &Facts,
+    used: usize,
+    is_complete: bool,
+) -> Box<Stop> {
+    Box::new(Stop::Refused(Refusal {
+        is_timed: is_complete,
+        after: After::refusal(&error, facts, is_complete),
+        error,
+        route: route.cloned(),
+        server: None,
+        is_head: facts.is_head,
+        used,
+    }))
 }
 
 /// What cannot be read is refused, and whatever else came with it is not trusted.
