@@ -487,8 +487,13 @@ async fn in_a_container_it_knows_its_own_networks_and_the_way_to_the_host() {
 
 #[expect(clippy::print_stdout, reason = "the test outside reads it")]
 async fn say_addresses(ids: &str) {
-    let watch = Watch::start().await;
+    let mut watch = Watch::start().await;
     for id in ids.split(',') {
+        // The engine may have this container itself in its list a moment before it knows its networks.
+        let is_known = |watch: &Watch| {
+            watch.service(id).is_some_and(|service| !service.instances[0].addresses.is_empty())
+        };
+        watch.until("its addresses are known", is_known).await;
         let service = watch.service(id).expect("the container is known");
         for address in &service.instances[0].addresses {
             let network = address.network.as_deref().unwrap_or("-");

@@ -419,7 +419,7 @@ fn a_guarded_page_has_users_or_is_switched_off() {
     assert_eq!(admin("", &flags), OFF);
     let open = ["--api", "--api.entryPoint=http", "--entryPoints=Name:http Address::80"];
     assert_eq!(admin("", &open), ":8080 basic everybody");
-    let output = herder(dir.path(), &[&["config"], &open[..]].concat(), &[]);
+    let output = herder(dir.path(), &[&["run", "--strict"], &open[..]].concat(), &[]);
     assert!(stderr(&output).contains("--api.entryPoint is left out"), "{}", stderr(&output));
 }
 
@@ -434,12 +434,18 @@ fn flags_of_traefik_listen_where_traefik_does() {
             |key: &str| said["settings"][key]["value"].as_str().unwrap_or_default().to_owned();
         format!("{} | {}", value("entryPoints"), value("http"))
     };
-    assert_eq!(http(&["--api", "--docker"], &[]), "");
-    assert_eq!(http(&["--web"], &[]), "");
-    assert_eq!(http(&["--docker"], &[]), "");
-    assert_eq!(http(&["--api", "--http=:81"], &[]), "");
-    assert_eq!(http(&["--api", "--entryPoints=Name:http Address::82"], &[]), "");
-    assert_eq!(http(&["--api"], &[("HERDER_ENTRYPOINTS", "Name:http Address::83")]), "");
+    assert_eq!(http(&["--api", "--docker"], &[]), "Name:http Address::80 | ");
+    assert_eq!(http(&["--web"], &[]), "Name:http Address::80 | ");
+    assert_eq!(http(&["--docker"], &[]), "http at --http | :8080");
+    assert_eq!(http(&["--api", "--http=:81"], &[]), "Name:http Address::80 | :81");
+    let entry = ["--api", "--entryPoints=Name:http Address::82"];
+    assert_eq!(http(&entry, &[]), "Name:http Address::82 | ");
+    let variable = [("HERDER_ENTRYPOINTS", "Name:http Address::83")];
+    assert_eq!(http(&["--api"], &variable), "Name:http Address::83 | ");
+    fs::write(dir.path().join("traefik.toml"), "[entryPoints.http]\naddress = \":84\"\n")
+        .expect("written");
+    assert_eq!(http(&["--api"], &[]), "Name:http address::84 | ");
+    fs::remove_file(dir.path().join("traefik.toml")).expect("removed");
     let output = herder(dir.path(), &["config", "--http=:8080", "--admin=127.0.0.1:8080"], &[]);
     let said = stderr(&output);
     assert!(said.contains("the page and the entry point http at :8080 cannot share"), "{said}");

@@ -64,6 +64,8 @@ struct FromClient {
     is_changed: bool,
     /// Whether the client is believed who it says it is.
     is_trusted: bool,
+    /// Whether it is read on behind a request that is to be the last one: a server may.
+    reads_on: bool,
 }
 
 /// The clock is one for all reads of a case: an answer without `Date` gets the time of day.
@@ -101,7 +103,7 @@ impl Reads for FromClient {
         request.write(&exchange, &hop, out);
         let length = request.facts.length;
         let sink = if length == Length::Chunked { Sink::Chunked } else { Sink::Plain };
-        let is_kept_alive = request.facts.is_kept_alive;
+        let is_kept_alive = self.reads_on || request.facts.is_kept_alive;
         Ok((request.head_len(), length, Relay::new(length, sink), is_kept_alive))
     }
 }
@@ -196,7 +198,7 @@ fn cut<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
 /// Where one is broken.
 pub fn requests(bytes: &[u8], cuts: &[usize]) {
     for (is_changed, is_trusted) in [(false, false), (true, false), (false, true)] {
-        requests_of(FromClient { is_changed, is_trusted }, bytes, cuts);
+        requests_of(FromClient { is_changed, is_trusted, reads_on: false }, bytes, cuts);
     }
 }
 
@@ -208,7 +210,7 @@ fn requests_of(side: FromClient, bytes: &[u8], cuts: &[usize]) {
     assert_eq!(whole.refused.is_some(), pieces.refused.is_some(), "the cuts matter");
     let sent = whole.sent();
     // As by a server that believes nobody: who believes us adds us to the way.
-    let server = FromClient { is_trusted: false, ..side };
+    let server = FromClient { is_trusted: false, reads_on: true, ..side };
     let again = read(&server, std::iter::once(&*sent));
     let bodies = |outcome: &Outcome| {
         outcome.messages.iter().map(|m| (m.framed.clone(), m.is_whole)).collect::<Vec<_>>()
@@ -480,8 +482,10 @@ mod tests {
     fn a_pipeline_is_told_apart() {
         let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\n\r\n\
                       \r\nGET /2 HTTP/1.1\r\nHost: b\r\n\r\nGET /3";
-        let outcome =
-            read(&FromClient { is_changed: false, is_trusted: false }, std::iter::once(&bytes[..]));
+        let outcome = read(
+            &FromClient { is_changed: false, is_trusted: false, reads_on: false },
+            std::iter::once(&bytes[..]),
+        );
         let bodies: Vec<_> = outcome.messages.iter().map(|message| &*message.body).collect();
         assert_eq!(bodies, [&b"hi"[..], b""]);
         assert!(outcome.messages.iter().all(|message| message.is_whole));
