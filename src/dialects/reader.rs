@@ -146,8 +146,8 @@ impl<'a> Reader<'a> {
         if truth.is_none() {
             let key = self.written(key);
             let what = format!("{key} \"{value}\" is neither true nor false; it is left out.");
-            let problem = Problem::error(&self.origin.label(key), what);
-            self.problem(problem.hint("Write true or false."));
+            let hint = truth_hint(value);
+            self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
         }
         truth
     }
@@ -192,13 +192,17 @@ impl<'a> Reader<'a> {
                 Some(true) => Enabled::Service,
                 Some(false) => Enabled::No,
                 None => {
-                    let word = if fallback { "routed" } else { "not routed" };
-                    let what = format!(
-                        "{key} \"{value}\" is neither true nor false; as without it, this is {word}."
-                    );
-                    let problem = Problem::error(&self.origin.label(key), what);
-                    self.problem(problem.hint("Write true or false."));
-                    by_default
+                    // A list of Compose keeps quotation marks. Whoever writes false in them does not want it routed.
+                    let is_no = boolean(unquoted(value)) == Some(false);
+                    let (enabled, word) = match (is_no, fallback) {
+                        (true, _) => (Enabled::No, "this is not routed"),
+                        (false, true) => (by_default, "as without it, this is routed"),
+                        (false, false) => (by_default, "as without it, this is not routed"),
+                    };
+                    let what = format!("{key} \"{value}\" is neither true nor false; {word}.");
+                    let hint = truth_hint(value);
+                    self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
+                    enabled
                 }
             },
         };
@@ -614,4 +618,16 @@ fn host_label(name: &str) -> String {
 pub(super) fn normalized(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
+}
+
+/// What to write in the place of a value that is neither true nor false.
+fn truth_hint(value: &str) -> &'static str {
+    match boolean(unquoted(value)) {
+        Some(_) => "Write it without the quotation marks.",
+        None => "Write true or false.",
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    value.trim_matches(['"', '\''])
 }

@@ -8,7 +8,8 @@ use md5::{Digest as _, Md5};
 use super::reader::{Reader, normalized};
 use crate::config::{Scheme, Server, Servers};
 use crate::model::{
-    Address, Health, Instance, Kind, Origin, Outcome, Problem, Scope, ServerName, State,
+    Address, Health, Instance, Kind, Origin, Outcome, Problem, ProviderName, Scope, ServerName,
+    State,
 };
 
 /// How a dialect fills in what its labels leave open.
@@ -204,7 +205,20 @@ impl Reader<'_> {
         port: Port,
     ) -> Option<u16> {
         match (port, &*instance.exposed_ports) {
-            (Port::Given(port), _) => Some(port),
+            (Port::Given(port), exposed) => {
+                // Docker tells what an image exposes, Rancher what is published only.
+                let is_odd = self.provider == ProviderName::Docker
+                    && !exposed.is_empty()
+                    && !exposed.contains(&port);
+                if is_odd {
+                    self.trace.step(scope, Outcome::Note, "traefik.port", || {
+                        let exposed: Vec<String> = exposed.iter().map(u16::to_string).collect();
+                        let exposed = exposed.join(", ");
+                        format!("It exposes {exposed}, and not {port}: where nobody listens at {port}, the answer is 502.")
+                    });
+                }
+                Some(port)
+            }
             (Port::Unreadable, _) => None,
             (Port::Exposed, []) => {
                 let what = "It exposes no TCP port and has no traefik.port; it is left out.";

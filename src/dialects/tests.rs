@@ -157,6 +157,34 @@ fn enable_says_yes_or_no_or_is_a_problem() {
     for odd in ["yes", "", "stack"] {
         check(&[("traefik.enable", odd)], WEB, "neither true nor false");
     }
+    // A list of Compose keeps quotation marks.
+    check(&[("traefik.enable", "\"true\"")], WEB, "neither true nor false");
+    let quoted = service("web", Some("shop"), &[("traefik.enable", "\"true\"")]);
+    let reading = read(ProviderName::Docker, &quoted, &defaults(), &mut Trace::off());
+    let hint = reading.problems[0].hint.as_deref();
+    assert_eq!(hint, Some("Write it without the quotation marks."));
+    for off in ["\"false\"", "'false'"] {
+        check(&[("traefik.enable", off)], "", "true nor false; this is not routed.");
+    }
+}
+
+/// A port that the image does not expose is a slip more often than not, and all that its clients see is 502.
+#[test]
+fn a_port_that_is_not_exposed_is_noted() {
+    let steps = |port: &'static str, exposed: &[u16], provider| {
+        let mut service = service("web", Some("shop"), &[("traefik.port", port)]);
+        service.instances[0].exposed_ports = exposed.into();
+        let mut trace = Trace::on();
+        read(provider, &service, &defaults(), &mut trace);
+        let steps = trace.of(Some(0));
+        let notes = steps.iter().filter(|step| step.outcome == Outcome::Note);
+        notes.map(|step| step.why.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let why = steps("9999", &[80, 443], ProviderName::Docker);
+    assert!(why.starts_with("It exposes 80, 443, and not 9999"), "{why}");
+    assert_eq!(steps("443", &[80, 443], ProviderName::Docker), "");
+    assert_eq!(steps("9999", &[], ProviderName::Docker), "");
+    assert_eq!(steps("9999", &[80], ProviderName::Rancher), "");
 }
 
 /// In another case a name says nothing; whoever wrote it meant something all the same.

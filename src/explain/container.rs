@@ -138,7 +138,7 @@ fn live_step(revision: u64, serving: &[&Frontend]) -> Step {
     let rules = rules.join(" and ");
     let why = match revision {
         0 => format!("By these settings it is in force: {rules}."),
-        _ => format!("In force since table {revision} or before: {rules}."),
+        _ => format!("In force, in table {revision}: {rules}."),
     };
     Step { outcome: Outcome::Pass, what: "route".to_owned(), why }
 }
