@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::serve::Peer;
 use crate::control::State;
 use crate::middleware::{Answer, Flow, Handler, Reply};
-use crate::model::{Exchange, Head};
+use crate::model::{Exchange, Head, has_doubtful_dots};
 use crate::proxy::{Desk, Places};
 
 /// Passwords that are checked, and wait for it.
@@ -39,6 +39,10 @@ impl Guard {
     pub(super) async fn pass(self, request: Request, next: Next) -> Response {
         if request.uri().path() == "/ping" {
             return next.run(request).await;
+        }
+        // As at an entry point: to work out what such a path may mean is work for whoever knows a name.
+        if has_doubtful_dots(request.uri().path()) {
+            return response(*Answer::new(400));
         }
         let work = match self.ask(&request, None) {
             Flow::Continue => return next.run(request).await,

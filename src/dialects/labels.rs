@@ -176,7 +176,8 @@ fn says_of_backend(segment: &str) -> bool {
         BACKEND_PARTS.iter().any(|part| slips(part, word).is_some_and(|slips| slips <= 2))
     };
     let words = || segment.split('.');
-    words().zip(words().skip(1)).any(|(word, next)| word == "backend" && is_part(next))
+    let is_backend = |word| slips("backend", word).is_some_and(|slips| slips <= 1);
+    words().zip(words().skip(1)).any(|(word, next)| is_backend(word) && is_part(next))
 }
 
 /// The parts of a backend that have labels of their own.
@@ -265,7 +266,12 @@ mod tests {
         let slip = known("traefik.web.frontend.rul");
         assert!(matches!(slip, Known::UnknownInSegment("web", "frontend.rul")));
         assert!(matches!(known("traefik.web.enable"), Known::Unknown));
-        for key in ["traefik.web.backend.healthcheck.port", "traefik.web.backend.helthcheck.port"] {
+        for key in [
+            "traefik.web.backend.healthcheck.port",
+            "traefik.web.backend.helthcheck.port",
+            "traefik.web.bakend.healthcheck.port",
+            "traefik.web.Backend.healthcheck.port",
+        ] {
             assert!(matches!(known(key), Known::Unknown), "{key}");
         }
         assert!(matches!(known("traefik.my.backend.port"), Known::Segment("my.backend", _)));

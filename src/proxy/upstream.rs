@@ -200,6 +200,10 @@ impl Pool {
             Risk::Once => self.bounds.timeout_ms.min(FRESH_MS),
         };
         loop {
+            if idle.astray_until_ms.get() > now_ms {
+                // What it says on any of them may come late.
+                connections.drain(..).for_each(|one| one.upstream.reset_at_end());
+            }
             let youngest = connections.last()?;
             // Most are ripe at once.
             let (age, mut next) = if youngest.ripe_ms <= now_ms {
@@ -604,11 +608,16 @@ mod tests {
         let take = |now_ms| pool.take(&pool.to(&place), Risk::Repeatable, now_ms).is_some();
         let farewell = "HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n\r\n";
         for (said, is_believed) in [(farewell, true), ("HTTP/1.1 200 OK\r\n\r\n", false)] {
-            keep(&pool, &place, &[Reuse::Now], &clock).await;
-            let (stream, _) = server.accept().await.expect("a connection");
+            // What it says on the youngest counts for the others.
+            keep(&pool, &place, &[Reuse::Now, Reuse::Now], &clock).await;
+            let (_silent, (stream, _)) = (
+                server.accept().await.expect("a connection"),
+                server.accept().await.expect("another one"),
+            );
             stream.try_write(said.as_bytes()).expect("sent");
             sleep(Duration::from_millis(20)).await;
-            assert!(!take(clock.now_ms()), "it has spoken");
+            let youngest = pool.take(&pool.to(&place), Risk::Once, clock.now_ms());
+            assert_eq!(youngest.is_some(), is_believed, "{said}");
             keep(&pool, &place, &[Reuse::Now], &clock).await;
             let _other = server.accept().await;
             assert_eq!(take(clock.exact_ms() + SILENT_MS), is_believed, "{said}");

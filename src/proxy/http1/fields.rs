@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(classify(b"Ho_t"), Field::Plain);
     }
 
-    /// What belongs to somebody is no plain line here either, but for three: `Trailer` announces what passes, and what other proxies
+    /// What belongs to somebody is no plain line here either, but for three: `Trailer` announces what passes behind answers, and what other proxies
     /// call the client's address is between them and the servers.
     #[test]
     fn lines_that_belong_to_somebody_are_known() {

@@ -67,9 +67,10 @@ impl Transfer<'_> {
                     then: down.then,
                     is_complete,
                     reuse: match down.reuse {
+                        // It may read on what has come whole, and ends by itself.
+                        Reuse::Never if is_complete || !self.facts.is_last => Reuse::Never,
                         // A server that has not read the body takes it for its next request: another client's answer.
                         _ if self.facts.is_last => Reuse::Distrusted,
-                        Reuse::Never => Reuse::Never,
                         reuse if may_follow => reuse,
                         // What comes at once behind a head that has no body is one that should not be.
                         Reuse::Now if self.besides == Besides::Noise => Reuse::Noisy,
