@@ -187,13 +187,13 @@ impl<'a> Reader<'a> {
         };
         let enabled = match value {
             "stack" if self.provider == ProviderName::Rancher => Enabled::Stack,
-            "no" | "off" | "No" | "Off" | "NO" | "OFF" => Enabled::No,
+            value if is_no(value) => Enabled::No,
             _ => match boolean(value) {
                 Some(true) => Enabled::Service,
                 Some(false) => Enabled::No,
                 None => {
                     // A list of Compose keeps quotation marks. Whoever writes false in them does not want it routed.
-                    let is_no = boolean(unquoted(value)) == Some(false);
+                    let is_no = is_no(unquoted(value)) || boolean(unquoted(value)) == Some(false);
                     let (enabled, word) = match (is_no, fallback) {
                         (true, _) => (Enabled::No, "this is not routed"),
                         (false, true) => (by_default, "as without it, this is routed"),
@@ -618,6 +618,11 @@ fn host_label(name: &str) -> String {
 pub(super) fn normalized(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
+}
+
+/// Whether this is no in YAML's words. Whoever writes them does not want it routed.
+fn is_no(value: &str) -> bool {
+    matches!(value, "no" | "off" | "No" | "Off" | "NO" | "OFF")
 }
 
 /// What to write in the place of a value that is neither true nor false.

@@ -295,14 +295,13 @@ impl Prober {
         let was_failing = health.in_a_row().1 > 0;
         let change = health.checked(passed, Thresholds { rise, fall }, unix_ms(), took);
         // Up all the time: what was wrong has come to nothing.
-        let is_over = passed && was_failing && health.condition() == Condition::Up;
+        let is_up = health.condition() == Condition::Up;
+        let is_over = passed && was_failing && is_up && change.is_none();
         let (passes, fails) = health.in_a_row();
-        let (count, of) = match (passed, is_over && change.is_none()) {
-            (true, true) => (1, 1),
-            (true, false) => (passes, rise),
-            (false, _) => (fails, fall),
-        };
+        let (count, of) = if passed { (passes, rise) } else { (fails, fall) };
         let reason = match of {
+            // It does not count towards anything.
+            _ if is_over => what,
             0 | 1 => what,
             _ => format!("{what} ({} of {of})", count.min(of)),
         };
