@@ -216,6 +216,12 @@ impl Label {
             && !PARTS.contains(&self.key)
     }
 
+    /// Whether it keeps strangers out.
+    pub fn is_guard(&self) -> bool {
+        let word = self.key.strip_prefix("traefik.frontend.").and_then(|of| of.split('.').next());
+        matches!(word, Some("auth" | "whiteList" | "whitelistSourceRange"))
+    }
+
     /// Whether it is the label of this key.
     pub fn is(&self, key: &str) -> bool {
         let (mut own, mut other) = (self.key.split('.'), key.split('.'));

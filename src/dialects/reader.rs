@@ -92,9 +92,12 @@ impl<'a> Reader<'a> {
 
     /// `traefik.port` as it was written: in the segment `web`, `traefik.web.port` where there is one.
     pub(super) fn written(&self, key: &str) -> String {
-        let own =
-            self.segment_key(key).filter(|own| self.service.labels.contains_key(own.as_str()));
-        own.unwrap_or_else(|| key.to_owned())
+        self.of_segment(key).unwrap_or_else(|| key.to_owned())
+    }
+
+    /// The segment's own label in the place of this one, where there is one.
+    fn of_segment(&self, key: &str) -> Option<String> {
+        self.segment_key(key).filter(|own| self.service.labels.contains_key(own.as_str()))
     }
 
     /// Who can mend what stands in a label.
@@ -299,9 +302,12 @@ impl<'a> Reader<'a> {
 
     /// How load is shared among the servers of this backend.
     pub(super) fn balancing(&mut self, backend: &str, fallback: Method) -> Balancing {
-        let key_of = |key: &str| format!("traefik.backend.loadbalancer.{key}");
-        let said = balancing::KEYS.iter().filter_map(|key| Some((*key, self.label(&key_of(key))?)));
-        let said: Said<'_> = said.collect();
+        const FAMILY: &str = "backend.loadbalancer.";
+        let key_of = |key: &str| format!("traefik.{FAMILY}{key}");
+        let is_any = self.service.labels.keys().any(|key| key.contains(FAMILY));
+        let keys = balancing::KEYS.iter().filter(|_| is_any);
+        let said: Said<'_> =
+            keys.filter_map(|key| Some((*key, self.label(&key_of(key))?))).collect();
         let is_sticky = self.boolean("traefik.sticky") == Some(true);
         let (balancing, invalid) = balancing::read(&said, backend, fallback, is_sticky);
         for InvalidBalancing { key, severity, what, hint } in invalid {
@@ -346,7 +352,8 @@ impl<'a> Reader<'a> {
         let labels = self.service.labels.iter().filter(|(key, _)| is_ours(key));
         for (key, value) in labels {
             let origin = self.origin.label(Arc::clone(key));
-            let problem = match known(key) {
+            let known = known(key);
+            let problem = match known {
                 Known::Label(label) | Known::Segment(_, label) => {
                     match not_yet(&origin, key, value, label) {
                         Some(problem) => problem,
@@ -357,7 +364,7 @@ impl<'a> Reader<'a> {
                     let what = format!("{key} is a label of Traefik 2 or 3, not acted on yet.");
                     Problem::warning(&origin, what)
                 }
-                Known::UnknownInSegment(..) | Known::Unknown if guards(tail(key).1) => {
+                Known::UnknownInSegment(..) | Known::Unknown if protects(key, known) => {
                     let what = format!(
                         "{key} is not a label we know. It was to protect, so its frontend stays closed."
                     );
@@ -383,12 +390,12 @@ impl<'a> Reader<'a> {
         let mut wanted = Wanted::default();
         let labels = self.service.labels.iter().filter(|(key, _)| is_ours(key));
         for (key, value) in labels {
-            let (segment, tail) = tail(key);
+            let (segment, known) = (tail(key).0, known(key));
             let is_mine = segment.is_none_or(|segment| Some(segment) == self.segment);
-            let is_guard = is_mine && guards(tail);
-            let (path, label) = match known(key) {
+            let is_guard = is_mine && protects(key, known);
+            let (path, label) = match known {
                 // One of the segment's own stands in its place.
-                Known::Label(_) if self.written(key) != **key => continue,
+                Known::Label(_) if self.of_segment(key).is_some() => continue,
                 Known::Label(label) => (key.strip_prefix("traefik."), label),
                 Known::Segment(segment, label) if Some(segment) == self.segment => {
                     (labels::segment(key).map(|(_, rest)| rest), label)
@@ -522,6 +529,16 @@ fn tail(key: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// Whether a label keeps strangers out, or was meant to.
+fn protects(key: &str, known: Known<'_>) -> bool {
+    match known {
+        // Who is called by name is no slip of another one.
+        Known::Label(label) | Known::Segment(_, label) => label.is_guard(),
+        Known::V2 => false,
+        Known::UnknownInSegment(..) | Known::Unknown => guards(tail(key).1),
+    }
+}
+
 /// Whether what is said there was to keep strangers out, slips of the fingers included. A segment may stand before it.
 fn guards(tail: &str) -> bool {
     let mut words = tail.split('.');
@@ -565,7 +582,7 @@ const OTHER_KEYS: &[&str] = &[
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
     let is_served = label.support == Support::Served;
-    let is_protection = guards(tail(key).1);
+    let is_protection = label.is_guard();
     if is_served && !is_protection && !label.is_wish() {
         // Its reader says what is wrong with it.
         return None;
@@ -635,4 +652,19 @@ fn truth_hint(value: &str) -> &'static str {
 
 fn unquoted(value: &str) -> &str {
     value.trim_matches(['"', '\''])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialects::labels::LABELS;
+
+    /// Labels are told apart by name, what nobody knows by how near it is to a name: both must agree.
+    #[test]
+    fn the_guards_are_those_of_the_table() {
+        for label in LABELS {
+            let key = label.key.replace('*', "any");
+            assert_eq!(label.is_guard(), guards(tail(&key).1), "{key}");
+        }
+    }
 }

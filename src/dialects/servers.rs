@@ -324,7 +324,7 @@ impl Reader<'_> {
         reason: Reason,
     ) {
         let (ip, network) = (chosen.ip, network_name(chosen));
-        let why = match reason {
+        let why = || match reason {
             Reason::Shared => format!("{ip} in network {network}, which Herder shares with it."),
             Reason::FirstShared => {
                 format!("{ip} in network {network}, the first by name that Herder shares with it.")
@@ -333,18 +333,19 @@ impl Reader<'_> {
             Reason::Only => format!("{ip} in network {network}, its only one."),
             Reason::First => format!("{ip} in network {network}, the first by name of several."),
         };
-        let label = origin.label("traefik.docker.network");
+        let label = || origin.label("traefik.docker.network");
         let hint = "Name the network with traefik.docker.network.";
         let problem = match (wanted, reason) {
             (Some(wanted), _) => {
-                let what = format!("It is not in the network \"{wanted}\"; {why}");
+                let what = format!("It is not in the network \"{wanted}\"; {}", why());
                 let hint = format!(
                     "Write traefik.docker.network={network}, or --docker.network={network} for all."
                 );
-                Some(Problem::warning(&label, what).hint(hint))
+                Some(Problem::warning(&label(), what).hint(hint))
             }
             (None, Reason::First) => {
-                Some(Problem::note(&label, format!("It is in several networks; {why}")).hint(hint))
+                let what = format!("It is in several networks; {}", why());
+                Some(Problem::note(&label(), what).hint(hint))
             }
             (None, _) if chosen.shared == Some(false) => {
                 let what = format!(
@@ -352,14 +353,14 @@ impl Reader<'_> {
                 );
                 let hint =
                     format!("Put both into one network: docker network connect {network} HERDER.");
-                Some(Problem::warning(&label, what).hint(hint))
+                Some(Problem::warning(&label(), what).hint(hint))
             }
             (None, _) => None,
         };
         let outcome = if problem.is_some() { Outcome::Note } else { Outcome::Pass };
         self.trace.step(scope, outcome, "network", || match &problem {
             Some(problem) => problem.message.clone(),
-            None => why,
+            None => why(),
         });
         if let Some(problem) = problem {
             self.problem(problem);

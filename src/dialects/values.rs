@@ -383,6 +383,10 @@ fn check_line(label: &Label, name: &str, value: &str) -> Result<(), String> {
 
 /// What a frontend asks for besides its rule (Traefik 1.7, provider/label/partial.go).
 pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
+    if values.0.is_empty() {
+        // So it is with most.
+        return FrontendWishes::default();
+    }
     let v = values;
     FrontendWishes {
         pass_tls_cert: v.flag("passTLSCert"),
@@ -415,6 +419,9 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
 
 /// What is wrong with values that fit their labels each for itself: below which key, and what.
 pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
+    if v.0.is_empty() {
+        return Vec::new();
+    }
     let wrong = together(v).into_iter();
     let mut misfits: Vec<(String, Misfit)> =
         wrong.map(|(path, why, hint)| (path.to_owned(), Misfit { why, hint })).collect();
@@ -454,6 +461,9 @@ pub(super) fn backend_misfits(v: &Values) -> Vec<(String, Misfit)> {
 
 /// What a backend asks for besides its servers and its method (Traefik 1.7, provider/label/partial.go).
 pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
+    if values.0.is_empty() {
+        return BackendWishes::default();
+    }
     let v = values;
     BackendWishes {
         circuit_breaker: v
