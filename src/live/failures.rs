@@ -9,8 +9,8 @@ use crate::model::{FrontendId, ServerName};
 /// How many are kept.
 const KEPT_MAX: usize = 100;
 
-/// How many of one second are kept: a storm is counted, and costs no more than that.
-const KEPT_PER_SECOND_MAX: u64 = 50;
+/// How many of one second and cause are kept: a storm is counted, costs no more than that, and hides no other cause.
+const KEPT_PER_SECOND_MAX: u64 = 10;
 
 /// A host, a path and a cause are kept up to this length.
 const TEXT_BYTES_MAX: usize = 200;
@@ -104,35 +104,41 @@ pub struct Failed {
 #[derive(Debug, Default)]
 pub struct Failures {
     kept: Mutex<VecDeque<Failed>>,
-    /// The second, and how many of it were kept: `second << 8 | count`.
-    pace: AtomicU64,
+    /// For each cause the second, and how many of it were kept: `second << 8 | count`.
+    paces: [AtomicU64; Cause::ALL.len()],
     passed_over: AtomicU64,
     serial: AtomicU64,
 }
 
 impl Failures {
-    /// Whether one more of this second may be kept. One that may not is counted as passed over. Asked before it is put in words.
-    pub fn admits(&self, now_s: u64) -> bool {
+    /// Whether one more of this second and cause may be kept. One that may not is counted as passed over. Asked before it is put
+    /// in words.
+    pub fn admits(&self, cause: Cause, now_s: u64) -> bool {
         let next = |pace: u64| match pace >> 8 == now_s {
             true if pace & 0xff >= KEPT_PER_SECOND_MAX => None,
             true => Some(pace + 1),
             false => Some(now_s << 8 | 1),
         };
-        let is_admitted = self.pace.fetch_update(Relaxed, Relaxed, next).is_ok();
+        let pace = &self.paces[cause as usize];
+        let is_admitted = pace.fetch_update(Relaxed, Relaxed, next).is_ok();
         if !is_admitted {
             self.passed_over.fetch_add(1, Relaxed);
         }
         is_admitted
     }
 
-    /// Keeps one.
+    /// Keeps one. Where there is no room, the oldest of the cause that has most goes: whoever sends many a bad request drives out no
+    /// server's error.
     pub fn keep(&self, mut failed: Failed) {
         for text in [&mut failed.host, &mut failed.path, &mut failed.why, &mut failed.method] {
             cut(text);
         }
         let mut kept = self.lock();
         if kept.len() == KEPT_MAX {
-            kept.pop_front();
+            let count = |cause: &Cause| kept.iter().filter(|failed| failed.cause == *cause).count();
+            let most = Cause::ALL.into_iter().max_by_key(count);
+            let oldest = kept.iter().position(|failed| Some(failed.cause) == most);
+            kept.remove(oldest.unwrap_or(0));
         }
         kept.push_back(failed);
         self.serial.fetch_add(1, Relaxed);
@@ -200,8 +206,19 @@ mod tests {
     #[test]
     fn a_storm_is_counted() {
         let failures = Failures::default();
-        let admitted = (0..1_000).filter(|_| failures.admits(7)).count();
-        assert_eq!((admitted, failures.passed_over()), (50, 950));
-        assert!(failures.admits(8), "the next second is a new one");
+        let admitted = |cause| (0..1_000).filter(|_| failures.admits(cause, 7)).count();
+        assert_eq!((admitted(Cause::BadRequest), failures.passed_over()), (10, 990));
+        assert_eq!((admitted(Cause::Network), failures.passed_over()), (10, 1_980));
+        assert!(failures.admits(Cause::Network, 8), "the next second is a new one");
+    }
+
+    #[test]
+    fn many_of_one_cause_drive_out_none_of_another() {
+        let failures = Failures::default();
+        failures.keep(failed(502, "/"));
+        let bad = Failed { cause: Cause::BadRequest, ..failed(400, "/") };
+        (0..500).for_each(|_| failures.keep(bad.clone()));
+        let last = failures.last(usize::MAX);
+        assert_eq!((last.len(), last[99].status), (100, 502));
     }
 }

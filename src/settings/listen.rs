@@ -42,8 +42,18 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("\"{text}\" is not an address to listen on; write :8080 or 127.0.0.1:8080");
+        let wrong = || {
+            let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+            let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            let why = match port.parse::<u16>() {
+                Err(_) if is_number => format!(": the last port is {}, not {port}", u16::MAX),
+                Ok(_) if host.starts_with(char::is_alphabetic) => {
+                    format!(": {host} is a name, and none is looked up here")
+                }
+                _ => String::new(),
+            };
+            format!("\"{text}\" is not an address to listen on{why}; write :8080 or 127.0.0.1:8080")
+        };
         if let Some(port) = text.strip_prefix(':') {
             return Ok(Self { ip: None, port: port.parse().map_err(|_| wrong())? });
         }
@@ -96,6 +106,14 @@ mod tests {
     fn says_what_would_be_right() {
         for text in ["", ":", "80a", ":80a", "localhost:80", ":65536", "1.2.3.4"] {
             assert!(text.parse::<Listen>().expect_err(text).contains(":8080"));
+        }
+        for (text, why) in [
+            (":65536", "the last port is 65535, not 65536"),
+            ("127.0.0.1:99999", "not 99999"),
+            ("localhost:80", "localhost is a name"),
+        ] {
+            let error = text.parse::<Listen>().expect_err(text);
+            assert!(error.contains(why), "{error}");
         }
     }
 }

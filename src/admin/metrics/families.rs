@@ -112,7 +112,7 @@ families! {
     PROVIDER_STALE: Gauge "herder_provider_stale" ["provider"]
         "1 while its routes may be out of date";
     FAILURES_PASSED_OVER: Counter "herder_failures_passed_over_total" []
-        "Errors beyond 50 a second, which are counted and not kept for the page";
+        "Errors beyond 10 of one cause a second, which are counted and not kept for the page";
     SERIES_LEFT_OUT: Gauge "herder_series_left_out" ["of"]
         "Frontends, backends and servers beyond the busiest ones, whose series are summed up or left out";
     LOG_LINES: Counter "herder_access_log_lines_total" []

@@ -161,7 +161,7 @@ impl Tally {
             route.live.failed(cause);
         }
         let failures = &worker.state.live.failures;
-        if !cause.is_news() || !failures.admits(worker.clock.now_ms() / 1_000) {
+        if !cause.is_news() || !failures.admits(cause, worker.clock.now_ms() / 1_000) {
             return;
         }
         let head = client.inbox.get(self.span.start..self.span.end).unwrap_or_default();
