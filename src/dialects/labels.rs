@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::fast::RandomState;
+
 pub use super::label_table::LABELS;
 use crate::model::{nearest, slips};
 
@@ -142,7 +144,7 @@ pub fn near(key: &str) -> Option<&'static str> {
 
 /// The label of this key.
 pub fn find(key: &str) -> Option<&'static Label> {
-    static BY_KEY: LazyLock<HashMap<&'static str, &'static Label>> =
+    static BY_KEY: LazyLock<HashMap<&'static str, &'static Label, RandomState>> =
         LazyLock::new(|| LABELS.iter().map(|label| (label.key, label)).collect());
     static FAMILIES: LazyLock<Vec<&'static Label>> =
         LazyLock::new(|| LABELS.iter().filter(|label| label.key.contains('*')).collect());

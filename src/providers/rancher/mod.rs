@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use api::Api;
 use ask::Metadata;
 use pace::Pace;
+use parse::Unread;
 use remembered::Remembered;
 
 use crate::model::{ProviderName, Snapshot};
@@ -89,22 +90,24 @@ impl Rancher {
         let mut reads = 0;
         loop {
             reads += 1;
-            let services_body = metadata.get("services").await?;
-            let services = split::services(&services_body, remembered)
-                .map_err(|error| metadata.bad_json("services", &error, &services_body))?;
-            let (mut containers, mut after) = (None, None);
-            if split::needs_containers(&services) {
-                let body = metadata.get("containers").await?;
-                let read = serde_json::from_slice::<Value>(&body);
-                containers =
-                    Some(read.map_err(|error| metadata.bad_json("containers", &error, &body))?);
-                after = Some(metadata.version().await?);
-            }
-            let after = after.filter(|after| *after != version && reads < READS_MAX);
-            let Some(after) = after else {
-                let snapshot = parse::snapshot(services, containers.as_ref(), remembered);
-                return Ok((version, snapshot.map_err(|reason| metadata.bad_answer(reason))?));
+            let body = metadata.get("services").await?;
+            let services = |remembered: &Remembered| {
+                split::services(&body, remembered)
+                    .map_err(|error| metadata.bad_json("services", &error, &body))
             };
+            let unusable = |unread: Unread| metadata.bad_answer(unread.to_string());
+            match parse::snapshot(services(remembered)?, None, remembered) {
+                Err(Unread::ContainersByName) => {}
+                read => return Ok((version, read.map_err(unusable)?)),
+            }
+            let told = metadata.get("containers").await?;
+            let containers: Value = serde_json::from_slice(&told)
+                .map_err(|error| metadata.bad_json("containers", &error, &told))?;
+            let after = metadata.version().await?;
+            if after == version || reads >= READS_MAX {
+                let read = parse::snapshot(services(remembered)?, Some(&containers), remembered);
+                return Ok((version, read.map_err(unusable)?));
+            }
             version = after;
         }
     }
@@ -123,7 +126,7 @@ impl Provider for Rancher {
                 let services = split::services(&body, &self.remembered)
                     .map_err(|error| api.bad_json(&error, &body))?;
                 let snapshot = parse::snapshot(services, None, &mut self.remembered);
-                let mut snapshot = snapshot.map_err(|reason| api.bad_answer(reason))?;
+                let mut snapshot = snapshot.map_err(|unread| api.bad_answer(unread.to_string()))?;
                 if let Some((_, earlier)) = &self.last {
                     snapshot.share(earlier);
                 }

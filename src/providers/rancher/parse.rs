@@ -53,35 +53,49 @@ struct RawContainer {
     stack_name: Option<String>,
 }
 
+/// Why a list of services was not read.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unread {
+    /// Containers are told by name only, and must be asked for by themselves.
+    #[error("it tells of containers by name only")]
+    ContainersByName,
+    /// It cannot be used; why, in words.
+    #[error("{0}")]
+    Unusable(String),
+}
+
 /// Reads the list of services, and remembers them for the next one, except where `containers` were asked for: then a
 /// service's text is not all that is told of it.
 ///
 /// # Errors
-/// When it, or what was asked for besides, is not a list.
+/// When it, or what was asked for besides, is not a list, or when containers are told by name and were not asked for.
 pub(super) fn snapshot(
     services: Services<'_>,
     containers: Option<&Value>,
     remembered: &mut Remembered,
-) -> Result<Snapshot, String> {
+) -> Result<Snapshot, Unread> {
+    let unusable = |why: String| Err(Unread::Unusable(why));
     let services = match services {
         Services::List(services) => services,
         Services::Other(other) => match serde_json::from_str(other.get()) {
             Ok(Value::Null) => Vec::new(),
-            Ok(other) => return Err(format!("its services are no list but {}", kind_of(&other))),
+            Ok(other) => {
+                return unusable(format!("its services are no list but {}", kind_of(&other)));
+            }
             // JSON that is nested too deep, or holds a number that is none: whatever it says, it is not that there are none.
             Err(error) => {
-                return Err(format!("its services are no list that can be read: {error}"));
+                return unusable(format!("its services are no list that can be read: {error}"));
             }
         },
     };
     if services.len() > SERVICES_MAX {
         let count = services.len();
-        return Err(format!("it tells of {count} services; {SERVICES_MAX} are the limit"));
+        return unusable(format!("it tells of {count} services; {SERVICES_MAX} are the limit"));
     }
     if let Some(other) = containers.filter(|told| !told.is_array() && !told.is_null()) {
-        return Err(format!("its containers are no list but {}", kind_of(other)));
+        return unusable(format!("its containers are no list but {}", kind_of(other)));
     }
-    let by_name = containers.map(by_name).unwrap_or_default();
+    let by_name = containers.map(by_name);
     let mut snapshot = Snapshot::default();
     snapshot.services.reserve_exact(services.len());
     let is_all_told = containers.is_none();
@@ -97,7 +111,7 @@ pub(super) fn snapshot(
         };
         snapshot.problems.truncate(PROBLEMS_MAX);
         let problems = snapshot.problems.len();
-        match service(value, &by_name, &mut fresh.words, &mut snapshot.problems) {
+        match service(value, by_name.as_ref(), &mut fresh.words, &mut snapshot.problems) {
             Ok(service) => {
                 let service = Arc::new(service);
                 if is_all_told && snapshot.problems.len() == problems {
@@ -105,7 +119,11 @@ pub(super) fn snapshot(
                 }
                 snapshot.services.push(service);
             }
-            Err((name, why)) => {
+            Err(Odd::ContainersByName) => {
+                remembered.words = fresh.words;
+                return Err(Unread::ContainersByName);
+            }
+            Err(Odd::Unreadable(name, why)) => {
                 let name = name.unwrap_or_else(|| format!("service {place}"));
                 let origin = Origin::new(ProviderName::Rancher, name);
                 let what = format!("Its metadata cannot be read: {why}; it is left out.");
@@ -118,17 +136,31 @@ pub(super) fn snapshot(
     Ok(snapshot)
 }
 
+/// Why a service was not read.
+enum Odd {
+    ContainersByName,
+    /// What it is called, where that can be read, and why it cannot be.
+    Unreadable(Option<String>, String),
+}
+
+/// Reads one. `by_name` has the containers that were asked for.
 fn service(
     value: &RawValue,
-    by_name: &ByName<'_>,
+    by_name: Option<&ByName<'_>>,
     words: &mut Words,
     problems: &mut Vec<Problem>,
-) -> Result<Service, (Option<String>, String)> {
+) -> Result<Service, Odd> {
     let raw: RawService<'_> = serde_json::from_str(value.get()).map_err(|error| {
         let value: Value = serde_json::from_str(value.get()).unwrap_or_default();
-        (value.get("name").and_then(Value::as_str).map(str::to_owned), error.to_string())
+        let name = value.get("name").and_then(Value::as_str).map(str::to_owned);
+        Odd::Unreadable(name, error.to_string())
     })?;
-    let name = filled(raw.name).ok_or_else(|| (None, "it has no name".to_owned()))?;
+    let containers = raw.containers.unwrap_or_default();
+    if by_name.is_none() && containers.iter().any(|container| container.get().starts_with('"')) {
+        return Err(Odd::ContainersByName);
+    }
+    let name =
+        filled(raw.name).ok_or_else(|| Odd::Unreadable(None, "it has no name".to_owned()))?;
     let stack = filled(raw.stack_name);
     let full_name = full_name(&name, stack.as_deref());
     let origin = Origin::new(ProviderName::Rancher, full_name.as_str());
@@ -140,10 +172,9 @@ fn service(
     let instances = match kind {
         Kind::External => external(&raw.external_ips.unwrap_or_default(), &origin, problems),
         _ => {
-            let containers = raw.containers.unwrap_or_default();
             let read = containers.iter().take(CONTAINERS_MAX).map(|value| {
                 let name: Option<String> = serde_json::from_str(value.get()).ok();
-                let named = name.and_then(|name| {
+                let named = by_name.zip(name).and_then(|(by_name, name)| {
                     // Names are unique within a stack only.
                     let own = by_name.get(&(stack.as_deref(), name.as_str()));
                     own.or_else(|| by_name.get(&(None, name.as_str()))).copied()
@@ -372,7 +403,7 @@ mod tests {
         told(services, &Value::Null).expect("a list")
     }
 
-    fn told(services: &Value, containers: &Value) -> Result<Snapshot, String> {
+    fn told(services: &Value, containers: &Value) -> Result<Snapshot, Unread> {
         let body = services.to_string();
         let mut nobody = Remembered::default();
         let services = split::services(body.as_bytes(), &nobody).expect("JSON");
@@ -437,8 +468,9 @@ mod tests {
     fn containers_told_by_name_are_looked_up() {
         let services = json!([{"name": "web", "containers": ["web-1"]}]);
         let body = services.to_string();
-        let list = split::services(body.as_bytes(), &Remembered::default()).expect("JSON");
-        assert!(split::needs_containers(&list));
+        let mut nobody = Remembered::default();
+        let list = split::services(body.as_bytes(), &nobody).expect("JSON");
+        assert_eq!(snapshot(list, None, &mut nobody), Err(Unread::ContainersByName));
         let containers = json!([{"name": "web-1", "primary_ip": "10.0.0.1"}]);
         let snapshot = told(&services, &containers).expect("a list");
         assert_eq!(snapshot.services[0].instances[0].addresses.len(), 1);
@@ -522,11 +554,14 @@ mod tests {
                     ]),
                     false => Value::Null,
                 };
-                let needs = split::needs_containers(&list(&nobody));
-                prop_assert_eq!(split::needs_containers(&list(&remembered)), needs);
-                let containers = needs.then_some(&told);
-                let expected = snapshot(list(&nobody), containers, &mut nobody);
-                prop_assert_eq!(snapshot(list(&remembered), containers, &mut remembered), expected);
+                let expected = snapshot(list(&nobody), None, &mut nobody);
+                let read = snapshot(list(&remembered), None, &mut remembered);
+                prop_assert_eq!(&read, &expected);
+                if read == Err(Unread::ContainersByName) {
+                    let expected = snapshot(list(&nobody), Some(&told), &mut nobody);
+                    let read = snapshot(list(&remembered), Some(&told), &mut remembered);
+                    prop_assert_eq!(read, expected);
+                }
             }
         }
 
@@ -619,6 +654,6 @@ mod tests {
         let body = format!("{{\"data\":{}{}}}", "[".repeat(200), "]".repeat(200));
         let deep = split::services(body.as_bytes(), &nobody).expect("JSON");
         let why = snapshot(deep, None, &mut nobody).expect_err("it is no list");
-        assert!(why.contains("recursion limit"), "{why}");
+        assert!(why.to_string().contains("recursion limit"), "{why}");
     }
 }

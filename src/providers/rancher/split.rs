@@ -1,6 +1,5 @@
 //! The list of services, split into its entries: what was known before is not read again.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::remembered::{Known, Remembered};
@@ -68,20 +67,4 @@ fn split<'b>(body: &'b [u8], remembered: &Remembered) -> Option<Vec<Entry<'b>>> 
         }
     }
     trimmed(rest.strip_prefix(']')?).is_empty().then_some(entries)
-}
-
-/// Whether containers are told by name only, and must be asked for by themselves. A service that is known tells of none
-/// in that way.
-pub(super) fn needs_containers(services: &Services<'_>) -> bool {
-    #[derive(Deserialize)]
-    struct Containers<'b> {
-        #[serde(borrow)]
-        containers: Option<Vec<&'b RawValue>>,
-    }
-    let Services::List(services) = services else { return false };
-    let lists = services.iter().filter_map(|entry| match entry {
-        Entry::Known(_) => None,
-        Entry::Text(text) => serde_json::from_str::<Containers<'_>>(text.get()).ok()?.containers,
-    });
-    lists.flatten().any(|container| container.get().starts_with('"'))
 }
