@@ -333,7 +333,10 @@ async fn a_protocol_is_changed_behind_the_body_of_the_request() {
         if asked.contains("/hasty ") {
             return stream.write_all(SWITCHING).await.expect("sent");
         }
-        assert!(asked.contains("\r\nConnection: upgrade, close\r\nUpgrade: tcp\r\n"), "{asked}");
+        assert!(
+            asked.contains("\r\nConnection: close\r\nConnection: upgrade\r\nUpgrade: tcp\r\n"),
+            "{asked}"
+        );
         let mut body = [0; 4];
         stream.read_exact(&mut body).await.expect("a body");
         assert_eq!(&body, b"body");

@@ -133,23 +133,19 @@ impl Request<'_, '_> {
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self.upgrade {
             Some(offered) => {
-                // Where it does not change the protocol, it must not look for a request in the body. Others are asked as usual: some
-                // compare the whole line.
+                // Where it does not change the protocol, it must not look for a request in the body.
                 let has_body = !matches!(self.facts.length, Length::None | Length::Known(0));
-                put(b"\r\nConnection: upgrade");
-                put(if has_body { b", close" } else { b"" });
-                put(b"\r\nUpgrade: ");
+                put(if has_body { CLOSE } else { b"" });
+                put(b"\r\nConnection: upgrade\r\nUpgrade: ");
                 for (index, protocol) in protocols(offered).enumerate() {
                     put(if index == 0 { b"" } else { b", " });
                     put(protocol);
                 }
             }
-            None => match (self.wants_trailers, self.facts.is_last) {
-                (false, false) => {}
-                (true, false) => put(b"\r\nConnection: te\r\nTE: trailers"),
-                (false, true) => put(b"\r\nConnection: close"),
-                (true, true) => put(b"\r\nConnection: close, te\r\nTE: trailers"),
-            },
+            None => {
+                put(if self.facts.is_last { CLOSE } else { b"" });
+                put(if self.wants_trailers { b"\r\nConnection: te\r\nTE: trailers" } else { b"" });
+            }
         }
         match self.facts.length {
             Length::Known(length) => {
@@ -248,6 +244,10 @@ fn put_line(name: &str, value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
 }
+
+/// Says that no request follows. A line of its own, before any other of its name: Python's `http.server` reads the first one, and
+/// compares it whole.
+const CLOSE: &[u8] = b"\r\nConnection: close";
 
 /// What a trusted client has told itself.
 #[derive(Default)]
@@ -417,6 +417,20 @@ mod tests {
              Connection: te\r\nTE: trailers\r\n\r\n"
         );
         assert_eq!(sent(lines, "192.168.0.0/16"), expected);
+    }
+
+    /// Some servers read the first `Connection` line alone, and compare it whole.
+    #[test]
+    fn that_no_request_follows_is_a_line_of_its_own_and_the_first() {
+        for (lines, others) in [
+            ("", ""),
+            ("Connection: te\r\nTE: trailers\r\n", "Connection: te\r\nTE: trailers\r\n"),
+            ("Connection: upgrade\r\nUpgrade: tcp\r\n", "Connection: upgrade\r\nUpgrade: tcp\r\n"),
+        ] {
+            let sent = sent(&format!("{lines}Content-Length: 5\r\n"), "192.168.0.0/16");
+            let expected = format!("\r\nConnection: close\r\n{others}Content-Length: 5\r\n");
+            assert!(sent.contains(&expected), "{sent}");
+        }
     }
 
     #[test]
