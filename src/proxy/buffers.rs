@@ -32,6 +32,13 @@ impl Buffers {
         self.shelf.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// Gives back what a buffer has much more of than it needs now.
+    pub(super) fn trim(buffer: &mut Vec<u8>) {
+        if buffer.capacity() > KEPT_BYTES_MAX.max(4 * buffer.len()) {
+            buffer.shrink_to_fit();
+        }
+    }
+
     /// Puts a buffer back, and leaves an empty one without memory.
     pub(super) fn give_back(&self, buffer: &mut Vec<u8>) {
         let mut buffer = std::mem::take(buffer);
@@ -57,5 +64,9 @@ mod tests {
         assert!(buffers.take().is_empty() && buffers.shelf.borrow().is_empty());
         buffers.give_back(&mut Vec::with_capacity(KEPT_BYTES_MAX + 1));
         assert!(buffers.shelf.borrow().is_empty());
+        let mut much = Vec::with_capacity(100_000);
+        much.extend_from_slice(b"words");
+        Buffers::trim(&mut much);
+        assert!(much.capacity() < 1_000 && much == b"words");
     }
 }

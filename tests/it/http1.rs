@@ -312,7 +312,9 @@ async fn a_client_that_leaves_ends_the_request_at_the_server() {
     })
     .await;
     let serving = serving(addr);
-    for (before, more) in [(0, &b""[..]), (1, b"GET /next HTT")] {
+    // More than is read while it waits.
+    let much = [b"GET /next HTTP/1.1\r\nX: ", &[b'a'; 100_000][..]].concat();
+    for (before, more) in [(0, &b""[..]), (1, b"GET /next HTT"), (2, &much)] {
         let mut client = TcpStream::connect(serving.addr).await.expect("connected");
         client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
         tokio::time::sleep(Duration::from_millis(50)).await;

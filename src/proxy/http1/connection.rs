@@ -41,6 +41,8 @@ pub(in crate::proxy) struct Client {
     peer: SocketAddr,
     /// Since when it waits for its next request.
     idle_since_ms: u64,
+    /// When it is looked whether it is still there, where nobody reads what it sends.
+    look: Option<Deadline>,
 }
 
 /// One read of a head takes this much at most: what follows it is copied.
@@ -49,6 +51,9 @@ const HEAD_READ_BYTES: usize = 16 * 1024;
 /// How long an answer, or a piece of one, is waited for without looking whether the client is still there: most come
 /// sooner, and never pay for the look.
 pub(super) const WATCH_AFTER_MS: u64 = 500;
+
+/// How often it is looked whether a client is still there that sends more than is read while it waits.
+const LOOK_MS: u64 = 500;
 
 /// How long an idle connection is given at a stop, for a request that is already on its way.
 const LAST_REQUEST_WAIT_MS: u64 = 50;
@@ -133,6 +138,7 @@ impl Client {
             way_in,
             peer,
             idle_since_ms: 0,
+            look: None,
         }
     }
 
@@ -210,8 +216,8 @@ impl Client {
         }
     }
 
-    /// Whether the client has left. What it sends while it waits, its next request, is kept, up to the size of a head; who has
-    /// sent more than that is not looked after.
+    /// Whether the client has left. What it sends while it waits, its next request, is kept, up to the size of a head; whether who
+    /// has sent more than that is still there is looked at now and then.
     pub(super) fn poll_gone(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
         self.socket.probe();
         while self.inbox.len() < worker.limits.head_bytes + HEAD_READ_BYTES {
@@ -225,6 +231,13 @@ impl Client {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // The reactor wakes nobody who does not read.
+        if self.has_left() {
+            return Poll::Ready(());
+        }
+        let look = self.look.get_or_insert_with(|| worker.clock.deadline());
+        look.set(&worker.clock, LOOK_MS);
+        look.watch(cx);
         Poll::Pending
     }
 

@@ -18,6 +18,7 @@ use super::record;
 use super::request::Facts;
 use crate::middleware::Reply;
 use crate::model::Ended;
+use crate::proxy::buffers::Buffers;
 use crate::proxy::clock::{Deadline, us_as_ms};
 use crate::proxy::error::Error;
 use crate::proxy::worker::Worker;
@@ -266,6 +267,7 @@ impl Course<'_> {
             worker.buffers.give_back(inbox);
         } else {
             inbox.drain(..used);
+            Buffers::trim(inbox);
         }
     }
 }
