@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod dialects;
+pub mod disk;
 pub mod document;
 pub mod explain;
 pub mod live;

@@ -14,12 +14,12 @@ use tracing::{info, warn};
 use super::{Event, State};
 use crate::config::guards::{GuardFile, UserLines, files_of};
 use crate::config::{Auth, Config, Frontend};
+use crate::disk::beside::{self, Missing, Patience};
+use crate::disk::text::{self, Stamp};
 use crate::live::Live;
 use crate::middleware::auth::{BadLine, FileText, TEXT_FILE_BYTES_MAX, TextFile};
 use crate::model::{FrontendId, Origin, Problem};
 use crate::plan::Planner;
-use crate::providers::disk::beside::{self, Missing, Patience};
-use crate::providers::disk::text::{self, Stamp};
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);

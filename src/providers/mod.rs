@@ -1,7 +1,6 @@
 //! Where snapshots come from. A provider answers two questions about one orchestrator; retries, refresh and
 //! timeouts live in `control::supervise`.
 
-pub mod disk;
 pub mod docker;
 pub mod file;
 pub mod rancher;

@@ -15,6 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["live", "balance"],
     &["table", "dialects"],
     &["plan", "explain"],
+    &["disk"],
     &["providers"],
     &["control", "telemetry"],
     &["proxy", "admin", "demo"],

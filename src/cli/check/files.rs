@@ -10,10 +10,10 @@ use super::finding::{File, Finding};
 use crate::cli::args;
 use crate::config::Config;
 use crate::control::{guards, secrets};
+use crate::disk::walk::{LeftOut, walk};
 use crate::document::{Language, Node, Place, Table};
 use crate::model::{Document, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
-use crate::providers::disk::walk::{LeftOut, walk};
 use crate::settings::traefik::{self, Found};
 use crate::settings::{Conflict, Defaults, FileSettings, Settings, Typed};
 

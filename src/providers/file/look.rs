@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk::beside::{self, Missing, Patience};
+use crate::disk::text::{self, Stamp};
+use crate::disk::walk::{LeftOut, Walk, walk};
 use crate::model::{Origin, Problem, ProviderName};
 use crate::providers::Error;
-use crate::providers::disk::beside::{self, Missing, Patience};
-use crate::providers::disk::text::{self, Stamp};
-use crate::providers::disk::walk::{LeftOut, Walk, walk};
 use crate::settings::FileSource;
 
 /// A larger file is none of rules.

@@ -17,10 +17,10 @@ use tokio::time::sleep;
 use look::{Found, Text};
 
 use crate::dialects::server_hosts;
+use crate::disk::beside;
+use crate::disk::text::Stamp;
 use crate::document::Language;
 use crate::model::{Document, Origin, Problem, ProviderName, Snapshot};
-use crate::providers::disk::beside;
-use crate::providers::disk::text::Stamp;
 use crate::providers::{Depth, Error, Provider};
 use crate::settings::{FileSettings, FileSource};
 
