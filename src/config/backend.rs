@@ -55,10 +55,7 @@ pub struct Server {
 impl Server {
     /// `http://10.42.0.7:8080`, as Traefik's API shows it.
     pub fn url(&self) -> String {
-        match &self.host {
-            None => format!("{}://{}", self.scheme.as_str(), self.addr),
-            Some(host) => format!("{}://{host}:{}", self.scheme.as_str(), self.addr.port()),
-        }
+        self.scheme.url(self.addr, self.host.as_deref())
     }
 }
 
@@ -80,12 +77,25 @@ impl Scheme {
         }
     }
 
+    /// `http://10.42.0.7:8080`, or `http://shop.test:8080` of a server that was called by its name.
+    pub fn url(self, addr: SocketAddr, host: Option<&str>) -> String {
+        format!("{}://{}", self.as_str(), authority(addr, host))
+    }
+
     /// The port that need not be said.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
         }
+    }
+}
+
+/// What a URL has of a server: its address, or the name that it was called by, with its port.
+pub fn authority(addr: SocketAddr, host: Option<&str>) -> String {
+    match host {
+        None => addr.to_string(),
+        Some(host) => format!("{host}:{}", addr.port()),
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use backend::{
-    Backend, CookieScope, HashKey, Method, SameSite, Scheme, Server, Servers, Sticky,
+    Backend, CookieScope, HashKey, Method, SameSite, Scheme, Server, Servers, Sticky, authority,
 };
 pub use check::{Check, InvalidCheck, Question, Request};
 pub use fragment::Fragment;

@@ -8,7 +8,7 @@ use crate::balance::{
     Candidate, Moment, Schedule, by_weight, draw, fewest, key_of, lighter, owner, soonest, sticky,
     unit,
 };
-use crate::config::{Check, Frontend, Method, Scheme, Sticky};
+use crate::config::{Check, Frontend, Method, Scheme, Sticky, authority};
 use crate::live::{BackendLive, FrontendLive, ServerLive};
 use crate::middleware::Handler;
 use crate::model::{BackendId, Exchange, FrontendId, ProviderName, ServerName};
@@ -126,10 +126,12 @@ impl RunningServer {
 
     /// `http://10.42.0.7:8080`.
     pub fn url(&self) -> String {
-        match &self.host {
-            None => format!("{}://{}", self.scheme.as_str(), self.addr),
-            Some(host) => format!("{}://{host}:{}", self.scheme.as_str(), self.addr.port()),
-        }
+        self.scheme.url(self.addr, self.host.as_deref())
+    }
+
+    /// `10.42.0.7:8080`.
+    pub fn authority(&self) -> String {
+        authority(self.addr, self.host.as_deref())
     }
 }
 

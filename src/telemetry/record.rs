@@ -165,7 +165,6 @@ impl Record {
             self.tries.pop();
             self.tries_left_out += 1;
         }
-        let port = server.addr.port();
         let path = match (self.is_sampled(), exchange.query()) {
             (false, _) => String::new(),
             (true, "") => exchange.path.to_string(),
@@ -175,10 +174,7 @@ impl Record {
             server: server.name.clone(),
             is_for_page,
             scheme: server.scheme,
-            authority: match &server.host {
-                None => server.addr.to_string(),
-                Some(host) => format!("{host}:{port}"),
-            },
+            authority: server.authority(),
             path,
             began: self.age(),
             took: None,

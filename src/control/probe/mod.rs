@@ -323,10 +323,7 @@ impl Prober {
 
     fn tell(&self, target: &Target, change: (Condition, Condition), reason: Arc<str>) {
         let (backend, scheme, addr) = &target.key;
-        let url = match &target.host {
-            None => format!("{}://{addr}", scheme.as_str()),
-            Some(host) => format!("{}://{host}:{}", scheme.as_str(), addr.port()),
-        };
+        let url = scheme.url(*addr, target.host.as_deref());
         self.state.note_health(backend, (&target.name, url), change, reason);
     }
 

@@ -239,7 +239,7 @@ fn write(
     let host = match host_for(exchange, route) {
         Some(host) => host,
         None => {
-            own_host = own_host_of(server);
+            own_host = server.authority();
             &own_host
         }
     };
@@ -324,13 +324,6 @@ fn host_for<'e>(exchange: &'e Exchange<'_>, route: &Route) -> Option<&'e str> {
     let given = exchange.changes().and_then(|changes| changes.host.as_deref());
     let passes = route.frontend.pass_host_header && !exchange.authority.is_empty();
     given.or(passes.then_some(exchange.authority))
-}
-
-fn own_host_of(server: &RunningServer) -> String {
-    match &server.host {
-        None => server.addr.to_string(),
-        Some(host) => format!("{host}:{}", server.addr.port()),
-    }
 }
 
 /// No server gets it. `used` is how much of the inbox is its own.
