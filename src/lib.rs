@@ -24,3 +24,4 @@ pub mod rules;
 pub mod settings;
 pub mod table;
 pub mod telemetry;
+pub mod tls;

@@ -13,9 +13,9 @@ use crate::config::{Config, Server};
 use crate::live::slot_of;
 use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
-use crate::providers::roots;
 use crate::settings::Defaults;
 use crate::table::{Table, compile_after};
+use crate::tls::roots;
 
 /// All that can happen.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 pub mod docker;
 pub mod file;
 pub mod rancher;
-pub mod roots;
 
 use std::future::Future;
 

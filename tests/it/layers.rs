@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["live", "balance"],
     &["table", "dialects"],
     &["plan", "explain"],
-    &["disk"],
+    &["disk", "tls"],
     &["providers"],
     &["control", "telemetry"],
     &["proxy", "admin", "demo"],

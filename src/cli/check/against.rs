@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
-use crate::providers::roots;
+use crate::tls::roots;
 
 /// An answer larger than this is none of Traefik's.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -7,8 +7,9 @@ use reqwest::{Client, Response, Url};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use crate::providers::{Error, roots};
+use crate::providers::Error;
 use crate::settings::AnswerLimits;
+use crate::tls::roots;
 
 /// Room made at once for an answer that says it is so long, in bytes.
 const ANNOUNCED_MAX: usize = 16 << 20;

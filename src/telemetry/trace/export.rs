@@ -9,9 +9,9 @@ use tracing::warn;
 use super::otlp;
 use super::span::Span;
 use crate::live::Live;
-use crate::providers::roots;
 use crate::settings::Tracing;
 use crate::telemetry::outbox::Outbox;
+use crate::tls::roots;
 
 /// Spans are waited for so long after the first one, and then sent together.
 const GATHER: Duration = Duration::from_secs(1);
