@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::{discover, files};
 use crate::admin;
 use crate::control::{Phase, State, View, guards, probe, schedule};
-use crate::proxy::{Proxy, client_tls};
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::table::{auth_step, entry_chain};
 
@@ -147,9 +147,8 @@ fn start_checks(
     let (stop, stopped) = oneshot::channel::<()>();
     let state = Arc::clone(state);
     let ended = on_own_thread("health", move || async move {
-        let tls = client_tls(state.settings.insecure_skip_verify);
         tokio::select! {
-            () = probe::run(state, tls) => {}
+            () = probe::run(state) => {}
             _ = stopped => {}
         }
     })?;

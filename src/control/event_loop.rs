@@ -15,7 +15,7 @@ use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
 use crate::plan::{Input, Planner};
 use crate::settings::Defaults;
 use crate::table::{Table, compile_after};
-use crate::tls::roots;
+use crate::tls;
 
 /// All that can happen.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl Control {
         }
         if table.has_https() {
             // Here, not while a worker shakes hands for the first time.
-            let _ = roots::roots();
+            let _ = tls::roots();
         }
         let table = Arc::new(table);
         self.publish(Arc::clone(&table));

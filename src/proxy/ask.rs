@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tracing::warn;
 use url::Url;
 
-use super::tls;
 use crate::middleware::{Ask, AskTls, Asked, Reply};
 use crate::model::subscriber;
+use crate::tls::{self, Identity, Pem, Trust};
 
 /// Questions of one worker that may be under way, all together and to one URL: a server that is slow leaves room to ask the
 /// others. For one client there may be as many as are still free: who asks a lot leaves room for others.
@@ -143,7 +144,7 @@ impl Asker {
             return Ok(client.clone());
         }
         let client = Client::builder()
-            .tls_backend_preconfigured(tls::asking(tls)?)
+            .tls_backend_preconfigured(client_tls(tls)?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -155,6 +156,25 @@ impl Asker {
         clients.insert(Arc::clone(tls), client.clone());
         Ok(client)
     }
+}
+
+/// How a server that a step asks is spoken to.
+///
+/// # Errors
+/// Where what its owner gave cannot be used, in words for the log.
+fn client_tls(tls: &AskTls) -> Result<ClientConfig, String> {
+    let trust = match &tls.ca {
+        _ if tls.insecure_skip_verify => Trust::Anybody,
+        None => Trust::System,
+        Some(ca) => Trust::in_these(Pem { name: "its authority", text: ca })?,
+    };
+    let own = |(certificate, key): &(Vec<u8>, Vec<u8>)| {
+        Identity::new(
+            Pem { name: "our certificate for it", text: certificate },
+            Pem { name: "the key of our certificate for it", text: key },
+        )
+    };
+    Ok(tls::client(trust, tls.identity.as_ref().map(own).transpose()?))
 }
 
 /// The last cause says most.

@@ -14,7 +14,6 @@ mod http1;
 mod socket;
 mod spare;
 mod store;
-mod tls;
 mod upstream;
 mod worker;
 
@@ -29,12 +28,12 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
 use crate::telemetry::Observers;
+use crate::tls;
 
 pub use desk::{Desk, Places};
 pub use entrypoint::BindError;
 #[cfg(fuzzing)]
 pub use http1::judge;
-pub use tls::client_config as client_tls;
 
 /// The way in.
 pub struct Proxy;
@@ -115,7 +114,7 @@ impl Bound {
         let (stop, stopped) = watch::channel(Stop::No);
         let connections = Arc::new(Semaphore::new(state.settings.limits.connections_max));
         let waiting = Arc::new(AtomicUsize::new(0));
-        let tls = tls::client_config(state.settings.insecure_skip_verify);
+        let tls = tls::to_servers(&state.settings);
         let workers = self.listeners.first().map_or(0, Vec::len);
         let desk = Desk::new(Places { turns: workers, ..CHECKS });
         let reserve = Arc::default();

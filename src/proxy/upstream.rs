@@ -495,15 +495,15 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::proxy::tls;
     use crate::settings::Typed;
+    use crate::tls::{self, Trust};
 
     /// A pool for so many connections to a server that accepts and says nothing.
     async fn pool(idle_max: usize) -> (Pool, Place, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let addr = listener.local_addr().expect("an address");
         let bounds = Bounds { each: idle_max, all: 12, timeout_ms: 60_000 };
-        let pool = Pool::new(tls::client_config(true), bounds);
+        let pool = Pool::new(Arc::new(tls::client(Trust::Anybody, None)), bounds);
         (pool, Place { addr, scheme: Scheme::Http, host: None }, listener)
     }
 

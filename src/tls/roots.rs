@@ -24,14 +24,14 @@ pub fn roots() -> Arc<RootCertStore> {
 
 /// Checks servers against [`roots`], which are read for the first of them.
 #[derive(Debug)]
-pub struct Verifier {
+pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
     made: OnceLock<Result<Arc<WebPkiServerVerifier>, Error>>,
 }
 
 impl Verifier {
     /// One that has read nothing yet.
-    pub fn new(provider: &Arc<CryptoProvider>) -> Arc<Self> {
+    pub(super) fn new(provider: &Arc<CryptoProvider>) -> Arc<Self> {
         Arc::new(Self { provider: Arc::clone(provider), made: OnceLock::new() })
     }
 

@@ -9,7 +9,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// Takes every certificate: for `--insecureSkipVerify`.
 #[derive(Debug)]
-pub struct Unchecked(pub Arc<CryptoProvider>);
+pub(super) struct Unchecked(pub(super) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Unchecked {
     fn verify_server_cert(

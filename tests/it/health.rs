@@ -10,7 +10,6 @@ use herder::control::probe;
 use herder::demo::metadata::{Answers, Server};
 use herder::demo::web_test::WebTest;
 use herder::live::{Condition, HealthEvent};
-use herder::proxy::client_tls;
 use herder::settings::Settings;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -174,8 +173,7 @@ struct Checked {
 impl Checked {
     fn start(settings: Settings) -> Self {
         let serving = Serving::start(settings, &[]);
-        let tls = client_tls(serving.state.settings.insecure_skip_verify);
-        let probe = tokio::spawn(probe::run(Arc::clone(&serving.state), tls));
+        let probe = tokio::spawn(probe::run(Arc::clone(&serving.state)));
         Self { serving, probe }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
-use crate::tls::roots;
+use crate::tls::{self, Trust};
 
 /// An answer larger than this is none of Traefik's.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -25,11 +25,8 @@ pub(super) async fn fetch(url: &str) -> anyhow::Result<Value> {
     let path = path.trim_end_matches("/api/providers").trim_end_matches("/api");
     let mut target = base.clone();
     target.set_path(&format!("{path}/api/providers"));
-    let tls = rustls::ClientConfig::builder()
-        .with_root_certificates(roots::roots())
-        .with_no_client_auth();
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls::client(Trust::System, None))
         .timeout(TIMEOUT)
         .no_proxy()
         .build()

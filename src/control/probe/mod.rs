@@ -25,6 +25,7 @@ use crate::config::Check;
 use crate::live::{Condition, ServerKey, ServerLive, Thresholds};
 use crate::model::ServerName;
 use crate::table::{RunningBackend, RunningServer, Table};
+use crate::tls;
 
 /// Checks under way at once; further ones wait for their turn.
 const AT_ONCE_MAX: usize = 256;
@@ -35,11 +36,10 @@ const GRAIN_MS: u64 = 16;
 /// Between two lines about checks that this machine could not make.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
-/// Asks the servers of every table that is published, until the process ends. `tls` is how those are spoken to that are
-/// asked over https.
-pub async fn run(state: Arc<State>, tls: Arc<ClientConfig>) {
+/// Asks the servers of every table that is published, until the process ends.
+pub async fn run(state: Arc<State>) {
     let mut changes = state.subscribe();
-    let mut prober = Prober::new(state, tls);
+    let mut prober = Prober::new(state);
     let mut running = FuturesUnordered::new();
     prober.look();
     loop {
@@ -118,10 +118,10 @@ impl Turn {
 }
 
 impl Prober {
-    fn new(state: Arc<State>, tls: Arc<ClientConfig>) -> Self {
+    fn new(state: Arc<State>) -> Self {
         Self {
+            tls: tls::to_servers(&state.settings),
             state,
-            tls,
             start: Instant::now(),
             revision: None,
             stamp: 0,

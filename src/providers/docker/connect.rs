@@ -20,8 +20,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -31,6 +30,7 @@ use tokio_rustls::TlsConnector;
 use crate::model::port_of;
 use crate::providers::Error;
 use crate::settings::{DockerSettings, DockerTls};
+use crate::tls::{self, Identity, Pem, Trust};
 
 /// For a connection to the daemon, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -369,32 +369,27 @@ fn target(endpoint: &str, tls: Option<&DockerTls>) -> Result<Target, String> {
 
 /// TLS as `docker --tlsverify` has it: the daemon's certificate from this authority, and ours shown.
 fn connector(files: &DockerTls, host: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
-    let mut roots = rustls::RootCertStore::empty();
-    for authority in certificates(&files.ca)? {
-        roots.add(authority).map_err(|error| format!("{}: {error}", files.ca.display()))?;
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| format!("cannot read the key {}: {error}", files.key.display()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&files.cert)?, key)
-        .map_err(|error| format!("{}: {error}", files.cert.display()))?;
+    let (ca, ca_text) = read("certificate", &files.ca)?;
+    let (certificate, certificate_text) = read("certificate", &files.cert)?;
+    let (key, key_text) = read("key", &files.key)?;
+    let trust = Trust::in_these(Pem { name: &ca, text: &ca_text })?;
+    let identity = Identity::new(
+        Pem { name: &certificate, text: &certificate_text },
+        Pem { name: &key, text: &key_text },
+    )?;
+    let config = tls::client(trust, Some(identity));
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare)
         .map_err(|_| format!("\"{host}\" is not a name a certificate can be for"))?;
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error| format!("cannot read the certificate {}: {error}", file.display());
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(wrong)?.collect();
-    let found = found.map_err(wrong)?;
-    match found.is_empty() {
-        true => Err(format!("there is no certificate in {}", file.display())),
-        false => Ok(found),
+/// What a file is called, and what it says.
+fn read(what: &str, file: &Path) -> Result<(String, Vec<u8>), String> {
+    let name = format!("the {what} {}", file.display());
+    match std::fs::read(file) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(format!("cannot read {name}: {error}")),
     }
 }
 

@@ -1,15 +1,13 @@
 //! HTTP with a bound on every answer's size and time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, Url};
-use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use crate::providers::Error;
 use crate::settings::AnswerLimits;
-use crate::tls::roots;
+use crate::tls::{self, Trust};
 
 /// Room made at once for an answer that says it is so long, in bytes.
 const ANNOUNCED_MAX: usize = 16 << 20;
@@ -39,15 +37,8 @@ impl Http {
             return Err(wrong("only http and https can be asked".to_owned()));
         }
         // The default client looks for the system's authorities, and an image FROM scratch has none.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(roots::Verifier::new(&provider))
-            .with_no_client_auth();
         let client = Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls::client(Trust::System, None))
             // It never redirects; who does is somebody else.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -11,7 +11,7 @@ use super::span::Span;
 use crate::live::Live;
 use crate::settings::Tracing;
 use crate::telemetry::outbox::Outbox;
-use crate::tls::roots;
+use crate::tls::{self, Trust};
 
 /// Spans are waited for so long after the first one, and then sent together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -92,12 +92,7 @@ impl Exporter {
             lines.insert(name, value);
         }
         // The default client looks for the system's authorities, and an image FROM scratch has none.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots::roots())
-            .with_no_client_auth();
+        let tls = tls::client(Trust::System, None);
         let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
         let client = client.redirect(reqwest::redirect::Policy::none());
         let client = client.default_headers(lines).timeout(TIMEOUT);
