@@ -1,65 +1,27 @@
-//! Connections to servers: dialled, kept by each worker for itself, and looked at before they are trusted again.
+//! One worker's kept-alive connections, looked at before they are trusted again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::{Future as _, poll_fn};
-use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::unconstrained;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::clock::Clock;
-use super::socket::{poll_write, reset_at_end, tune};
-use super::worker::as_ms;
+use super::connection::{Place, Sound, Upstream};
 use crate::config::Scheme;
 use crate::model::has_no_means;
+use crate::proxy::clock::Clock;
+use crate::proxy::socket::tune;
+use crate::proxy::worker::as_ms;
 use crate::settings::Settings;
 
-/// Where a connection leads.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Place {
-    pub(super) addr: SocketAddr,
-    pub(super) scheme: Scheme,
-    /// The name that a certificate must be for, where it is spoken to over https by name.
-    pub(super) host: Option<Arc<str>>,
-}
-
-impl Hash for Place {
-    /// By the address alone, in one piece: names and schemes rarely share one.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let port = u64::from(self.addr.port());
-        match self.addr.ip() {
-            IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | port),
-            IpAddr::V6(ip) => {
-                state.write_u128(ip.to_bits());
-                state.write_u64(port);
-            }
-        }
-    }
-}
-
-/// A connection to a server.
-pub(super) enum Upstream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// One worker's kept-alive connections to servers.
-pub(super) struct Pool {
+pub(in crate::proxy) struct Pool {
     servers: RefCell<HashMap<Place, Rc<IdleOnes>, RandomState>>,
     tls: Arc<ClientConfig>,
     bounds: Bounds,
@@ -67,17 +29,17 @@ pub(super) struct Pool {
 
 /// How many kept-alive connections there may be, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(in crate::proxy) struct Bounds {
     /// To one server.
-    pub(super) each: usize,
+    pub(in crate::proxy) each: usize,
     /// To all servers together, which is looked at when they are [swept](Pool::sweep).
-    pub(super) all: usize,
-    pub(super) timeout_ms: u64,
+    pub(in crate::proxy) all: usize,
+    pub(in crate::proxy) timeout_ms: u64,
 }
 
 impl Bounds {
     /// Those of one worker.
-    pub(super) fn of(settings: &Settings) -> Self {
+    pub(in crate::proxy) fn of(settings: &Settings) -> Self {
         let Settings { limits, workers, .. } = settings;
         Self {
             each: limits.upstream_idle_max,
@@ -91,7 +53,7 @@ impl Bounds {
 /// The kept-alive connections to one server, the youngest last. Who asks a server holds them until it has answered, to bring its
 /// connection back: they are looked up once.
 #[derive(Default)]
-pub(super) struct IdleOnes {
+pub(in crate::proxy) struct IdleOnes {
     connections: RefCell<Vec<Idle>>,
     manners: Cell<Manners>,
     /// Until when it is not believed that any of its answers has ended: more came behind one that had.
@@ -118,7 +80,7 @@ struct Idle {
 
 /// Whether a server's connection may carry another request once an answer has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reuse {
+pub(in crate::proxy) enum Reuse {
     Now,
     /// Now, where the kernel knows of nothing more: no body may follow, but some servers write one, and not with the head (after
     /// 204, or 304 without a length). Of a server that has not been seen to be silent then, [later](Self::Later).
@@ -152,22 +114,9 @@ const SILENCE_MS: u64 = 2;
 /// was behind one of these.
 const NOISY_MS: u64 = 10 * 60 * 1_000;
 
-/// With these bytes servers take leave of a connection that has idled for too long: no answer that went astray.
-const FAREWELLS: [&[u8]; 2] = [b"HTTP/1.0 408", b"HTTP/1.1 408"];
-
-/// What there is on a connection that waits for its next request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Sound {
-    Silence,
-    /// Something that nobody asked for.
-    Noise,
-    /// The connection has ended.
-    End,
-}
-
 /// What a request can bear.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Risk {
+pub(in crate::proxy) enum Risk {
     /// It can be sent again.
     Repeatable,
     /// It must not be sent twice: the server must not be about to close the connection.
@@ -179,12 +128,12 @@ pub(super) enum Risk {
 const FRESH_MS: u64 = 1_000;
 
 impl Pool {
-    pub(super) fn new(tls: Arc<ClientConfig>, bounds: Bounds) -> Self {
+    pub(in crate::proxy) fn new(tls: Arc<ClientConfig>, bounds: Bounds) -> Self {
         Self { servers: RefCell::default(), tls, bounds }
     }
 
     /// Those to one server.
-    pub(super) fn to(&self, place: &Place) -> Rc<IdleOnes> {
+    pub(in crate::proxy) fn to(&self, place: &Place) -> Rc<IdleOnes> {
         let mut servers = self.servers.borrow_mut();
         match servers.get(place) {
             Some(idle) => Rc::clone(idle),
@@ -193,7 +142,12 @@ impl Pool {
     }
 
     /// A kept-alive connection that is still good, the youngest first.
-    pub(super) fn take(&self, idle: &IdleOnes, risk: Risk, now_ms: u64) -> Option<Upstream> {
+    pub(in crate::proxy) fn take(
+        &self,
+        idle: &IdleOnes,
+        risk: Risk,
+        now_ms: u64,
+    ) -> Option<Upstream> {
         let mut connections = idle.connections.borrow_mut();
         let age_max = match risk {
             Risk::Repeatable => self.bounds.timeout_ms,
@@ -230,7 +184,13 @@ impl Pool {
     }
 
     /// Keeps a connection whose last answer has ended, where it may be used again.
-    pub(super) fn keep(&self, idle: &IdleOnes, upstream: Upstream, reuse: Reuse, clock: &Clock) {
+    pub(in crate::proxy) fn keep(
+        &self,
+        idle: &IdleOnes,
+        upstream: Upstream,
+        reuse: Reuse,
+        clock: &Clock,
+    ) {
         let since_ms = clock.now_ms();
         let reuse = match reuse {
             Reuse::Now if idle.astray_until_ms.get() <= since_ms => Reuse::Now,
@@ -266,7 +226,7 @@ impl Pool {
     }
 
     /// Closes what has idled for too long or died, and the oldest of too many. Called now and then by the worker.
-    pub(super) fn sweep(&self, now_ms: u64) {
+    pub(in crate::proxy) fn sweep(&self, now_ms: u64) {
         let mut ages_ms = Vec::new();
         self.servers.borrow_mut().retain(|_, idle| {
             let mut connections = idle.connections.borrow_mut();
@@ -291,7 +251,7 @@ impl Pool {
     }
 
     /// Closes all connections that idle, and tells whether there were any: somebody needs their files, or their ports.
-    pub(super) fn shed(&self) -> bool {
+    pub(in crate::proxy) fn shed(&self) -> bool {
         let servers = self.servers.borrow();
         let idle = servers.values().flat_map(|idle| idle.connections.take());
         idle.inspect(|one| one.upstream.reset_at_end()).count() > 0
@@ -301,7 +261,7 @@ impl Pool {
     ///
     /// # Errors
     /// Where the server refuses, or its certificate is not the right one.
-    pub(super) async fn dial(&self, place: &Place) -> io::Result<Upstream> {
+    pub(in crate::proxy) async fn dial(&self, place: &Place) -> io::Result<Upstream> {
         let Place { addr, scheme, host } = place;
         let stream = match TcpStream::connect(addr).await {
             // What idles may have taken the files or ports that are missing.
@@ -329,16 +289,6 @@ impl Pool {
 impl Idle {
     fn age_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.since_ms)
-    }
-}
-
-impl Sound {
-    /// What these first bytes are; none are the end.
-    fn of(bytes: &[u8]) -> Self {
-        match bytes.is_empty() || FAREWELLS.contains(&bytes) {
-            true => Self::End,
-            false => Self::Noise,
-        }
     }
 }
 
@@ -381,109 +331,6 @@ impl IdleOnes {
         let sound = one.upstream.listen(true);
         self.note(&one, sound, now_ms);
         one.upstream.reset_at_end();
-    }
-}
-
-impl Upstream {
-    /// See [`reset_at_end`].
-    fn reset_at_end(&self) {
-        reset_at_end(match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        });
-    }
-
-    /// Whether something has come that nobody asked for. `asks_kernel`: what it knows and has not told us yet counts too, which
-    /// takes a system call.
-    fn listen(&mut self, asks_kernel: bool) -> Sound {
-        let mut beginning = [0; FAREWELLS[0].len()];
-        let stream = match self {
-            Self::Plain(stream) => match stream.try_read(&mut beginning) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => &*stream,
-                Ok(read) => return Sound::of(&beginning[..read]),
-                Err(_) => return Sound::End,
-            },
-            Self::Tls(stream) => {
-                // Whatever this task has done before: it is looked at.
-                let mut buffer = ReadBuf::new(&mut beginning);
-                let look = poll_fn(|cx| Pin::new(&mut **stream).poll_read(cx, &mut buffer));
-                let mut cx = Context::from_waker(Waker::noop());
-                if pin!(unconstrained(look)).poll(&mut cx).is_ready() {
-                    return Sound::of(buffer.filled());
-                }
-                stream.get_ref().0
-            }
-        };
-        if !asks_kernel {
-            return Sound::Silence;
-        }
-        match recv(stream, &mut beginning, RecvFlags::PEEK) {
-            Err(Errno::AGAIN) => Sound::Silence,
-            Ok((read, _)) => Sound::of(&beginning[..read]),
-            Err(_) => Sound::End,
-        }
-    }
-
-    pub(super) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => poll_write(stream, cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    /// Sends what TLS still holds back.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            // Writes of a socket are not held back.
-            Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-}
-
-impl AsyncRead for Upstream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.get_mut().poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Upstream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 
