@@ -9,12 +9,14 @@ FROM rust:1.95.0-bookworm AS build
 ARG HERDER_COMMIT=unknown
 WORKDIR /src
 COPY . .
-RUN cp "$(HERDER_COMMIT="$HERDER_COMMIT" sh scripts/build)" /herder && mkdir /empty
+RUN cp "$(HERDER_COMMIT="$HERDER_COMMIT" sh scripts/build)" /herder \
+    && mkdir -p /empty/tmp && chmod 1777 /empty/tmp
 
 FROM scratch
 COPY --from=build /herder /herder
-# Where bodies go that are kept whole and are too long for memory (docs/resilience.md).
-COPY --from=build --chown=10001:10001 /empty /tmp
+# A /tmp for everybody, as whom Herder may run: bodies go there that are kept whole and are too long for memory
+# (docs/resilience.md). What is mounted there takes its mode.
+COPY --from=build /empty /
 # Herder sees its own container too: without the last one it would route its admin side to everybody.
 LABEL org.opencontainers.image.title="Herder" \
       org.opencontainers.image.description="An active load balancer for Docker and Rancher" \

@@ -174,6 +174,10 @@ fn the_quickstart_gives_away_no_more_than_it_must() {
     let herder = &compose["services"]["herder"];
     assert_eq!(herder["cap_drop"], json!(["ALL"]));
     assert_eq!(herder["read_only"], true);
+    // Kept bodies have a place all the same.
+    assert_eq!(herder["tmpfs"], json!(["/tmp"]));
+    let entry = &yaml("catalog/herder/0/docker-compose.yml")["services"]["herder"];
+    assert_eq!((&entry["read_only"], &entry["tmpfs"]), (&json!(true), &json!(["/tmp"])));
     let sockets = herder["volumes"].as_array().expect("volumes");
     assert!(sockets.iter().all(|volume| volume.as_str().is_some_and(|v| v.ends_with(":ro"))));
     let ports = herder["ports"].as_array().expect("ports");
@@ -265,6 +269,10 @@ async fn the_image_is_one_binary_for_nobody_and_checks_itself() {
     becomes(&container.0, "healthy").await;
     let user = docker(&["top", &container.0, "-o", "pid,uid"]);
     assert!(user.lines().nth(1).is_some_and(|row| row.ends_with(" 10001")), "{user}");
+    // Whoever it runs as may write there, be it only a tmpfs in its place: that takes the mode.
+    let look = r#"docker cp "$0:/tmp" - | tar -tv --numeric-owner"#;
+    let tmp = run(Command::new("sh").args(["-c", look, &container.0]));
+    assert!(tmp.starts_with("drwxrwxrwt 0/0 "), "{tmp}");
     docker(&["stop", &container.0]);
     // 137 would be a kill after ten seconds.
     assert_eq!(inspect("container", &container.0, ".State.ExitCode"), 0);
