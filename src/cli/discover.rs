@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::serve::on_own_thread;
 use crate::control::schedule::Schedule;
-use crate::control::{Control, State, secrets, supervise};
+use crate::control::{Control, State, kept_bodies, secrets, supervise};
 use crate::model::ProviderName;
 use crate::providers::docker::{self, Docker};
 use crate::providers::file::{self, Files};
@@ -38,6 +38,7 @@ pub(super) fn start(
         let mut parts = JoinSet::new();
         parts.spawn(control.run(queue));
         parts.spawn(secrets::watch(state, watch, events.clone()));
+        parts.spawn(kept_bodies::watch(events.clone()));
         if let Some(files) = files {
             parts.spawn(supervise(files, events.clone(), refreshes.clone()));
         }

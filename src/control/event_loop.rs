@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::secrets::{self, UserFiles};
-use super::{Phase, ProviderStatus, Source, State, View};
+use super::{Phase, ProviderStatus, Source, State, View, kept_bodies};
 use crate::config::{Config, Server};
 use crate::live::slot_of;
 use crate::model::{BackendId, Problem, ProviderName, Severity, Snapshot};
@@ -33,6 +33,13 @@ pub enum Event {
     Files {
         /// When that was seen.
         since: Instant,
+    },
+    /// Whether bodies can be kept that are too long for memory has changed, or is known now.
+    KeptBodies {
+        /// When that was tried.
+        since: Instant,
+        /// Why they cannot.
+        why: Option<String>,
     },
     /// A provider could not be asked.
     Lost {
@@ -61,6 +68,8 @@ pub struct Control {
     revision: u64,
     planner: Planner,
     user_files: UserFiles,
+    /// Why bodies cannot be kept that are too long for memory.
+    no_room: Option<String>,
 }
 
 impl Control {
@@ -75,7 +84,8 @@ impl Control {
         };
         let sources = providers.into_iter().map(source).collect();
         let planner = Planner::of(&state.settings);
-        Self { state, sources, revision: 0, planner, user_files: UserFiles::default() }
+        let user_files = UserFiles::default();
+        Self { state, sources, revision: 0, planner, user_files, no_room: None }
     }
 
     /// The queue for what happens, and its other end for [`Control::run`].
@@ -110,7 +120,7 @@ impl Control {
         for event in batch {
             let provider = match &event {
                 Event::Snapshot { provider, .. } => Some(*provider),
-                Event::Files { .. } | Event::Lost { .. } => None,
+                Event::Files { .. } | Event::KeptBodies { .. } | Event::Lost { .. } => None,
             };
             if let Some(since) = self.take_in(event) {
                 changed.extend(provider);
@@ -145,6 +155,11 @@ impl Control {
                 Some(since)
             }
             Event::Files { since } => Some(since),
+            Event::KeptBodies { since, why } => {
+                self.no_room = why;
+                // Before the first answer there is nobody to tell.
+                self.sources.values().any(|source| source.snapshot.is_some()).then_some(since)
+            }
             Event::Lost { provider, error, retry_in } => {
                 let source = self.sources.get_mut(&provider)?;
                 source.status.failures += 1;
@@ -182,6 +197,8 @@ impl Control {
         // Held until the table holds them.
         let _files = secrets::prepare(&guarded, &self.state.live);
         problems.extend(self.user_files.problems(&self.planner, &guarded, &self.state.live));
+        let no_room = self.no_room.as_deref();
+        problems.extend(no_room.into_iter().flat_map(|why| kept_bodies::problems(&config, why)));
         problems.sort();
         problems.dedup();
         let is_partial = self.sources.values().any(|source| source.snapshot.is_none());

@@ -3,6 +3,7 @@
 mod event_loop;
 pub mod guards;
 mod health;
+pub mod kept_bodies;
 pub mod probe;
 pub mod schedule;
 pub mod secrets;

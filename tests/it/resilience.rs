@@ -129,6 +129,14 @@ async fn a_body_that_cannot_be_kept_takes_its_head_along_nowhere() {
     let herder =
         Herder::start_with("TMPDIR", dir.path().join("gone"), &["run", &args[0], &args[1]]);
     eventually("it serves", || async { herder.get("web.local", "/").await.status == 200 }).await;
+    // That is said before anybody finds out.
+    eventually("the page tells", || async {
+        let told = herder.admin("/api/problems").await.body;
+        told.contains("no file in")
+            && told.contains("--tmpfs /tmp")
+            && told.matches("TMPDIR").count() == 1
+    })
+    .await;
     // Who has pages alone is in use, too.
     for (path, word) in [
         ("/api/health", "\"file/pages\""),
