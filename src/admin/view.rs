@@ -9,7 +9,7 @@ use super::chart::{self, Chart, What};
 use super::health::{self, EventRow, HealthMark};
 use super::rates::{Rates, Sample, Whose, lock};
 use crate::config::{Backend, Config, Frontend, hide_password};
-use crate::control::{Phase, Source, View};
+use crate::control::{Phase, ProviderStatus, Source, View};
 use crate::live::{Failed, ServerLive};
 use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName, Severity};
 use crate::table::{Route, RunningBackend, RunningServer};
@@ -497,6 +497,7 @@ fn provider(name: ProviderName, source: &Source, config: &Config) -> ProviderRow
     };
     let plural = if count == 1 { "" } else { "s" };
     let (state, word) = match (status.last_answer.is_some(), status.is_stale()) {
+        (true, false) if status.deaf.is_some() => ("wait", "without news"),
         (true, false) => ("ok", "current"),
         (true, true) => ("bad", "stale"),
         (false, true) => ("bad", "unreachable"),
@@ -508,13 +509,27 @@ fn provider(name: ProviderName, source: &Source, config: &Config) -> ProviderRow
         state,
         word,
         age: status.age(Instant::now()).map_or_else(|| "never".to_owned(), ago),
-        error: status.error.clone().unwrap_or_default(),
+        error: error_text(status),
         told: format!("{count} {noun}{plural}"),
         change: status
             .last_change
             .map(|took| format!("{} ms", took.as_millis()))
             .unwrap_or_default(),
     }
+}
+
+/// What is wrong with a provider, and what that means: sentences.
+fn error_text(status: &ProviderStatus) -> String {
+    let (what, then) = match (&status.error, &status.deaf) {
+        (Some(error), _) => (error, "The last good routes stay in force."),
+        (None, Some(error)) => (
+            error,
+            "It answers, but does not tell of changes: it is asked every ten seconds or so.",
+        ),
+        (None, None) => return String::new(),
+    };
+    let end = if what.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{what}{end} {then}")
 }
 
 pub(super) fn ago(age: Duration) -> String {

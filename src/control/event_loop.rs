@@ -41,6 +41,13 @@ pub enum Event {
         /// Why they cannot.
         why: Option<String>,
     },
+    /// A provider answers, and does not tell of changes.
+    Deaf {
+        /// Who.
+        provider: ProviderName,
+        /// Why; none: it tells of them again.
+        error: Option<String>,
+    },
     /// A provider could not be asked.
     Lost {
         /// Who.
@@ -120,7 +127,10 @@ impl Control {
         for event in batch {
             let provider = match &event {
                 Event::Snapshot { provider, .. } => Some(*provider),
-                Event::Files { .. } | Event::KeptBodies { .. } | Event::Lost { .. } => None,
+                Event::Files { .. }
+                | Event::KeptBodies { .. }
+                | Event::Deaf { .. }
+                | Event::Lost { .. } => None,
             };
             if let Some(since) = self.take_in(event) {
                 changed.extend(provider);
@@ -160,8 +170,23 @@ impl Control {
                 // Before the first answer there is nobody to tell.
                 self.sources.values().any(|source| source.snapshot.is_some()).then_some(since)
             }
+            Event::Deaf { provider, error } => {
+                let source = self.sources.get_mut(&provider)?;
+                match &error {
+                    Some(error) if source.status.deaf.as_ref() != Some(error) => {
+                        warn!(%provider, error, "the provider answers, but does not tell of changes: it is asked every ten seconds or so")
+                    }
+                    None if source.status.deaf.is_some() => {
+                        info!(%provider, "the provider tells of changes again")
+                    }
+                    _ => {}
+                }
+                source.status.deaf = error;
+                None
+            }
             Event::Lost { provider, error, retry_in } => {
                 let source = self.sources.get_mut(&provider)?;
+                source.status.deaf = None;
                 source.status.failures += 1;
                 source.status.last_failure = Some(SystemTime::now());
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);

@@ -68,6 +68,8 @@ pub struct ProviderStatus {
     pub last_answer: Option<(Instant, SystemTime)>,
     /// Why its last answer did not come, while it does not: the routes are stale then.
     pub error: Option<String>,
+    /// Why it does not tell of changes, while it answers.
+    pub deaf: Option<String>,
     /// When it last did not answer, or not so that it could be read.
     pub last_failure: Option<SystemTime>,
     /// How many times it answered.
@@ -85,6 +87,7 @@ impl ProviderStatus {
             endpoint: endpoint.into(),
             last_answer: None,
             error: None,
+            deaf: None,
             last_failure: None,
             answers: 0,
             failures: 0,

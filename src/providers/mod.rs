@@ -23,6 +23,11 @@ pub trait Provider: Send + 'static {
     /// Who this is.
     fn name(&self) -> ProviderName;
 
+    /// Whether it is asked by a socket of this machine, where asking in vain costs nothing.
+    fn is_near(&self) -> bool {
+        false
+    }
+
     /// Everything there is, now. What is slow to be told of stays as it was known, and is news when it comes; what must be
     /// told at once waits for nothing else. May be dropped at any time; the next call then asks for `Depth::Everything`.
     ///

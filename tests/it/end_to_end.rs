@@ -145,6 +145,12 @@ async fn a_daemon_that_refuses_its_events_is_not_asked_again_and_again() {
     // After 0.1 s, 0.2 s, 0.4 s, …: one each tenth of a second would be more than thirty.
     let lists = port.lists.load(Relaxed);
     assert!((3..=10).contains(&lists), "{lists}");
+    let log = herder.log();
+    let times = |words: &str| log.matches(words).count();
+    let told = ["does not tell of changes", "answers again", "is lost"].map(times);
+    assert_eq!(told, [1, 0, 0], "{log}");
+    let page = herder.admin("/").await.body;
+    assert!(page.contains("without news") && page.contains("let it pass /version"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,6 +170,7 @@ async fn routes_stay_while_docker_is_away_and_follow_when_it_is_back() {
     };
     is(200).await;
     socket.take_away().await;
+    // It asks what may be wrong, and goes on with a sentence of its own.
     eventually("the loss is shown", || async { herder.admin("/").await.body.contains("stale") })
         .await;
     is(200).await;

@@ -125,6 +125,11 @@ type BollardAnswer =
     Pin<Box<dyn Future<Output = Result<Response<Incoming>, bollard::errors::Error>> + Send>>;
 
 impl Transport {
+    /// Whether it leads to a socket of this machine.
+    pub(super) fn is_socket(&self) -> bool {
+        matches!(self.0.target, Target::Unix(_))
+    }
+
     /// Reads the endpoint and the certificates; connects to nothing.
     ///
     /// # Errors

@@ -130,6 +130,10 @@ impl Provider for Docker {
         ProviderName::Docker
     }
 
+    fn is_near(&self) -> bool {
+        self.transport.is_socket()
+    }
+
     async fn fetch(&mut self, depth: Depth) -> Result<Snapshot, Error> {
         let asked = self.ask(depth).await;
         self.lost_if_failed(asked)?;
