@@ -71,20 +71,25 @@ pub(super) fn settle(
         given_way.extend(first.map(|first| (claim, first)));
     }
     config.given_way = given_way;
-    let services: BTreeMap<FrontendId, Arc<str>> = lost
+    let winners: BTreeMap<FrontendId, (Arc<str>, BackendId)> = lost
         .values()
         .flatten()
         .map(|lost| {
-            let service = Arc::clone(&config.frontends[&lost.winner].origin.service);
-            (lost.winner.clone(), service)
+            let Frontend { origin, backend, .. } = &*config.frontends[&lost.winner];
+            (lost.winner.clone(), (Arc::clone(&origin.service), backend.clone()))
         })
         .collect();
     let has_losers = !lost.is_empty();
     for (id, lost) in lost {
         if let Some(frontend) = config.frontends.remove(&id) {
-            let service = services.get(&lost[0].winner).map_or("", |service| &**service);
             let kept = kept(&frontend, default, &lost);
-            problems.push(conflict(&frontend, &lost, service, &kept));
+            let to_another = lost.iter().find(|lost| winners[&lost.winner].1 != frontend.backend);
+            problems.push(match to_another {
+                Some(first) => {
+                    conflict(&frontend, &lost, (first, &winners[&first.winner].0), &kept)
+                }
+                None => twice(&frontend, &lost),
+            });
             config.frontends.extend(parts(id, &frontend, default, &lost[0].winner, &kept));
         }
     }
@@ -242,7 +247,28 @@ fn parts(
     parts.into_iter().enumerate().map(part).collect()
 }
 
-fn conflict(frontend: &Frontend, lost: &[Lost], service: &str, kept: &[Claim]) -> Problem {
+/// What is told where another frontend of the same backend has what this one asks for: containers of one service say it in two
+/// ways, as while one after the other is replaced.
+fn twice(frontend: &Frontend, lost: &[Lost]) -> Problem {
+    let hosts: BTreeSet<&str> = lost.iter().filter_map(|lost| lost.claim.host.as_deref()).collect();
+    let claimed = match hosts.is_empty() {
+        true => frontend.rule.text().to_owned(),
+        false => hosts.into_iter().collect::<Vec<_>>().join(", "),
+    };
+    let what = format!(
+        "{claimed} is served by {} already: the rules of this service's containers differ, and lead to the same servers.",
+        lost[0].winner
+    );
+    Problem::note(&frontend.origin, what)
+}
+
+/// What is told of claims that went to others; the first that leads elsewhere is named, and whose it is.
+fn conflict(
+    frontend: &Frontend,
+    lost: &[Lost],
+    (first, service): (&Lost, &str),
+    kept: &[Claim],
+) -> Problem {
     let hosts: BTreeSet<Option<&str>> =
         lost.iter().map(|lost| lost.claim.host.as_deref()).collect();
     let keeps_some = kept.iter().any(|claim| hosts.contains(&claim.host.as_deref()));
@@ -253,7 +279,7 @@ fn conflict(frontend: &Frontend, lost: &[Lost], service: &str, kept: &[Claim]) -
         let names: BTreeSet<&str> = lost.iter().map(|lost| &*lost.claim.entrypoint).collect();
         claimed = format!("{claimed} at {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let Lost { winner, gets_it_back, .. } = &lost[0];
+    let Lost { winner, gets_it_back, .. } = first;
     if *gets_it_back {
         let what = format!(
             "{claimed} is served by {winner} of {service} until somebody here may serve again."

@@ -461,6 +461,25 @@ fn of_two_that_claim_a_rule_the_older_keeps_it() {
     assert!(problems[0].message.contains(told), "{}", problems[0]);
 }
 
+/// While its containers are replaced one after the other, a service says one host in two ways: nobody loses anything.
+#[test]
+fn one_service_that_says_a_host_in_two_ways_has_no_conflict() {
+    let old = ("traefik.frontend.rule", "Host:old.t");
+    let both = ("traefik.frontend.rule", "Host:old.t,new.t");
+    let services = vec![container("a", "s", 2, &[old]), container("a", "s", 1, &[both])];
+    let (config, problems) = planned(services.clone(), &Config::default());
+    assert!(drawn(&config).contains(&"frontend-Host-old-t-new-t Host:old.t,new.t 2".to_owned()));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].severity, Severity::Note, "{problems:?}");
+    assert!(problems[0].message.contains("lead to the same servers"), "{problems:?}");
+    // Somebody else's host is one as before.
+    let other = container("b", "s", 3, &[("traefik.frontend.rule", "Host:new.t,b.t")]);
+    let (_, problems) = planned([services, vec![other]].concat(), &Config::default());
+    let errors: Vec<_> = problems.iter().filter(|p| p.severity == Severity::Error).collect();
+    assert_eq!(errors.len(), 1, "{problems:?}");
+    assert!(errors[0].message.starts_with("new.t belongs to"), "{errors:?}");
+}
+
 #[test]
 fn the_older_route_stays_while_its_containers_are_replaced() {
     let rule = ("traefik.frontend.rule", "Host:x.local");
