@@ -1,7 +1,7 @@
 //! Whether those who shall get in at the entry points and the admin side can: what was fixed at start does not get better by
 //! itself, so `run` refuses what would let nobody in.
 
-use super::secrets::{HOW_TO_WRITE, LINES_TOLD_MAX, read};
+use super::secrets::{HOW_TO_WRITE, LINES_TOLD_MAX, mend, read};
 use crate::config::Auth;
 use crate::config::guards::{GuardFile, InvalidGuard, files_of, invalid_auth};
 use crate::middleware::auth::BadLine;
@@ -77,9 +77,8 @@ impl Whose<'_> {
         let text = match read(path) {
             Ok(text) => text,
             Err(why) => {
-                let what = format!(
-                    "names the file {path}, which cannot be read: {why}. Mount the file or secret where Herder runs."
-                );
+                let what =
+                    format!("names the file {path}, which cannot be read: {why}. {}.", mend(&why));
                 return vec![self.says(key, &what, true)];
             }
         };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{getegid, geteuid};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -207,14 +208,22 @@ fn unreadable(origin: &Origin, file: &GuardFile<'_>, why: &str) -> Problem {
         "The file {} cannot be read: {why}. The frontend that needs it stays closed.",
         file.path
     );
-    Problem::error(origin, what).hint(MOUNT)
+    Problem::error(origin, what).hint(format!("{}; it is looked at every second.", mend(why)))
 }
 
 /// What to do about a file without a user.
 pub(super) const HOW_TO_WRITE: &str = "Write NAME:HASH as htpasswd or htdigest makes it.";
 
-/// What to do about a file that cannot be read.
-const MOUNT: &str = "Mount the file or secret where Herder runs; it is looked at every second.";
+/// What to do about a file that cannot be read: a sentence without its full stop.
+pub(super) fn mend(why: &str) -> String {
+    if !why.contains("Permission denied") {
+        return "Mount the file or secret where Herder runs".to_owned();
+    }
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    format!(
+        "Herder runs as user {user} and group {group} here: let one of them read it (chown, chmod)"
+    )
+}
 
 fn bad_line(origin: &Origin, file: &GuardFile<'_>, bad: &BadLine) -> Problem {
     let (number, user, why) = (bad.number, bad.shown_user(), &bad.why);
@@ -276,6 +285,14 @@ mod tests {
         assert!(watch.look(&live) && file.text().is_err());
         drop(file);
         assert!(live.files().is_empty() && !watch.look(&live) && watch.looks.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_not_one_to_mount() {
+        let denied = mend("Permission denied (os error 13)");
+        let own = format!("user {} and group {} ", geteuid().as_raw(), getegid().as_raw());
+        assert!(denied.contains(&own) && !denied.contains("Mount"), "{denied}");
+        assert!(mend("No such file or directory (os error 2)").starts_with("Mount the file"));
     }
 
     #[test]
