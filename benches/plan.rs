@@ -36,6 +36,7 @@ fn snapshot(services: u32) -> Snapshot {
             }]
             .into(),
             exposed_ports: [8080].into(),
+            detail: None,
             state: State::Running,
             health: Some(Health::Healthy),
         };

@@ -95,7 +95,7 @@ pub(super) async fn route(State(app): State<App>, Query(asked): Query<RequestAsk
         Some(Ok(asked)) => {
             let asked = asked.entering(&app.state.settings);
             let entry = app.entry_steps(&asked.entrypoint);
-            (Some(explain::request(&app.state.view().table, &asked, entry)), String::new())
+            (Some(app.state.view().explain_request(&asked, entry)), String::new())
         }
         Some(Err(why)) => (None, why),
     };

@@ -53,7 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let asked = asked.entering(&settings);
             let found = settings.entrypoints.iter().find(|e| e.name == asked.entrypoint);
             let entry = found.map(|e| entry_chain(e, &settings.entrypoints, &Live::default()));
-            let test = explain::request(&view.table, &asked, &entry.unwrap_or_default());
+            let test = view.explain_request(&asked, &entry.unwrap_or_default());
             (route_test(&test), test.is_served())
         }
         (None, Some(name)) => named(&view, &name),

@@ -10,8 +10,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::watch;
 
 use super::health::Lines;
-use crate::explain::{self, Explanation};
+use crate::explain::{self, Asked, Explanation, Outcome, RouteTest};
 use crate::live::Live;
+use crate::middleware::Handler;
 use crate::middleware::auth::Key;
 use crate::model::{Instance, ProviderName, Service, Snapshot};
 use crate::settings::{Defaults, Settings};
@@ -197,6 +198,24 @@ impl View {
         })
     }
 
+    /// Who takes a request, and, where its backend has no server at all, why its containers are none. `entry` are the steps of the
+    /// entry point that it comes in by.
+    pub fn explain_request(&self, asked: &Asked, entry: &[Arc<dyn Handler>]) -> RouteTest {
+        let mut test = explain::request(&self.table, asked, entry);
+        let config = &self.table.config;
+        let frontend = test.winner.as_ref().and_then(|id| config.frontends.get(id));
+        let backend = frontend.and_then(|frontend| config.backends.get(&frontend.backend));
+        let Some(backend) = backend.filter(|b| b.servers.is_empty() && !test.is_served()) else {
+            return test;
+        };
+        let absent = self.explain(&backend.origin.service, 0).into_iter().filter_map(|e| {
+            let stop = e.steps.into_iter().find(|step| step.outcome == Outcome::Stop)?;
+            Some(format!(" {}: {}", e.subject, stop.why))
+        });
+        test.verdict.extend(absent.take(ABSENT_MAX));
+        test
+    }
+
     /// Why this container is, or is not, routed. `name` is a container's name, the beginning of its id (12
     /// characters at least), a service's name, or `service.stack`. `now_ms` is the proxy's monotonic clock.
     pub fn explain(&self, name: &str, now_ms: u64) -> Vec<Explanation> {
@@ -231,6 +250,9 @@ fn key() -> Key {
     assert_eq!(filled, Ok(bytes.len()), "the kernel has random numbers");
     Key::new(bytes)
 }
+
+/// So many containers that serve nobody are named where a URL is asked about.
+const ABSENT_MAX: usize = 3;
 
 /// A short id is what `docker ps` prints.
 const SHORT_ID_LEN: usize = 12;

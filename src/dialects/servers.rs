@@ -146,17 +146,20 @@ impl Reader<'_> {
             trace.step(scope, Outcome::Stop, what, || why);
             false
         };
+        let detail = instance.detail.as_ref().map(|detail| format!(" ({detail})"));
+        let detail = detail.unwrap_or_default();
         match &instance.state {
             State::Running => {
                 self.trace.step(scope, Outcome::Pass, "state", || "It runs.".to_owned());
             }
             State::Stopping => {
-                let why =
-                    "It was told to stop: what is under way finishes, nothing new goes there.";
-                return stop(self.trace, "state", why.to_owned());
+                let why = format!(
+                    "It was told to stop{detail}: what is under way finishes, nothing new goes there."
+                );
+                return stop(self.trace, "state", why);
             }
             State::Down(word) => {
-                let why = format!("It does not run: the orchestrator says \"{word}\".");
+                let why = format!("It does not run: the orchestrator says \"{word}\"{detail}.");
                 return stop(self.trace, "state", why);
             }
         }

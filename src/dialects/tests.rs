@@ -33,6 +33,7 @@ fn instance(name: &str, networks: &[&str], ports: &[u16]) -> Instance {
         name: name.into(),
         addresses: networks.iter().enumerate().map(address).collect(),
         exposed_ports: ports.into(),
+        detail: None,
         state: State::Running,
         health: None,
     }

@@ -114,6 +114,7 @@ impl Service {
             name: name.into(),
             addresses: [address].into(),
             exposed_ports: [80].into(),
+            detail: None,
             state: State::Running,
             health: None,
         };
@@ -181,6 +182,8 @@ pub struct Instance {
     pub exposed_ports: Box<[u16]>,
     /// Whether it runs.
     pub state: State,
+    /// What else is known of that, for people: how it ended, or how long it is left alone.
+    pub detail: Option<Box<str>>,
     /// What its health check says; none where nobody checks.
     pub health: Option<Health>,
 }

@@ -27,6 +27,7 @@ fn container(name: &str, stack: &str, age: i64, labels: &[(&str, &str)]) -> Arc<
         name: format!("{stack}_{name}_{age}").into(),
         addresses: [Address { network: None, ip, shared: None, published: None }].into(),
         exposed_ports: [80].into(),
+        detail: None,
         state: State::Running,
         health: None,
     };

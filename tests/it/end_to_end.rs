@@ -42,6 +42,21 @@ async fn labels_become_routes_and_go_with_their_container() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_about_a_url_learns_which_container_does_not_run_and_how_it_ended() {
+    let herder = Herder::start(DOCKER);
+    let container = web_test("ended", &["traefik.port=8080"]);
+    let host = format!("{}.e2e", container.name.replace('_', "-").to_lowercase());
+    eventually("it is routed", || async { herder.get(&host, "/").await.status == 200 }).await;
+    container.tell("kill", &[]);
+    let url = format!("/api/explain?url=http://{host}/");
+    let expected = format!(
+        " {}: It does not run: the orchestrator says \\\"exited\\\" (exit code 137).",
+        container.name
+    );
+    eventually("it is named", || async { herder.admin(&url).await.body.contains(&expected) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_nothing() {
     let mut args = DOCKER.to_vec();
     args.push("--log.level=info,herder::proxy=debug");

@@ -47,6 +47,7 @@ fn service(server: Option<SocketAddr>, wanted: Labels<'_>) -> Service {
         }]
         .into(),
         exposed_ports: [80].into(),
+        detail: None,
         state: if server.is_some() { State::Running } else { State::Stopping },
         health: None,
     };

@@ -51,6 +51,7 @@ fn service(
         }]
         .into(),
         exposed_ports: [80].into(),
+        detail: None,
         state: State::Running,
         health: (ip == SICK).then(|| Health::Failing("starting".into())),
     };

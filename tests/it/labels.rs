@@ -307,6 +307,7 @@ fn service(labels: Labels) -> Service {
         }]
         .into(),
         exposed_ports: [80].into(),
+        detail: None,
         state: State::Running,
         health: Some(Health::Healthy),
     };

@@ -58,6 +58,7 @@ fn service(labels: Pairs<'_>, server: SocketAddr) -> Service {
         name: "web".into(),
         addresses: [address].into(),
         exposed_ports: [server.port()].into(),
+        detail: None,
         state: State::Running,
         health: None,
     };

@@ -50,7 +50,7 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
                 Ok(asked) => {
                     let asked = asked.entering(&app.state.settings);
                     let entry = app.entry_steps(&asked.entrypoint);
-                    Json(route_test(&explain::request(&view.table, &asked, entry))).into_response()
+                    Json(route_test(&view.explain_request(&asked, entry))).into_response()
                 }
                 Err(why) => {
                     (StatusCode::BAD_REQUEST, Json(json!({"message": why}))).into_response()

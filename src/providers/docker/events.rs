@@ -17,13 +17,14 @@ use tokio::time::Instant;
 use crate::providers::Error;
 use crate::providers::docker::connect::{Api, Transport};
 use crate::providers::docker::parse;
+use crate::providers::docker::stops::STOPPING_HELD;
 
 /// Events waiting for us to look at them. When more come the daemon waits, and a refresh heals what it drops.
 const EVENTS_MAX: usize = 4096;
 
 /// Events are asked from this long ago on (the daemon keeps its last 256): none is lost between connecting and
-/// the list, and a container in the middle of its stop, ten seconds by default, is known as one.
-const LOOK_BACK_S: i64 = 30;
+/// the list, and a container that was told to stop is known as one for as long as it is left alone.
+const LOOK_BACK_S: i64 = STOPPING_HELD.as_secs().cast_signed();
 
 /// What is heard this long after the stream was opened has happened since: the daemon sends at once what it has kept.
 const PAST: Duration = Duration::from_secs(30);

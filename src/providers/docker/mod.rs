@@ -462,7 +462,7 @@ impl Docker {
             if !is_all && !joins && !self.touched.contains(id) {
                 continue;
             }
-            let made = service::service(facts, self.state_of(facts), &self.place, &self.containers);
+            let made = service::service(facts, self.told_of(facts), &self.place, &self.containers);
             if self.services.get(id).is_none_or(|known| **known != made) {
                 self.services.insert(Arc::clone(id), Arc::new(made));
             }

@@ -4,6 +4,7 @@
 //! be read costs its own container only.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub(super) labels: Labels,
     /// Running, or down with the daemon's word.
     pub(super) state: Status,
+    /// How it ended, where it has: with code 137.
+    pub(super) ending: Option<Ending>,
     /// What its HEALTHCHECK says, where it has one.
     pub(super) health: Option<Health>,
     /// Since 1970, in nanoseconds, by the daemon's clock.
@@ -51,6 +54,22 @@ pub(super) struct Status(pub(super) State);
 impl Default for Status {
     fn default() -> Self {
         Self(State::Down("unknown".into()))
+    }
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ending {
+    /// Its exit code.
+    code: i64,
+    /// Whether the kernel killed it for want of memory.
+    is_out_of_memory: bool,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = if self.is_out_of_memory { ", killed: it was out of memory" } else { "" };
+        write!(f, "exit code {}{why}", self.code)
     }
 }
 
@@ -106,6 +125,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Facts, String> {
         id: id.into(),
         name: bare_name(&raw.name.unwrap_or_default()),
         health: health(&state, &config, &status),
+        ending: state.ending(&status),
         state: status,
         created_ns: raw.created.as_deref().and_then(nanoseconds),
         started_ns: state.started_at.as_deref().and_then(nanoseconds),
@@ -204,6 +224,9 @@ struct RawState {
     paused: Option<bool>,
     restarting: Option<bool>,
     started_at: Option<String>,
+    exit_code: Option<i64>,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: Option<bool>,
     #[serde(alias = "Healthcheck")] // Podman's name for it
     health: Option<RawHealth>,
 }
@@ -303,6 +326,13 @@ impl RawState {
             _ if self.running == Some(true) => State::Running,
             _ => State::Down("exited".into()),
         }
+    }
+
+    fn ending(&self, status: &Status) -> Option<Ending> {
+        let State::Down(word) = &status.0 else { return None };
+        let has_ended = matches!(&**word, "exited" | "dead" | "restarting");
+        let code = self.exit_code.filter(|_| has_ended)?;
+        Some(Ending { code, is_out_of_memory: self.oom_killed == Some(true) })
     }
 }
 
@@ -462,6 +492,22 @@ mod tests {
             assert_eq!(facts.health, Some(Health::Failing(word.into())));
         }
         assert_eq!(inspected("inspect-two-networks.json").health, None);
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_code() {
+        let ending = |state: &str| {
+            let facts = inspect(format!(r#"{{"Id":"a","State":{{{state}}}}}"#).as_bytes());
+            facts.expect("a container").ending.map(|ending| ending.to_string())
+        };
+        let killed = r#""Status":"exited","ExitCode":137,"OOMKilled":true"#;
+        assert_eq!(ending(killed).as_deref(), Some("exit code 137, killed: it was out of memory"));
+        let exited = r#""Status":"exited","ExitCode":0,"OOMKilled":false"#;
+        assert_eq!(ending(exited).as_deref(), Some("exit code 0"));
+        for none in [r#""Status":"running","ExitCode":0"#, r#""Status":"created","ExitCode":0"#] {
+            assert_eq!(ending(none), None);
+        }
+        assert_eq!(ending(r#""Status":"exited""#), None);
     }
 
     #[test]

@@ -11,10 +11,11 @@ use crate::providers::docker::place::{Place, network_owner};
 /// The name Docker gives the host's network.
 pub(super) const HOST_NETWORK: &str = "host";
 
-/// One container as a service of one instance. `state` is its state as events have it, which is newer.
+/// One container as a service of one instance. `state` is its state as events have it, which is newer, and `detail` what there is
+/// to say of it.
 pub(super) fn service(
     facts: &Facts,
-    state: State,
+    (state, detail): (State, Option<String>),
     place: &Place,
     containers: &BTreeMap<Arc<str>, Facts>,
 ) -> Service {
@@ -26,6 +27,7 @@ pub(super) fn service(
         addresses: addresses(facts, place, containers).into(),
         exposed_ports: facts.exposed.as_slice().into(),
         state,
+        detail: detail.map(Into::into),
         health: facts.health.clone(),
     };
     Service {
@@ -208,7 +210,7 @@ mod tests {
     fn a_one_off_run_is_no_replica() {
         let mut facts = container(NetworkMode::Own, &[]);
         let state = |facts: &Facts| {
-            let service = service(facts, State::Running, &Place::OnHost, &BTreeMap::new());
+            let service = service(facts, (State::Running, None), &Place::OnHost, &BTreeMap::new());
             service.instances[0].state.clone()
         };
         assert_eq!(state(&facts), State::Running);

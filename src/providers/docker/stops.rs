@@ -4,7 +4,7 @@
 //! signal does, and it is believed until the container is started again, or has not heeded it for long.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -15,7 +15,7 @@ use crate::providers::docker::parse::{Facts, SIGKILL};
 
 /// A container that was told to stop and still runs after this long, and after the time it was given to stop plus
 /// a minute, is taken for one that does not heed the signal: it is served again.
-const STOPPING_HELD: Duration = Duration::from_secs(300);
+pub(super) const STOPPING_HELD: Duration = Duration::from_secs(300);
 
 /// Nothing that has just happened is older than this when it is heard.
 const LAG_NS: i64 = 10_000_000_000;
@@ -26,7 +26,10 @@ pub(super) struct Stop {
     at_ns: Option<i64>,
     /// The start it puts an end to, where that cannot be told by the clock: it was set back.
     ends_ns: Option<i64>,
-    heard: Instant,
+    /// When it was sent, as far as that can be told.
+    sent: Instant,
+    /// The same by our clock, for people.
+    sent_at: SystemTime,
 }
 
 /// Resolves at this time; never without one.
@@ -43,7 +46,10 @@ impl Docker {
         let known = self.containers.get(&news.id);
         let started_ns = known.and_then(|facts| facts.started_ns);
         let ends_ns = started_ns.filter(|_| is_set_back(news, started_ns));
-        let stop = Stop { signal, at_ns: news.at_ns, ends_ns, heard: Instant::now() };
+        let (age, now) = (self.age(news), Instant::now());
+        let sent = now.checked_sub(age).unwrap_or(now);
+        let sent_at = SystemTime::now().checked_sub(age).unwrap_or_else(SystemTime::now);
+        let stop = Stop { signal, at_ns: news.at_ns, ends_ns, sent, sent_at };
         let is_meant = known.is_none_or(|facts| stop.is_meant(facts));
         // What is about to be asked may have another stop signal than we know of; it is looked at again then.
         let may_be_stop = || self.is_awaited(&news.id) && !self.stops.contains_key(&news.id);
@@ -51,6 +57,14 @@ impl Docker {
             self.stops.insert(Arc::clone(&news.id), stop);
             self.touch(&news.id);
         }
+    }
+
+    /// How long ago it happened, of what the daemon has kept since.
+    fn age(&self, news: &News) -> Duration {
+        let (Some(at_ns), false) = (news.at_ns, news.is_live) else { return Duration::ZERO };
+        let age_s = self.transport.daemon_clock_s().saturating_sub(at_ns / 1_000_000_000);
+        // Nobody asked for more.
+        Duration::from_secs(u64::try_from(age_s).unwrap_or_default()).min(STOPPING_HELD)
     }
 
     /// Nothing runs any more, whatever the daemon still has to tidy up before it answers.
@@ -92,7 +106,31 @@ impl Docker {
     }
 }
 
+impl Docker {
+    /// Its state, and what else there is to say of that.
+    pub(super) fn told_of(&self, facts: &Facts) -> (State, Option<String>) {
+        let state = self.state_of(facts);
+        let detail = match (&state, self.stops.get(&facts.id)) {
+            (State::Stopping, Some(stop)) => Some(stop.in_words(facts)),
+            (State::Down(_), _) => facts.ending.map(|ending| ending.to_string()),
+            _ => None,
+        };
+        (state, detail)
+    }
+}
+
 impl Stop {
+    /// Since when it is believed, and until when.
+    fn in_words(&self, facts: &Facts) -> String {
+        let clock = |at: SystemTime| chrono::DateTime::<chrono::Utc>::from(at).format("%H:%M:%S");
+        let until = self.sent_at + self.held(Some(facts));
+        format!(
+            "at {} UTC; one that still runs at {} gets requests again",
+            clock(self.sent_at),
+            clock(until)
+        )
+    }
+
     /// Whether it is the signal that stops this container: its own, or the one that no process survives.
     /// `docker kill --signal HUP` says "read your settings again" to most.
     fn is_meant(&self, facts: &Facts) -> bool {
@@ -106,10 +144,15 @@ impl Stop {
     }
 
     fn held_until(&self, facts: Option<&Facts>) -> Instant {
+        self.sent + self.held(facts)
+    }
+
+    /// How long it is believed.
+    fn held(&self, facts: Option<&Facts>) -> Duration {
         let given = facts.and_then(|facts| facts.stop_timeout).unwrap_or_default();
         // Docker takes any number of seconds; a day is long enough, and keeps the sum within the clock.
         let given = given.min(Duration::from_secs(86_400)) + Duration::from_secs(60);
-        self.heard + STOPPING_HELD.max(given)
+        STOPPING_HELD.max(given)
     }
 }
 
@@ -223,10 +266,10 @@ mod tests {
     fn one_that_does_not_heed_its_stop_is_served_again_in_the_end() {
         let mut docker = knowing_one();
         hear(&mut docker, Action::Signalled(Some(3)), 200);
-        let heard = docker.stops[ID].heard;
-        assert_eq!(docker.next_release(), Some(heard + STOPPING_HELD));
+        let sent = docker.stops[ID].sent;
+        assert_eq!(docker.next_release(), Some(sent + STOPPING_HELD));
         docker.containers.get_mut(ID).expect("known").stop_timeout = Some(Duration::from_secs(900));
-        let release = heard + Duration::from_secs(960);
+        let release = sent + Duration::from_secs(960);
         assert_eq!(docker.next_release(), Some(release));
         docker.release_stops(release - Duration::from_secs(1));
         docker.rebuild(Rebuild::Touched);
@@ -234,6 +277,24 @@ mod tests {
         docker.release_stops(release);
         docker.rebuild(Rebuild::Touched);
         check(&docker, &State::Running);
+    }
+
+    #[test]
+    fn what_was_sent_before_the_stream_was_opened_is_held_from_then_on() {
+        let mut docker = knowing_one();
+        let now_s = docker.transport.daemon_clock_s();
+        docker.take(News {
+            id: ID.into(),
+            action: Action::Signalled(Some(3)),
+            at_ns: Some((now_s - 200) * 1_000_000_000),
+            is_live: false,
+        });
+        docker.rebuild(Rebuild::Touched);
+        check(&docker, &State::Stopping);
+        let left = docker.next_release().expect("it is held").duration_since(Instant::now());
+        assert!((95..=100).contains(&left.as_secs()), "{left:?}");
+        let detail = docker.snapshot().services[0].instances[0].detail.clone().unwrap_or_default();
+        assert!(detail.starts_with("at ") && detail.contains(" UTC; one that still"), "{detail}");
     }
 
     #[test]

@@ -254,6 +254,7 @@ fn container(
         name: name.into(),
         addresses: address.into_iter().collect(),
         exposed_ports: exposed_ports.into(),
+        detail: None,
         state: state(raw.state.as_deref()),
         health: health(raw.health_state.as_deref()),
     })
@@ -267,6 +268,7 @@ fn external(ips: &[String], origin: &Origin, problems: &mut Vec<Problem>) -> Vec
             name: text.as_str().into(),
             addresses: [Address { network: None, ip, shared: None, published: None }].into(),
             exposed_ports: Box::default(),
+            detail: None,
             state: State::Running,
             health: None,
         }),
