@@ -1,5 +1,6 @@
 //! What every dialect needs: values out of labels, problems, and the steps on the way.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -148,7 +149,8 @@ impl<'a> Reader<'a> {
         let truth = boolean(value);
         if truth.is_none() {
             let key = self.written(key);
-            let what = format!("{key} \"{value}\" is neither true nor false; it is left out.");
+            let shown = quoted(value);
+            let what = format!("{key} {shown} is neither true nor false; it is left out.");
             let hint = truth_hint(value);
             self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
         }
@@ -162,7 +164,8 @@ impl<'a> Reader<'a> {
         if number.is_none() {
             let key = self.written(key);
             let what = format!(
-                "{key} \"{value}\" is not a whole number from {min} to {max}; it is left out."
+                "{key} {} is not a whole number from {min} to {max}; it is left out.",
+                quoted(value)
             );
             self.problem(Problem::error(&self.origin.label(key), what));
         }
@@ -202,7 +205,8 @@ impl<'a> Reader<'a> {
                         (false, true) => (by_default, "as without it, this is routed"),
                         (false, false) => (by_default, "as without it, this is not routed"),
                     };
-                    let what = format!("{key} \"{value}\" is neither true nor false; {word}.");
+                    let shown = quoted(value);
+                    let what = format!("{key} {shown} is neither true nor false; {word}.");
                     let hint = truth_hint(value);
                     self.problem(Problem::error(&self.origin.label(key), what).hint(hint));
                     enabled
@@ -214,7 +218,7 @@ impl<'a> Reader<'a> {
             Enabled::Service => (Outcome::Pass, "to be routed"),
             Enabled::Stack => (Outcome::Pass, "to be routed at its stack's name"),
         };
-        self.step(outcome, key, || format!("\"{value}\": it is {word}."));
+        self.step(outcome, key, || format!("{}: it is {word}.", quoted(value)));
         if enabled == Enabled::No {
             // It may be the image that says so, and its container's word misspelled.
             self.report_slips_of(key);
@@ -647,6 +651,14 @@ fn truth_hint(value: &str) -> &'static str {
     match boolean(unquoted(value)) {
         Some(_) => "Write it without the quotation marks.",
         None => "Write true or false.",
+    }
+}
+
+/// The value in quotation marks: its own, where it has them.
+pub(super) fn quoted(value: &str) -> Cow<'_, str> {
+    match value.len() > 1 && value.starts_with('"') && value.ends_with('"') {
+        true => Cow::Borrowed(value),
+        false => Cow::Owned(format!("\"{value}\"")),
     }
 }
 

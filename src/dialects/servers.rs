@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 
-use super::reader::{Reader, normalized};
+use super::reader::{Reader, normalized, quoted};
 use crate::config::{Scheme, Server, Servers};
 use crate::model::{
     Address, Health, Instance, Kind, Origin, Outcome, Problem, ProviderName, Scope, ServerName,
@@ -72,7 +72,8 @@ impl Reader<'_> {
             }
             _ => {
                 let key = self.written(key);
-                let what = format!("{key} \"{value}\" is not a port; its servers are left out.");
+                let shown = quoted(value);
+                let what = format!("{key} {shown} is not a port; its servers are left out.");
                 let digits: String = value.chars().filter(char::is_ascii_digit).collect();
                 let hint = match digits.parse::<u16>() {
                     Ok(port) if port > 0 => format!("Did you mean {port}?"),

@@ -164,6 +164,8 @@ fn enable_says_yes_or_no_or_is_a_problem() {
     let reading = read(ProviderName::Docker, &quoted, &defaults(), &mut Trace::off());
     let hint = reading.problems[0].hint.as_deref();
     assert_eq!(hint, Some("Write it without the quotation marks."));
+    let message = &reading.problems[0].message;
+    assert!(message.starts_with("traefik.enable \"true\" is neither"), "{message}");
     for off in ["\"false\"", "'false'", "\"no\""] {
         check(&[("traefik.enable", off)], "", "true nor false; this is not routed.");
     }

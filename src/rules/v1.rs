@@ -288,7 +288,13 @@ pub fn host(value: &str) -> Result<String, String> {
     let odd =
         |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']'));
     if let Some(c) = value.chars().find(|&c| odd(c)) {
-        return Err(format!("\"{value}\" is not a host name: {c:?} cannot be in one"));
+        // What a client sends of a name in another script, where it is one.
+        let ascii = (!value.is_ascii()).then(|| url::Host::parse(value).ok()).flatten();
+        let hint = match ascii {
+            Some(url::Host::Domain(ascii)) => format!("; clients send {ascii}"),
+            _ => String::new(),
+        };
+        return Err(format!("\"{value}\" is not a host name: {c:?} cannot be in one{hint}"));
     }
     let host = comparable_host(value);
     let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -463,6 +469,7 @@ mod tests {
             ("Headers:a b,c", "header line"),
             ("HeadersRegexp:a,(", "unclosed"),
             ("Method:G T", "method"),
+            ("Host:bücher.t", "cannot be in one; clients send xn--bcher-kva.t"),
             ("ReplacePathRegex:x", "space"),
             ("ReplacePathRegex:( x", "unclosed"),
             ("AddPrefix:/a,/b", "one value"),
