@@ -1,6 +1,5 @@
 //! Who may see the admin side. `/ping` is open to everybody: whoever asks it is a machine, and it tells nothing.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::serve::Peer;
+use super::serve::{Peer, UNKNOWN};
 use crate::control::State;
 use crate::middleware::{Answer, Flow, Handler, Reply};
 use crate::model::{Exchange, Head, has_doubtful_dots};
@@ -17,9 +16,6 @@ use crate::proxy::{Desk, Places};
 
 /// Passwords that are checked, and wait for it.
 const CHECKS: Places = Places { turns: 2, waiting: 16, waiting_of_one: 4 };
-
-/// Who asks where nobody can tell: one client for all.
-const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What asks for a name, and who may work for it.
 #[derive(Clone)]

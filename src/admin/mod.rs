@@ -16,6 +16,7 @@ mod ping;
 pub mod providers;
 mod rates;
 mod serve;
+mod turns;
 mod view;
 
 pub use serve::{BindError, Bound, bind};
@@ -38,6 +39,7 @@ use crate::table::entry_chain;
 use crowd::Crowd;
 use guard::Guard;
 use rates::Rates;
+use turns::Turns;
 use view::Unrouted;
 
 /// Event streams open at once. Where all are, whoever has the most loses the oldest to who has fewer; others are told to come back
@@ -86,39 +88,54 @@ impl App {
     }
 }
 
-/// Every path, and who answers it.
-fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
+/// Paths, and who answers them.
+type Routes = Vec<(&'static str, MethodRouter<App>)>;
+
+/// What is worked out for whoever asks, and takes the longer the more is routed.
+fn rendered() -> Routes {
     vec![
         ("/", get(pages::page)),
-        ("/dashboard", get(|| async { Redirect::permanent("/") })),
-        ("/dashboard/", get(|| async { Redirect::permanent("/") })),
         ("/fragment", get(pages::fragment)),
         ("/fragment/now", get(pages::now)),
         ("/explain/{*name}", get(pages::explain)),
         ("/route", get(pages::route)),
-        ("/assets/app.css", get(assets::css)),
-        ("/assets/app.js", get(assets::js)),
-        ("/assets/icon.svg", get(assets::icon)),
-        ("/favicon.ico", get(assets::icon)),
         ("/api", get(api::v1::all)),
         ("/api/providers", get(api::v1::all)),
         ("/api/providers/{*path}", get(api::v1::part)),
-        ("/api/version", get(api::version)),
         ("/api/problems", get(api::problems)),
         ("/api/explain", get(api::explain)),
-        ("/api/events", get(events::stream)),
         ("/api/health", get(health::all)),
         ("/api/errors", get(api::errors)),
-        ("/health", get(api::health)),
-        ("/ping", get(ping::ping)),
         ("/metrics", get(metrics::metrics)),
     ]
 }
 
+/// What is at hand, however much is routed.
+fn at_hand() -> Routes {
+    vec![
+        ("/dashboard", get(|| async { Redirect::permanent("/") })),
+        ("/dashboard/", get(|| async { Redirect::permanent("/") })),
+        ("/assets/app.css", get(assets::css)),
+        ("/assets/app.js", get(assets::js)),
+        ("/assets/icon.svg", get(assets::icon)),
+        ("/favicon.ico", get(assets::icon)),
+        ("/api/version", get(api::version)),
+        ("/api/events", get(events::stream)),
+        ("/health", get(api::health)),
+        ("/ping", get(ping::ping)),
+    ]
+}
+
 fn router(app: App, guarded_by: Option<Guard>) -> Router {
-    let router = routes()
-        .into_iter()
-        .fold(Router::new(), |router, (path, answer)| router.route(path, answer));
+    let add = |router: Router<App>, routes: Routes| {
+        routes.into_iter().fold(router, |router, (path, answer)| router.route(path, answer))
+    };
+    let turns = Turns::new();
+    let router = add(Router::new(), rendered()).route_layer(from_fn(move |request, next| {
+        let turns = turns.clone();
+        async move { turns.pass(request, next).await }
+    }));
+    let router = add(router, at_hand());
     let router = router.fallback(nothing_here).with_state(app);
     // The lines that every answer carries are put on last, and so stand on a refusal too.
     let router = match guarded_by {
@@ -176,7 +193,7 @@ mod tests {
         let told = first.flat_map(|cell| cell.split('`')).filter(|text| text.starts_with('/'));
         let told: Vec<&str> = told.filter_map(|path| path.split('?').next()).collect();
         let is_part = |path: &str| PARTS.contains(&path) || path.starts_with("/assets/");
-        let routes = routes();
+        let routes = [rendered(), at_hand()].concat();
         let served: Vec<&str> =
             routes.iter().map(|(path, _)| *path).filter(|path| !is_part(path)).collect();
         // `/explain/{*name}` is `/explain/NAME` for people.

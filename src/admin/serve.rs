@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,3 +138,6 @@ async fn accept(listener: &TcpListener, router: Router) {
 /// Where a request came from.
 #[derive(Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
+
+/// Who asks where nobody can tell: one client for all.
+pub(super) const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

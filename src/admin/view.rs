@@ -229,10 +229,12 @@ impl<T> List<T> {
 /// The page for this filter: every list holds what contains it.
 pub(super) fn page(app: &App, filter: &str) -> Page {
     let view = app.state.view();
-    let rates = lock(&app.rates);
     let wanted = Filter(filter.trim().to_lowercase());
     let config = &view.table.config;
     let running = Running::new(&view, app.now_ms());
+    let (now, unrouted) = (now(app, &view), unrouted(app, &view));
+    // Last: the events of all streams wait for whoever holds it.
+    let rates = lock(&app.rates);
     Page {
         filter: filter.to_owned(),
         revision: view.table.revision,
@@ -249,7 +251,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             lost: app.state.live.telling.lost(),
             pace: Pace::of_total(&rates),
         },
-        now: now(app, &view),
+        now,
         problems: List::pick(
             view.table.problems.iter(),
             |p| wanted.takes(&[&p.origin.service, &p.message]),
@@ -278,7 +280,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             |event| event,
         ),
         unrouted: List::pick(
-            unrouted(app, &view).iter(),
+            unrouted.iter(),
             |u| wanted.takes(&[&u.subject, &u.verdict]),
             Unrouted::clone,
         ),

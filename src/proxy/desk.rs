@@ -59,14 +59,23 @@ impl Desk {
         client: IpAddr,
         work: Box<dyn FnOnce() -> bool + Send>,
     ) -> Reply {
-        let Some(turn) = self.turn(client).await else { return Reply::TooBusy };
+        self.at_turn(client, work).await.map_or(Reply::TooBusy, Reply::Worked)
+    }
+
+    /// The same with what is worked out; nothing where too much waits, or it takes too long.
+    pub async fn at_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        client: IpAddr,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = self.turn(client).await?;
         // The turn ends with the work, also where nobody waits for it any more.
         let work = move || {
-            let said = work();
+            let done = work();
             drop(turn);
-            said
+            done
         };
-        tokio::task::spawn_blocking(work).await.map_or(Reply::TooBusy, Reply::Worked)
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     async fn turn(self: &Arc<Self>, client: IpAddr) -> Option<Turn> {

@@ -357,3 +357,56 @@ async fn half_a_request_holds_the_admin_side_up_for_nobody() {
     })
     .await;
 }
+
+/// What takes long to work out is worked out for one after another, and nobody else waits meanwhile: `/ping` is answered at once, and
+/// another client's turn comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_everything_again_and_again_waits_behind_himself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    let service = |n: u32| {
+        format!(
+            "[backends.b{n}.servers.s]\nurl = \"http://127.0.0.1:{}\"\n[frontends.f{n}]\nbackend = \"b{n}\"\n\
+             [frontends.f{n}.routes.r]\nrule = \"Host:h{n}.test\"\n",
+            9_000 + n
+        )
+    };
+    std::fs::write(&rules, (0..2_000).map(service).collect::<String>()).expect("written");
+    let herder = Herder::start(&["run", &format!("--file.filename={}", rules.display())]);
+    eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
+    let addr = herder.admin;
+    let ask = async move |ip: [u8; 4], path: &str| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((ip, 0))).expect("an address of this machine");
+        let mut stream = socket.connect(addr).await.expect("connected");
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let (busy, mut told) = tokio::sync::mpsc::channel(1);
+    let flood: Vec<_> = (0..100)
+        .map(|_| {
+            let busy = busy.clone();
+            tokio::spawn(async move {
+                loop {
+                    let answer = ask([127, 0, 0, 2], "/api").await;
+                    if answer.starts_with("HTTP/1.1 503 ") {
+                        let _ = busy.try_send(answer);
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..10 {
+        let answer = timeout(Duration::from_secs(1), ask([127, 0, 0, 2], "/ping")).await;
+        assert!(answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")));
+        let answer = timeout(Duration::from_secs(5), ask([127, 0, 0, 3], "/api")).await;
+        assert!(answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")));
+    }
+    let refused = timeout(PATIENCE, told.recv()).await.expect("in time").expect("an answer");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    flood.into_iter().for_each(|task| task.abort());
+}
