@@ -215,13 +215,15 @@ impl Worker {
         idle_since_ms < self.idle_until_ms.get()
     }
 
-    /// Whether a body that is under way since then, and of which so much has come or gone, is to make room: somebody waits for a
-    /// place, and its client is slower than anybody who means it.
-    pub(super) fn is_too_slow(&self, since_ms: u64, bytes: u64) -> bool {
-        let took_ms = self.clock.now_ms().saturating_sub(since_ms);
-        took_ms > SLOW_MS_MIN
-            && bytes.saturating_mul(1_000) < took_ms.saturating_mul(RATE_MIN)
-            && self.waiting.load(Relaxed) > 0
+    /// Whether somebody waits for a place.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// Whether a body of which so much has come or gone is to make room: somebody waits for a place, and its client is slower than
+    /// anybody who means it.
+    pub(super) fn is_too_slow(&self, pace: &mut Pace, bytes: u64) -> bool {
+        self.is_crowded() && pace.is_too_slow(self.clock.now_ms(), bytes)
     }
 
     /// Whether connections end with the request they are in.
@@ -248,6 +250,37 @@ impl Worker {
 /// How long requests that are cut off have for their last words in the access log: they never wait for anybody.
 const CUT_WAIT: Duration = Duration::from_millis(200);
 
+/// How fast a body comes or goes: what is compared is how much it was when somebody last looked. What a client took before, or its
+/// kernel took for it, is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    since_ms: u64,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Of a body that begins now.
+    pub(super) fn begins(clock: &Clock) -> Self {
+        Self::from(clock, 0)
+    }
+
+    /// Of one that goes on now, when so much of it has come or gone.
+    pub(super) fn from(clock: &Clock, bytes: u64) -> Self {
+        Self { since_ms: clock.now_ms(), bytes }
+    }
+
+    /// Whether it was too slow since the last look, where that is long enough ago; then this look is the last one.
+    fn is_too_slow(&mut self, now_ms: u64, bytes: u64) -> bool {
+        let took_ms = now_ms.saturating_sub(self.since_ms);
+        if took_ms <= SLOW_MS_MIN {
+            return false;
+        }
+        let moved = bytes.saturating_sub(self.bytes);
+        *self = Self { since_ms: now_ms, bytes };
+        moved.saturating_mul(1_000) < took_ms.saturating_mul(RATE_MIN)
+    }
+}
+
 /// One that waits for a place, until it is dropped.
 struct Waits<'w>(&'w AtomicUsize);
 
@@ -261,7 +294,7 @@ impl Drop for Waits<'_> {
 const IDLE_MS_MIN: u64 = 2_000;
 const ROOM_PAUSE_MS: u64 = 1_000;
 
-/// How long a body may take in any case, and how many bytes a second have to come or go after that where all places are taken.
+/// How long a body may pause in any case, and how many bytes a second have to come or go in as long a time where all places are taken.
 const SLOW_MS_MIN: u64 = 5_000;
 const RATE_MIN: u64 = 500;
 
@@ -531,6 +564,21 @@ mod tests {
         }
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert_eq!(after(errno, 1), Then::MakeRoom, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_before_counts_for_nothing_now() {
+        let mut pace = Pace { since_ms: 1_000, bytes: 0 };
+        // So much a kernel takes at once, and then nothing more.
+        let looks =
+            [(2_000, false), (6_000, false), (6_001, false), (11_001, false), (11_002, true)];
+        for (now_ms, is_slow) in looks {
+            assert_eq!(pace.is_too_slow(now_ms, 2_500_000), is_slow, "{now_ms}");
+        }
+        let mut pace = Pace { since_ms: 0, bytes: 0 };
+        for second in 1..60 {
+            assert!(!pace.is_too_slow(second * 1_000, second * RATE_MIN), "{second}");
         }
     }
 

@@ -122,6 +122,37 @@ async fn the_slowest_make_room_where_all_places_are_taken() {
     }
 }
 
+/// What a kernel takes at once is no pace: whoever reads nothing of a large answer, or sends no more of a large body, has had his five
+/// seconds soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_start_keeps_no_place() {
+    let mut settings = settings();
+    settings.limits.connections_max = 4;
+    let large = origin(|_, mut stream| async move {
+        head(&mut stream).await;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+        let _ = stream.write_all(answer).await;
+        taken(&mut stream).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let (quick, large) = (saying(OK).await, large.await);
+    let routes: [(&str, &[SocketAddr]); 2] =
+        [("Host:a.test", &[quick]), ("Host:large.test", &[large])];
+    let serving = Serving::start(settings, &routes);
+    let mut crowd = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: large.test\r\n\r\n").await.expect("sent");
+        crowd.push(stream);
+    }
+    let open = || serving.state.live.totals.open_connections();
+    eventually("all places are taken", || async { open() == 4 }).await;
+    let get = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    // At the first look they have been quick, at the second one they have not.
+    let answer = exchange(serving.addr, get).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_cut_off_and_a_slow_sender_is_told() {
     let mut settings = settings();

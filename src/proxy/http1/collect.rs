@@ -10,7 +10,7 @@ use super::framing::Length;
 use super::relay::{Relay, Sink};
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Pace, Worker};
 use crate::table::Kept;
 
 /// What is to be read.
@@ -53,7 +53,7 @@ pub(super) async fn collect(
         return Err(NotRead::Refused(Error::BodyTooLarge));
     }
     let mut body = Body {
-        begun_ms: worker.clock.now_ms(),
+        pace: Pace::begins(&worker.clock),
         relay: Relay::new(length, Sink::Plain),
         store: Store::new(&worker.reserve, kept.memory_bytes),
         bytes_max: kept.bytes_max,
@@ -78,7 +78,7 @@ pub(super) async fn collect(
 }
 
 struct Body {
-    begun_ms: u64,
+    pace: Pace,
     relay: Relay,
     store: Store,
     bytes_max: u64,
@@ -112,7 +112,7 @@ impl Body {
             Poll::Ready(_) => return Poll::Ready(Err(NotRead::Gone)),
             Poll::Pending
                 if client.deadline.is_over(&worker.clock)
-                    || worker.is_too_slow(self.begun_ms, self.store.len()) =>
+                    || worker.is_too_slow(&mut self.pace, self.store.len()) =>
             {
                 return Poll::Ready(Err(NotRead::Refused(Error::SlowClient)));
             }

@@ -23,7 +23,7 @@ use super::tally::Tally;
 use crate::proxy::clock::Deadline;
 use crate::proxy::error::Error;
 use crate::proxy::socket::Socket;
-use crate::proxy::worker::{WayIn, Worker};
+use crate::proxy::worker::{Pace, WayIn, Worker};
 
 /// A client's connection.
 pub(in crate::proxy) struct Client {
@@ -312,6 +312,7 @@ impl Client {
         }
         let began_ms = worker.clock.now_ms();
         let mut end_ms = began_ms + LINGER_MS;
+        let mut pace = Pace::begins(&worker.clock);
         self.deadline.set(&worker.clock, LINGER_SILENT_MS);
         poll_fn(|cx| {
             if worker.is_draining() {
@@ -323,7 +324,7 @@ impl Client {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match self.poll_read(cx, &mut buffer) {
                     _ if self.deadline.is_over(&worker.clock)
-                        || worker.is_too_slow(began_ms, 0) =>
+                        || worker.is_too_slow(&mut pace, 0) =>
                     {
                         return Poll::Ready(());
                     }

@@ -19,7 +19,7 @@ use crate::model::Follower;
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
 use crate::proxy::upstream::{Reuse, Upstream};
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Pace, Worker};
 use crate::rules::RetryExpression;
 use crate::table::{Kept, Page, RunningBackend};
 use crate::telemetry::Record;
@@ -63,7 +63,8 @@ pub(super) struct Transfer<'x> {
     /// An answer's head that has not come whole.
     half_head: Option<Box<HalfHead>>,
     interims: u8,
-    begun_ms: u64,
+    /// How fast its client takes and sends.
+    pace: Pace,
     /// Whether other requests went over the server's connection before.
     is_reused: bool,
     /// Whether any byte of the request went out.
@@ -259,7 +260,7 @@ impl<'x> Transfer<'x> {
             down: None,
             half_head: None,
             interims: 0,
-            begun_ms: worker.clock.now_ms(),
+            pace: Pace::begins(&worker.clock),
             is_reused,
             has_sent: false,
             is_flushed: false,
@@ -374,7 +375,7 @@ impl<'x> Transfer<'x> {
                 return Poll::Ready(Err(Failure::Gone));
             }
         }
-        if self.is_clients_turn() && self.worker.is_too_slow(self.begun_ms, self.moved()) {
+        if self.worker.is_crowded() && self.is_in_the_way() {
             return Poll::Ready(Err(self.broke(Error::SlowClient)));
         }
         if self.worker.is_cutting() {
@@ -382,6 +383,17 @@ impl<'x> Transfer<'x> {
         }
         self.client.deadline.watch(cx);
         Poll::Pending
+    }
+
+    /// Whether it is to make room, now that somebody waits for a place. While its server is waited for no client is slow.
+    #[cold]
+    fn is_in_the_way(&mut self) -> bool {
+        let moved = self.moved();
+        if self.is_clients_turn() {
+            return self.worker.is_too_slow(&mut self.pace, moved);
+        }
+        self.pace = Pace::from(&self.worker.clock, moved);
+        false
     }
 
     /// The worker stops, and waits no longer: this was its last turn.
