@@ -8,12 +8,9 @@ use tokio::io::ReadBuf;
 use super::{
     Besides, End, Extent, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
 };
-use crate::proxy::buffers::READ_BYTES;
+use crate::proxy::buffers::SLOW_READ_BYTES;
 use crate::proxy::error::Error;
 use crate::proxy::upstream::Reuse;
-
-/// One read for a client that has not taken the last piece at once.
-const SLOW_READ_BYTES: usize = 32 * 1024;
 
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -104,7 +101,7 @@ impl Transfer<'_> {
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let worker = self.worker;
         let mut scratch = worker.buffers.read.borrow_mut();
-        let window = if self.is_slow { SLOW_READ_BYTES } else { READ_BYTES };
+        let window = if self.is_slow { SLOW_READ_BYTES } else { worker.buffers.window() };
         let mut buffer = ReadBuf::new(&mut scratch[..window]);
         let read = match self.server.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
