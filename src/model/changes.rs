@@ -151,8 +151,8 @@ impl<'h> Response<'h> {
 /// Sees what becomes of one request. A step leaves it in [`Changes::followers`]; it is asked in the opposite order of the
 /// chain, and dropped when the exchange has ended, however it ended.
 pub trait Follower: Any {
-    /// Sees the head of the answer, and may change it. Called for each answer that is to go to the client, interim ones
-    /// and changes of the protocol (101) aside: again for what stands in its place where it breaks off while it is kept.
+    /// Sees the head of the answer, and may change it. Called for each answer that is to go to the client, changes of the
+    /// protocol (101) among them and interim ones aside: again for what stands in its place where it breaks off while it is kept.
     fn on_response(&mut self, response: &mut Response<'_>) {
         let _ = response;
     }

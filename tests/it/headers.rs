@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::harness::PATIENCE;
 use crate::harness::messages::{Message, Reader};
-use crate::harness::proxy::{Serving, settings};
+use crate::harness::proxy::{Serving, settings, sticky};
 use crate::harness::raw::Origin;
 
 /// What stands below `traefik.frontend.`, and its value.
@@ -607,6 +607,44 @@ async fn what_is_taken_away_is_in_no_trailer_and_no_hint() {
             "{text}"
         );
     }
+}
+
+/// The answer that begins a WebSocket has the lines of any other one. What follows it is no body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_protocol_has_the_lines_of_the_labels() {
+    let bytes = b"HTTP/1.1 101 Go\r\nUpgrade: ws\r\nServer: secret\r\nX-A: a\r\nContent-Type: text/html\r\n\
+        Connection: upgrade\r\n\r\nhello";
+    let origin = Origin::start(bytes, false).await;
+    let labels: Labels<'_> = &[
+        ("headers.customResponseHeaders", "Server:||X-B: b||Upgrade-Insecure: 1"),
+        ("headers.frameDeny", "true"),
+        ("compress", "true"),
+    ];
+    let (config, problems) = of_labels(Some(origin.addr), labels);
+    assert_eq!(problems, []);
+    let serving = Serving::start(settings(), &[]);
+    serving.publish(sticky(config));
+    let ask = b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: upgrade\r\nUpgrade: ws\r\nAccept-Encoding: gzip\r\n\r\n";
+    let text = crate::harness::raw::exchange(serving.addr, ask).await;
+    let (head, rest) = text.split_once("\r\n\r\n").expect("a head");
+    let mut lines: Vec<&str> = head.split("\r\n").collect();
+    let cookie = lines.iter().position(|line| line.starts_with("Set-Cookie: herder="));
+    lines.remove(cookie.expect(head));
+    lines[1..].sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "HTTP/1.1 101 Go",
+            "Connection: upgrade",
+            "Content-Type: text/html",
+            "Upgrade-Insecure: 1",
+            "Upgrade: ws",
+            "X-A: a",
+            "X-B: b",
+            "X-Frame-Options: DENY",
+        ]
+    );
+    assert_eq!(rest, "hello");
 }
 
 /// What stands behind an answer's body passes, but for lines that a head would lose or get anew, in whatever spelling.

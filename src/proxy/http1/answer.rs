@@ -236,30 +236,25 @@ impl<'h, 's> Answer<'h, 's> {
         }
     }
 
-    /// Writes an interim answer, or the one that changes the protocol to one of those that were offered. `hints_alone`: the
-    /// steps of the chain, which see the head of the answer proper, might take lines away: only `Link` (RFC 8297) passes.
+    /// Writes an interim answer. `hints_alone`: the steps of the chain, which see the head of the answer proper, might take lines
+    /// away: only `Link` (RFC 8297) passes.
+    pub(super) fn write_interim(&self, facts: &Facts, hints_alone: bool, out: &mut Vec<u8>) {
+        if facts.version == Version::Http11 {
+            let mut passing = self.passing;
+            let others = self.lines.iter().enumerate().filter(|(_, line)| !line.is("link"));
+            if hints_alone {
+                others.for_each(|(index, _)| passing.remove(index));
+            }
+            self.write_lines(&passing, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// What the protocol changes to, if it is one of those that were offered.
     ///
     /// # Errors
     /// [`Error::BadAnswer`] for a change that nobody asked for.
-    pub(super) fn write_interim(
-        &self,
-        facts: &Facts,
-        offered: &[u8],
-        hints_alone: bool,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        if self.status != 101 {
-            if facts.version == Version::Http11 {
-                let mut passing = self.passing;
-                let others = self.lines.iter().enumerate().filter(|(_, line)| !line.is("link"));
-                if hints_alone {
-                    others.for_each(|(index, _)| passing.remove(index));
-                }
-                self.write_lines(&passing, out);
-                out.extend_from_slice(b"\r\n");
-            }
-            return Ok(());
-        }
+    pub(super) fn switched_to(&self, offered: &[u8]) -> Result<&'h [u8], Error> {
         // It may be one above the other (RFC 9110, section 7.8).
         let is_offered =
             |told: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(told));
@@ -267,14 +262,33 @@ impl<'h, 's> Answer<'h, 's> {
             let mut told = parts(told).filter(|name| !name.is_empty()).peekable();
             told.peek().is_some() && told.all(is_offered)
         };
-        let Some(protocol) = self.upgrade.filter(is_asked_for) else {
-            return Err(Error::BadAnswer("it changed the protocol unasked"));
-        };
-        self.write_lines(&self.passing, out);
+        let unasked = Error::BadAnswer("it changed the protocol unasked");
+        self.upgrade.filter(is_asked_for).ok_or(unasked)
+    }
+
+    /// Writes the answer that changes the protocol to this one. What follows it is no body, and never encoded.
+    pub(super) fn write_switch(
+        &self,
+        protocol: &[u8],
+        cookie: Option<&str>,
+        edits: Option<&Edits>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut passing = self.passing;
+        if let Some(edits) = edits {
+            let lines = self.lines.iter().enumerate();
+            let removed = lines.filter(|(_, line)| edits.removes(line.name_text()));
+            removed.for_each(|(index, _)| passing.remove(index));
+        }
+        self.write_lines(&passing, out);
+        let added = edits.iter().flat_map(|edits| &edits.added);
+        added.for_each(|(name, value)| put_line(name, value, out));
+        if let Some(cookie) = cookie {
+            put_line("Set-Cookie", cookie, out);
+        }
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
         out.extend_from_slice(protocol);
         out.extend_from_slice(b"\r\n\r\n");
-        Ok(())
     }
 
     /// The first line, and those that pass as they are.
@@ -444,12 +458,9 @@ mod tests {
             let mut lines = Lines::new();
             let head = answer(head.as_bytes(), &mut lines, 9)?.expect("whole");
             let mut out = Vec::new();
-            Answer::read(head, &facts)?.write_interim(
-                &facts,
-                offered.as_bytes(),
-                false,
-                &mut out,
-            )?;
+            let answer = Answer::read(head, &facts)?;
+            let protocol = answer.switched_to(offered.as_bytes())?;
+            answer.write_switch(protocol, None, None, &mut out);
             Ok::<_, Error>(String::from_utf8(out).expect("ASCII"))
         };
         let expected = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";

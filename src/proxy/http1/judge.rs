@@ -118,7 +118,10 @@ impl Reads for FromServer {
         assert_eq!(answer.bytes.len(), bytes.len(), "both find the same end");
         let answer = Answer::read(answer, &self.facts)?;
         if answer.is_interim() {
-            answer.write_interim(&self.facts, b"", false, out)?;
+            match answer.status {
+                101 => answer.write_switch(answer.switched_to(b"")?, None, None, out),
+                _ => answer.write_interim(&self.facts, false, out),
+            }
             let none = Relay::new(Length::None, Sink::Plain);
             return Ok((bytes.len(), Length::None, none, true));
         }

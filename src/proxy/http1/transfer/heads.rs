@@ -87,27 +87,10 @@ impl Transfer<'_> {
                 }
                 return begun;
             }
-            let offered = self.offered();
-            let hints_alone = !self.followers.is_empty();
-            let written = answer.write_interim(self.facts, offered, hints_alone, write);
-            written.map_err(Failure::Refused)?;
             if answer.status == 101 {
-                if !self.is_up_done() {
-                    // RFC 9110, section 7.8: not in the middle of a request, which its client may have left there.
-                    return Err(Failure::Refused(Error::Early));
-                }
-                if let Some(timer) = self.timer {
-                    timer.answered(101);
-                }
-                record::answered(&mut self.record, 101, true, &answer.lines, None);
-                if let Some(record) = &mut self.record {
-                    record.tunnelled(0, after.len() as u64);
-                }
-                self.to_client.extend_from_slice(write);
-                self.to_client.extend_from_slice(after);
-                self.switches = true;
-                return Ok(());
+                return self.switch(&answer, after, write);
             }
+            answer.write_interim(self.facts, !self.followers.is_empty(), write);
             self.interims += 1;
             if self.interims > INTERIM_MAX {
                 return Err(Failure::Refused(Error::BadAnswer("too many interim answers")));
@@ -118,6 +101,40 @@ impl Transfer<'_> {
             }
             rest = after;
         }
+    }
+
+    /// Passes on the head after which both sides speak another protocol, and what follows it.
+    fn switch(
+        &mut self,
+        answer: &Answer<'_, '_>,
+        after: &[u8],
+        write: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let protocol = answer.switched_to(self.offered()).map_err(Failure::Refused)?;
+        if !self.is_up_done() {
+            // RFC 9110, section 7.8: not in the middle of a request, which its client may have left there.
+            return Err(Failure::Refused(Error::Early));
+        }
+        if let Some(timer) = self.timer {
+            timer.answered(101);
+        }
+        let edits = self.edits(answer);
+        let edits = edits.as_ref();
+        record::answered(&mut self.record, 101, true, &answer.lines, edits);
+        if let Some(record) = &mut self.record {
+            record.tunnelled(0, after.len() as u64);
+        }
+        answer.write_switch(protocol, self.cookie.as_deref(), edits, write);
+        self.to_client.extend_from_slice(write);
+        self.to_client.extend_from_slice(after);
+        self.switches = true;
+        Ok(())
+    }
+
+    /// What the steps of the chain make of a head; nothing where none wants to see it.
+    fn edits(&mut self, answer: &Answer<'_, '_>) -> Option<Edits> {
+        (!self.followers.is_empty())
+            .then(|| Edits::of(Response::new(answer.status, true, &answer.lines), self.followers))
     }
 
     /// The protocols that the request asks to change to.
@@ -149,8 +166,7 @@ impl Transfer<'_> {
         if let Some(timer) = self.timer {
             timer.answered(answer.status);
         }
-        let edits = (!self.followers.is_empty())
-            .then(|| Edits::of(Response::new(answer.status, true, &answer.lines), self.followers));
+        let edits = self.edits(answer);
         let edits = edits.as_ref();
         record::answered(&mut self.record, answer.status, true, &answer.lines, edits);
         let is_stopping = self.worker.is_draining() || !self.is_up_done();
