@@ -145,19 +145,30 @@ pub fn plain(path: &str) -> Cow<'_, str> {
 /// (`/a%2f..%2fb`), or with a parameter (`/..;/`, which Tomcat takes for `/../`). No rule can tell what that means.
 pub fn has_doubtful_dots(path: &str) -> bool {
     let is_doubtful = |part: &str| {
-        let mut pieces = ["%2f", "%2F", "%5c", "%5C"].iter().fold(vec![part], |pieces, slash| {
-            pieces.into_iter().flat_map(|piece| piece.split(slash)).collect()
-        });
-        pieces = pieces.into_iter().flat_map(|piece| piece.split('\\')).collect();
-        pieces.into_iter().any(|piece| {
-            let name = [";", "%3b", "%3B"]
-                .iter()
-                .fold(piece, |name, mark| name.split_once(mark).map_or(name, |(name, _)| name));
-            name.len() < part.len() && dots(name).is_some()
-        })
+        let mut rest = Some(part);
+        while let Some(text) = rest {
+            let (piece, after) = cut(text, &["\\", "%2f", "%2F", "%5c", "%5C"]);
+            let (name, _) = cut(piece, &[";", "%3b", "%3B"]);
+            if name.len() < part.len() && dots(name).is_some() {
+                return true;
+            }
+            rest = after;
+        }
+        false
     };
     let has_dot = path.contains('.') || path.contains("%2e") || path.contains("%2E");
     has_dot && path.contains(['%', '\\', ';']) && path.split('/').any(is_doubtful)
+}
+
+/// What stands before the first of these marks, and what behind it.
+fn cut<'t>(text: &'t str, marks: &[&str]) -> (&'t str, Option<&'t str>) {
+    for (start, _) in text.match_indices(['%', '\\', ';']) {
+        let (before, rest) = text.split_at(start);
+        if let Some(after) = marks.iter().find_map(|mark| rest.strip_prefix(mark)) {
+            return (before, Some(after));
+        }
+    }
+    (text, None)
 }
 
 /// How many bytes of this path, as sent, stand for this many of its plain ones.
@@ -294,7 +305,31 @@ mod tests {
         prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
     }
 
+    /// The same with a list of the pieces.
+    fn has_doubtful_dots_by_lists(path: &str) -> bool {
+        let is_doubtful = |part: &str| {
+            let mut pieces =
+                ["%2f", "%2F", "%5c", "%5C"].iter().fold(vec![part], |pieces, slash| {
+                    pieces.into_iter().flat_map(|piece| piece.split(slash)).collect()
+                });
+            pieces = pieces.into_iter().flat_map(|piece| piece.split('\\')).collect();
+            pieces.into_iter().any(|piece| {
+                let name = [";", "%3b", "%3B"]
+                    .iter()
+                    .fold(piece, |name, mark| name.split_once(mark).map_or(name, |(name, _)| name));
+                name.len() < part.len() && dots(name).is_some()
+            })
+        };
+        let has_dot = path.contains('.') || path.contains("%2e") || path.contains("%2E");
+        has_dot && path.contains(['%', '\\', ';']) && path.split('/').any(is_doubtful)
+    }
+
     proptest! {
+        #[test]
+        fn doubtful_dots_are_those_that_lists_find(path in path()) {
+            prop_assert_eq!(has_doubtful_dots(&path), has_doubtful_dots_by_lists(&path));
+        }
+
         /// The obvious reading of a path: part by part, with a list of the parts so far.
         #[test]
         fn a_path_is_resolved_as_the_obvious_way_does(path in path()) {
