@@ -3,6 +3,8 @@
 //! As in Traefik 1.7 (middlewares/redirect) the whole URL is looked at, as the client wrote it: what a rule took off the
 //! path stays. `GET` is answered with 302 or 301, any other method with 307 or 308, so that it stays what it is.
 
+use std::borrow::Cow;
+
 use regex::Regex;
 
 use crate::middleware::{Answer, Flow, Handler};
@@ -70,7 +72,12 @@ impl Redirect {
                     // What is spelled in another way matches the same rules: it goes around no redirect either.
                     new = replaced(regex, replacement, &plain)?.filter(|new| *new != plain);
                 }
-                Ok(new.map(|new| sendable(&new)))
+                // `$1` may be `//evil.test`, which is a host; where the replacement itself begins so, it is meant.
+                let new = new.map(|new| match replacement.starts_with("//") {
+                    true => sendable(&new),
+                    false => sendable(&rooted(&new)),
+                });
+                Ok(new)
             }
         }
     }
@@ -162,6 +169,15 @@ fn replaced(regex: &Regex, replacement: &str, url: &str) -> Result<Option<String
     }
     new.push_str(url.get(end..).unwrap_or_default());
     Ok(has_any.then_some(new))
+}
+
+/// A URL that begins with several slashes, or what clients take for some, with one of them: what follows would be a host.
+fn rooted(url: &str) -> Cow<'_, str> {
+    let rest = url.trim_start_matches(['/', '\\']);
+    match url.len() - rest.len() {
+        0 | 1 => Cow::Borrowed(url),
+        _ => Cow::Owned(format!("/{rest}")),
+    }
 }
 
 /// A URL as it may stand in a header line: what cannot stand in one is percent-encoded, `%` is left alone.
@@ -314,6 +330,26 @@ mod tests {
             false,
             "302 http://a.test/a%20b%0D%0AX:%20y",
         );
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_host_leads_to_none() {
+        let url = |replacement| {
+            Redirect::to_url("^http://a.test/old(.*)", replacement, false).expect("a good one")
+        };
+        for (sent, expected) in [
+            ("a.test/old//evil.test/x", "302 /evil.test/x"),
+            ("a.test/old///evil.test", "302 /evil.test"),
+            ("a.test/old/\\evil.test", "302 /evil.test"),
+            ("a.test/old\\/evil.test", "302 /evil.test"),
+            ("a.test/old/new//x", "302 /new//x"),
+            ("a.test/old/", "302 /"),
+        ] {
+            check(&url("$1"), "GET", sent, false, expected);
+        }
+        check(&url("/$1"), "GET", "a.test/old/evil.test", false, "302 /evil.test");
+        check(&url("//b.test$1"), "GET", "a.test/old/x", false, "302 //b.test/x");
+        check(&url("https://b.test$1"), "GET", "a.test/old//x", false, "302 https://b.test//x");
     }
 
     #[test]
