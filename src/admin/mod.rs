@@ -10,6 +10,7 @@ mod crowd;
 mod events;
 mod guard;
 mod health;
+mod local;
 pub mod metrics;
 mod pages;
 mod ping;
@@ -126,7 +127,8 @@ fn at_hand() -> Routes {
     ]
 }
 
-fn router(app: App, guarded_by: Option<Guard>) -> Router {
+/// `is_local`: whether it listens on this machine alone.
+fn router(app: App, guarded_by: Option<Guard>, is_local: bool) -> Router {
     let add = |router: Router<App>, routes: Routes| {
         routes.into_iter().fold(router, |router, (path, answer)| router.route(path, answer))
     };
@@ -139,6 +141,7 @@ fn router(app: App, guarded_by: Option<Guard>) -> Router {
     let router = router.fallback(nothing_here).with_state(app);
     // The lines that every answer carries are put on last, and so stand on a refusal too.
     let router = match guarded_by {
+        None if is_local => router.layer(from_fn(local::pass)),
         None => router,
         Some(by) => router.layer(from_fn(move |request: Request, next: Next| {
             let by = by.clone();

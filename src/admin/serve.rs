@@ -90,9 +90,10 @@ impl Bound {
         };
         let guard = guard.map(|step| Guard::new(step, Arc::clone(&state)));
         let app = App::new(state);
+        let is_local = self.addr.ip().to_canonical().is_loopback();
         let sampler = tokio::spawn(rates::sample(app.clone()));
         tokio::select! {
-            () = accept(&listener, router(app, guard)) => {}
+            () = accept(&listener, router(app, guard, is_local)) => {}
             () = shutdown => {}
         }
         sampler.abort();

@@ -91,7 +91,7 @@ async fn pages_carry_their_policy_and_take_reads_only() {
     ] {
         for method in ["POST", "PUT", "DELETE"] {
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
             let answer = exchange(herder.admin, request.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
@@ -133,7 +133,7 @@ async fn events_tell_of_views_and_rates() {
     let herder = demo().await;
     let stream = TcpStream::connect(herder.admin).await.expect("connected");
     let mut stream = BufReader::new(stream);
-    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
     let mut seen = String::new();
     while !(seen.contains("event: view") && seen.contains("event: stats")) {
         let read = tokio::time::timeout(crate::harness::PATIENCE, stream.read_line(&mut seen));
@@ -148,7 +148,10 @@ async fn event_streams_have_a_bound_and_a_place_that_is_left_is_free() {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((ip, 0).into()).expect("bound");
         let mut stream = socket.connect(herder.admin).await.expect("connected");
-        stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        stream
+            .write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .expect("sent");
         let head = head(&mut stream).await;
         (stream, head)
     };
@@ -185,7 +188,7 @@ async fn a_flood_of_slow_readers_keeps_nobody_out() {
         socket.bind(SocketAddr::from((ip, 0))).expect("an address of this machine");
         socket.connect(herder.admin).await.expect("connected")
     };
-    let many = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let many = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let mut held = Vec::new();
     for place in 0..512 {
         let mut stream = connect([127, 0, 0, 2 + (place / 128) as u8]).await;
@@ -299,7 +302,7 @@ async fn a_storm_of_changes_is_one_piece_of_news_a_second() {
     let herder = Herder::start(&["run", "--rancher", &url]);
     eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
     let mut stream = BufReader::new(TcpStream::connect(herder.admin).await.expect("connected"));
-    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
     let changes = tokio::spawn(async move {
         for count in 1..100 {
             handle.set(tree(count));
@@ -409,4 +412,26 @@ async fn whoever_asks_for_everything_again_and_again_waits_behind_himself() {
     let refused = timeout(PATIENCE, told.recv()).await.expect("in time").expect("an answer");
     assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
     flood.into_iter().for_each(|task| task.abort());
+}
+
+/// A stranger's page may have its own name lead to this machine. Where the admin side listens on this machine alone, it is not answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_this_machine_alone_no_other_name_is_answered() {
+    let herder = demo().await;
+    let ask = async |line: &str, path: &str| {
+        let ask = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{line}\r\n");
+        exchange(herder.admin, ask.as_bytes()).await
+    };
+    for path in ["/", "/api", "/api/events", "/metrics", "/none", "/assets/app.js"] {
+        let answer = ask("Host: evil.test:8000\r\n", path).await;
+        assert!(answer.starts_with("HTTP/1.1 421 ") && answer.contains("localhost"), "{answer}");
+    }
+    assert!(ask("Host: localhost\r\n", "http://evil.test/api").await.starts_with("HTTP/1.1 421 "));
+    assert!(ask("Host: evil.test\r\n", "/ping").await.starts_with("HTTP/1.1 200 "));
+    for host in ["localhost", "herder.localhost:8000", "127.0.0.1", "[::1]:8000"] {
+        let answer = ask(&format!("Host: {host}\r\n"), "/api/version").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    let old = exchange(herder.admin, b"GET /api/version HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.") && old.contains(" 200 OK\r\n"), "{old}");
 }
