@@ -14,10 +14,11 @@ const WHY: &str = "This admin side listens on this machine only: ask it at http:
 
 /// Lets a request through that asks for this machine, or for `/ping`.
 pub(super) async fn pass(request: Request, next: Next) -> Response {
-    let lines = request.headers().get_all(header::HOST).iter();
-    let mut hosts = lines.map(HeaderValue::to_str).map(Result::unwrap_or_default);
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::to_str);
+    // One that is no text is no name of this machine's.
+    let is_here_or_none = hosts.all(|host| host.is_ok_and(is_here));
     let in_target = request.uri().host();
-    if request.uri().path() == "/ping" || hosts.all(is_here) && in_target.is_none_or(is_here) {
+    if request.uri().path() == "/ping" || is_here_or_none && in_target.is_none_or(is_here) {
         return next.run(request).await;
     }
     (StatusCode::MISDIRECTED_REQUEST, WHY).into_response()

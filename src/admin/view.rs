@@ -233,8 +233,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
     let config = &view.table.config;
     let running = Running::new(&view, app.now_ms());
     let (now, unrouted) = (now(app, &view), unrouted(app, &view));
-    // Last: the events of all streams wait for whoever holds it.
-    let rates = lock(&app.rates);
+    let pace = Pace::of_total(&lock(&app.rates));
     Page {
         filter: filter.to_owned(),
         revision: view.table.revision,
@@ -249,7 +248,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             servers: config.backends.values().map(|backend| backend.servers.len()).sum(),
             connections: app.state.live.totals.open_connections(),
             lost: app.state.live.telling.lost(),
-            pace: Pace::of_total(&rates),
+            pace,
         },
         now,
         problems: List::pick(
@@ -266,13 +265,14 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             config.frontends.iter(),
             |(id, f)| wanted.takes(&[&id.name, f.rule.text(), &f.backend.name, &f.origin.service]),
             |(id, _)| running.is_frontend_ailing(id),
-            |(id, f)| frontend(id, f, &running, &rates),
+            // Not for longer than one row: the events of all streams, and `/health`, wait for whoever holds them.
+            |(id, f)| frontend(id, f, &running, &lock(&app.rates)),
         ),
         backends: List::pick_ailing(
             config.backends.iter(),
             |(id, backend)| wanted.takes_backend(id, backend),
             |(id, _)| running.is_backend_ailing(id),
-            |(id, backend)| running.backend(id, backend, &rates),
+            |(id, backend)| running.backend(id, backend, &lock(&app.rates)),
         ),
         events: List::pick(
             health::events(app),

@@ -34,6 +34,14 @@ pub struct Frontend {
 }
 
 impl Frontend {
+    /// Whether a request that this one takes is done the same to, and goes to the same servers, as one of the other's.
+    pub fn does_as(&self, other: &Self) -> bool {
+        self.backend == other.backend
+            && self.chain == other.chain
+            && self.wishes == other.wishes
+            && self.pass_host_header == other.pass_host_header
+    }
+
     /// The priority in force.
     pub fn effective_priority(&self) -> i64 {
         let length = match &*self.routes {

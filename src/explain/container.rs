@@ -73,9 +73,12 @@ impl<'a> Context<'a> {
         let instance = place.map(|place| &self.service.instances[place]);
         let subject = instance.map_or_else(|| self.service.full_name(), |i| i.name.to_string());
         let mut steps = self.trace.of(place);
-        let mut serving: Vec<&Frontend> =
-            frontends.iter().filter_map(|(_, frontend)| self.serving(frontend)).collect();
-        serving.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        let mut serving = Vec::<&Frontend>::new();
+        for frontend in frontends.iter().filter_map(|(_, frontend)| self.serving(frontend)) {
+            if !serving.iter().any(|other| std::ptr::eq(*other, frontend)) {
+                serving.push(frontend);
+            }
+        }
         let ways = instance.map(|instance| self.ways(instance, &serving)).unwrap_or_default();
         steps.extend(frontends.iter().filter_map(|(id, frontend)| self.shadow_step(id, frontend)));
         steps.extend(self.unreachable_step(frontends));
@@ -113,10 +116,10 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The frontend that has what this one asks for, where it leads to the same servers.
+    /// The frontend that has what this one asks for, where it does the same with it.
     fn same_way(&self, frontend: &Frontend) -> Option<&'a Frontend> {
         let winner = self.table.config.frontends.get(frontend.shadowed_by.as_ref()?)?;
-        let is_same = winner.backend == frontend.backend && winner.shadowed_by.is_none();
+        let is_same = frontend.does_as(winner) && winner.shadowed_by.is_none();
         is_same.then_some(&**winner)
     }
 

@@ -71,24 +71,22 @@ pub(super) fn settle(
         given_way.extend(first.map(|first| (claim, first)));
     }
     config.given_way = given_way;
-    let winners: BTreeMap<FrontendId, (Arc<str>, BackendId)> = lost
+    let winners: BTreeMap<FrontendId, Arc<Frontend>> = lost
         .values()
         .flatten()
-        .map(|lost| {
-            let Frontend { origin, backend, .. } = &*config.frontends[&lost.winner];
-            (lost.winner.clone(), (Arc::clone(&origin.service), backend.clone()))
-        })
+        .map(|lost| (lost.winner.clone(), Arc::clone(&config.frontends[&lost.winner])))
         .collect();
     let has_losers = !lost.is_empty();
     for (id, lost) in lost {
         if let Some(frontend) = config.frontends.remove(&id) {
             let kept = kept(&frontend, default, &lost);
-            let to_another = lost.iter().find(|lost| winners[&lost.winner].1 != frontend.backend);
-            problems.push(match to_another {
-                Some(first) => {
-                    conflict(&frontend, &lost, (first, &winners[&first.winner].0), &kept)
-                }
-                None => twice(&frontend, &lost),
+            let service_of = |lost: &Lost| &*winners[&lost.winner].origin.service;
+            // Of what others do just as well nobody loses anything.
+            let is_missed = |lost: &&Lost| !frontend.does_as(&winners[&lost.winner]);
+            let missed: Vec<&Lost> = lost.iter().filter(is_missed).collect();
+            problems.push(match missed.first() {
+                Some(first) => conflict(&frontend, &missed, service_of(first), &kept),
+                None => twice(&frontend, &lost, service_of(&lost[0])),
             });
             config.frontends.extend(parts(id, &frontend, default, &lost[0].winner, &kept));
         }
@@ -247,28 +245,23 @@ fn parts(
     parts.into_iter().enumerate().map(part).collect()
 }
 
-/// What is told where another frontend of the same backend has what this one asks for: containers of one service say it in two
-/// ways, as while one after the other is replaced.
-fn twice(frontend: &Frontend, lost: &[Lost]) -> Problem {
+/// What is told where another frontend does just what this one asks for: containers of one service say it in two ways, as while one
+/// after the other is replaced.
+fn twice(frontend: &Frontend, lost: &[Lost], service: &str) -> Problem {
     let hosts: BTreeSet<&str> = lost.iter().filter_map(|lost| lost.claim.host.as_deref()).collect();
     let claimed = match hosts.is_empty() {
         true => frontend.rule.text().to_owned(),
         false => hosts.into_iter().collect::<Vec<_>>().join(", "),
     };
     let what = format!(
-        "{claimed} is served by {} already: the rules of this service's containers differ, and lead to the same servers.",
+        "{claimed} is served by {} of {service} already, which leads to the same servers: their rules differ.",
         lost[0].winner
     );
     Problem::note(&frontend.origin, what)
 }
 
-/// What is told of claims that went to others; the first that leads elsewhere is named, and whose it is.
-fn conflict(
-    frontend: &Frontend,
-    lost: &[Lost],
-    (first, service): (&Lost, &str),
-    kept: &[Claim],
-) -> Problem {
+/// What is told of claims that went to others; the first one's winner is named, and whose it is.
+fn conflict(frontend: &Frontend, lost: &[&Lost], service: &str, kept: &[Claim]) -> Problem {
     let hosts: BTreeSet<Option<&str>> =
         lost.iter().map(|lost| lost.claim.host.as_deref()).collect();
     let keeps_some = kept.iter().any(|claim| hosts.contains(&claim.host.as_deref()));
@@ -279,7 +272,7 @@ fn conflict(
         let names: BTreeSet<&str> = lost.iter().map(|lost| &*lost.claim.entrypoint).collect();
         claimed = format!("{claimed} at {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let Lost { winner, gets_it_back, .. } = first;
+    let Lost { winner, gets_it_back, .. } = lost[0];
     if *gets_it_back {
         let what = format!(
             "{claimed} is served by {winner} of {service} until somebody here may serve again."

@@ -25,13 +25,14 @@ pub(super) struct Buffers {
     /// What is about to be written. The same holds.
     pub(super) write: RefCell<Vec<u8>>,
     shelf: RefCell<Vec<Vec<u8>>>,
-    held_up: Cell<usize>,
+    /// How many clients have left a large piece lying.
+    large_left: Cell<usize>,
 }
 
-/// Counts one exchange whose client has left a piece lying, until it is dropped.
-pub(super) struct HeldUp<'b>(&'b Cell<usize>);
+/// Counts one client that has left a large piece lying, until it is dropped.
+pub(super) struct LargeLeft<'b>(&'b Cell<usize>);
 
-impl Drop for HeldUp<'_> {
+impl Drop for LargeLeft<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -40,19 +41,25 @@ impl Drop for HeldUp<'_> {
 impl Buffers {
     pub(super) fn new() -> Self {
         let read = RefCell::new(vec![0; READ_BYTES].into());
-        let (write, shelf) = Default::default();
-        Self { read, write, shelf, held_up: Cell::new(0) }
+        Self {
+            read,
+            write: RefCell::default(),
+            shelf: RefCell::default(),
+            large_left: Cell::new(0),
+        }
     }
 
     /// How much is read at once for a client that may take all of it.
     pub(super) fn window(&self) -> usize {
-        if self.held_up.get() < LARGE_LEFT_MAX { READ_BYTES } else { SLOW_READ_BYTES }
+        if self.large_left.get() < LARGE_LEFT_MAX { READ_BYTES } else { SLOW_READ_BYTES }
     }
 
-    /// A client leaves a piece lying.
-    pub(super) fn hold_up(&self) -> HeldUp<'_> {
-        self.held_up.set(self.held_up.get() + 1);
-        HeldUp(&self.held_up)
+    /// A client leaves so many bytes lying: who leaves much counts.
+    pub(super) fn leave(&self, bytes: usize) -> Option<LargeLeft<'_>> {
+        (bytes > SLOW_READ_BYTES).then(|| {
+            self.large_left.set(self.large_left.get() + 1);
+            LargeLeft(&self.large_left)
+        })
     }
 
     /// An empty buffer.
@@ -85,9 +92,11 @@ mod tests {
     #[test]
     fn where_many_leave_pieces_lying_pieces_are_small() {
         let buffers = Buffers::new();
-        let mut held: Vec<_> = (1..LARGE_LEFT_MAX).map(|_| buffers.hold_up()).collect();
+        let leave = |bytes| buffers.leave(bytes);
+        let mut held: Vec<_> = (1..LARGE_LEFT_MAX).map(|_| leave(READ_BYTES)).collect();
+        let _small: Vec<_> = (0..LARGE_LEFT_MAX).map(|_| leave(SLOW_READ_BYTES)).collect();
         assert_eq!(buffers.window(), READ_BYTES);
-        held.push(buffers.hold_up());
+        held.push(leave(READ_BYTES));
         assert_eq!(buffers.window(), SLOW_READ_BYTES);
         held.pop();
         assert_eq!(buffers.window(), READ_BYTES);

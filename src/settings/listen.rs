@@ -42,12 +42,13 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let wrong = || {
             let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
             let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
             let why = match port.parse::<u16>() {
                 Err(_) if is_number => format!(": the last port is {}, not {port}", u16::MAX),
-                Ok(_) if host.starts_with(char::is_alphabetic) => {
+                Ok(_) if host.starts_with(char::is_alphabetic) && host.bytes().all(is_of_name) => {
                     format!(": {host} is a name, and none is looked up here")
                 }
                 _ => String::new(),

@@ -23,7 +23,7 @@ use crate::providers::docker::stops::STOPPING_HELD;
 const EVENTS_MAX: usize = 4096;
 
 /// Events are asked from this long ago on (the daemon keeps its last 256): none is lost between connecting and
-/// the list, and a container that was told to stop is known as one for as long as it is left alone.
+/// the list, and a container that was told to stop is known as one for as long as most are left alone.
 const LOOK_BACK_S: i64 = STOPPING_HELD.as_secs().cast_signed();
 
 /// What is heard this long after the stream was opened has happened since: the daemon sends at once what it has kept.

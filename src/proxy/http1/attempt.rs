@@ -334,6 +334,7 @@ impl Course<'_> {
         let Switched { mut upstream, used, _under_way } = switched;
         let early = self.client.inbox.split_off(used);
         let mut note = |up, down| record::tunnelled(&mut self.record, up, down);
+        self.client.look = None;
         self.client.socket.probe();
         if let Ok(stream) = self.client.socket.watched() {
             let Worker { buffers, clock, limits, .. } = self.worker;

@@ -41,8 +41,8 @@ pub(in crate::proxy) struct Client {
     peer: SocketAddr,
     /// Since when it waits for its next request.
     idle_since_ms: u64,
-    /// When it is looked whether it is still there, where nobody reads what it sends.
-    look: Option<Deadline>,
+    /// When it is looked whether it is still there, for as long as nobody reads what it sends.
+    pub(super) look: Option<Deadline>,
 }
 
 /// One read of a head takes this much at most: what follows it is copied.
@@ -144,6 +144,7 @@ impl Client {
 
     /// Waits for the next head. Where that takes long, the room is given back meanwhile.
     async fn next<R>(&mut self, worker: &Worker, room: &mut Option<R>) -> Next {
+        self.look = None;
         let limits = &worker.limits;
         let mut scan = Scan::with_max(limits.head_bytes);
         let (limit_ms, later_ms) = match self.inbox.is_empty() {
@@ -228,7 +229,10 @@ impl Client {
                     self.inbox.extend_from_slice(buffer.filled());
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.look = None;
+                    return Poll::Pending;
+                }
             }
         }
         // The reactor wakes nobody who does not read.

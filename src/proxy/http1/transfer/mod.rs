@@ -16,7 +16,7 @@ use super::relay::Relay;
 use super::request::Facts;
 use super::timer::Timer;
 use crate::model::Follower;
-use crate::proxy::buffers::HeldUp;
+use crate::proxy::buffers::LargeLeft;
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
 use crate::proxy::upstream::{Reuse, Upstream};
@@ -74,8 +74,9 @@ pub(super) struct Transfer<'x> {
     is_flushed: bool,
     /// Whether the client did not take the last piece at once.
     is_slow: bool,
-    /// There while the client is waited for to take a piece.
-    held_up: Option<HeldUp<'x>>,
+    /// Whether the client is waited for to take a piece, and what counts it where that is a large one.
+    is_held_up: bool,
+    large_left: Option<LargeLeft<'x>>,
     /// How long it was waited for in all, in milliseconds. While it is: when that would have begun, had it been at one go.
     held_up_ms: u32,
     /// What came besides answers.
@@ -266,7 +267,8 @@ impl<'x> Transfer<'x> {
             has_sent: false,
             is_flushed: false,
             is_slow: false,
-            held_up: None,
+            is_held_up: false,
+            large_left: None,
             held_up_ms: 0,
             besides: Besides::Nothing,
             has_next: false,
@@ -297,17 +299,19 @@ impl<'x> Transfer<'x> {
 
     /// How long the client was waited for to take pieces of the answer, all waits together.
     pub(super) fn held_up_ms(&self) -> u32 {
-        match self.held_up {
-            Some(_) => self.since_ms(self.held_up_ms),
-            None => self.held_up_ms,
+        match self.is_held_up {
+            true => self.since_ms(self.held_up_ms),
+            false => self.held_up_ms,
         }
     }
 
     /// The client begins to be waited for, or is so no longer.
     #[cold]
     fn hold_up(&mut self, is_held_up: bool) {
-        if self.held_up.is_some() != is_held_up {
-            self.held_up = is_held_up.then(|| self.worker.buffers.hold_up());
+        if self.is_held_up != is_held_up {
+            self.is_held_up = is_held_up;
+            let left = if is_held_up { self.to_client.len() - self.taken } else { 0 };
+            self.large_left = self.worker.buffers.leave(left);
             self.held_up_ms = self.since_ms(self.held_up_ms);
         }
     }
