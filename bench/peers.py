@@ -295,6 +295,10 @@ class Metadata:
         return self.told_at
 
 
+# What the image sets (Dockerfile).
+IMAGE_ENV = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}
+
+
 class Herder(Peer):
     name = "herder"
     can_count = True
@@ -319,7 +323,7 @@ class Herder(Peer):
 
         argv = [self.path, "run", "--rancher", f"--rancher.metadata.url=http://127.0.0.1:{metadata.server.server_port}",
                 "--http", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", "--workers", str(workers), *self.flags]
-        return RunningHerder(self, argv, port, folder, prefix, {"RUST_LOG": "warn"})
+        return RunningHerder(self, argv, port, folder, prefix, IMAGE_ENV)
 
 
 ALL: dict[str, type[Peer]] = {kind.name: kind for kind in (Herder, Nginx, Haproxy, Splice, Envoy, Traefik, Caddy)}
