@@ -116,5 +116,9 @@ mod tests {
             let error = text.parse::<Listen>().expect_err(text);
             assert!(error.contains(why), "{error}");
         }
+        for text in ["fe80::1:8080", "http://0.0.0.0:8080"] {
+            let error = text.parse::<Listen>().expect_err(text);
+            assert!(!error.contains("is a name"), "{error}");
+        }
     }
 }

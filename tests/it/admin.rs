@@ -427,6 +427,7 @@ async fn on_this_machine_alone_no_other_name_is_answered() {
         assert!(answer.starts_with("HTTP/1.1 421 ") && answer.contains("localhost"), "{answer}");
     }
     assert!(ask("Host: localhost\r\n", "http://evil.test/api").await.starts_with("HTTP/1.1 421 "));
+    assert!(ask("Host: évil.test\r\n", "/api").await.starts_with("HTTP/1.1 421 "));
     assert!(ask("Host: evil.test\r\n", "/ping").await.starts_with("HTTP/1.1 200 "));
     for host in ["localhost", "herder.localhost:8000", "127.0.0.1", "[::1]:8000"] {
         let answer = ask(&format!("Host: {host}\r\n"), "/api/version").await;
