@@ -73,6 +73,36 @@ async fn a_repeatable_request_goes_on_to_another_server_when_one_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_farewell_on_a_kept_connection_is_no_answer() {
+    const FAREWELL: &[u8] =
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // Each connection carries one request, and takes leave in the place of the next answer.
+    let leaving = origin(|_, mut stream| async move {
+        let line = head(&mut stream).await;
+        let is_slow = line.starts_with("GET /slow ");
+        stream.write_all(if is_slow { FAREWELL } else { OK }).await.expect("sent");
+        head(&mut stream).await;
+        let _ = stream.write_all(FAREWELL).await;
+    });
+    let serving = Serving::start(settings(), &[("Host:a.test", &[leaving.await])]);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 200),
+        ("PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n", 200),
+        // What must not be sent twice is not.
+        ("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n", 408),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 200),
+        // On a connection of its own it is an answer.
+        ("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n", 408),
+    ] {
+        client.write_all(request.as_bytes()).await.expect("sent");
+        let answer = read(&mut client).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_on_its_way_is_not_sent_to_another_server() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);

@@ -3,6 +3,7 @@
 use std::task::Context;
 
 use super::super::answer::{Answer, Edits, Then};
+use super::super::framing::Length;
 use super::super::head::{Scan, Side};
 use super::super::parse::{self, Lines};
 use super::super::record;
@@ -10,6 +11,7 @@ use super::{Again, Down, Failure, HalfHead, Hold, Special, Transfer};
 use crate::model::Response;
 use crate::proxy::error::Error;
 use crate::proxy::store::Store;
+use crate::proxy::upstream::Reuse;
 
 /// Interim answers (100, 103) that come before one answer.
 const INTERIM_MAX: u8 = 32;
@@ -71,6 +73,11 @@ impl Transfer<'_> {
             let after = &rest[head.bytes.len()..];
             let mut answer = Answer::read(head, self.facts).map_err(Failure::Refused)?;
             if !answer.is_interim() {
+                if self.is_farewell(&answer) {
+                    let error =
+                        Error::Unreachable("it took leave before it read the request".into());
+                    return Err(Failure::NoAnswer { error, is_unsent: false, is_dead: true });
+                }
                 if let Some(error) = self.unwanted(answer.status) {
                     return Err(Failure::Refused(error));
                 }
@@ -143,6 +150,17 @@ impl Transfer<'_> {
         // An empty line may stand before the head, see `Scan`.
         let head = inbox.strip_prefix(b"\r\n").unwrap_or(inbox);
         self.facts.upgrade.map(|names| names.in_head(head)).unwrap_or_default()
+    }
+
+    /// Whether the server takes leave of a connection that idled for too long, while a request that can be sent again is on its way
+    /// (RFC 9110, section 15.5.9). Over a new connection it would be the answer.
+    fn is_farewell(&self, answer: &Answer<'_, '_>) -> bool {
+        answer.status == 408
+            && self.is_reused
+            && self.interims == 0
+            && answer.reuse() == Reuse::Never
+            && self.facts.is_idempotent
+            && matches!(self.facts.length, Length::None | Length::Known(0))
     }
 
     /// Why an answer of this status does not go to the client.
