@@ -239,6 +239,37 @@ async fn a_client_that_does_not_read_gets_no_answer_in_the_middle_of_another() {
     assert!(!text.ends_with("\r\n\r\n"), "one was cut in its middle");
 }
 
+/// The same of our own answers, of which it has asked for more than the kernel holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_gets_no_answer_in_the_middle_of_our_own() {
+    let mut settings = settings();
+    settings.limits.body_timeout = Duration::from_millis(300);
+    let serving = Serving::start(settings, &[]);
+    let one = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let length = exchange(serving.addr, one.as_bytes()).await.len();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("set");
+    let mut client = socket.connect(serving.addr).await.expect("connected");
+    let many = one.repeat(10_000);
+    // Until nobody reads any more, or the connection ends.
+    let mut sent = 0;
+    while let Ok(Ok(n)) =
+        timeout(Duration::from_secs(2), client.write(&many.as_bytes()[sent..])).await
+    {
+        sent = (sent + n) % many.len();
+    }
+    let (mut text, mut piece) = (Vec::new(), vec![0; 16_384]);
+    while let Ok(read @ 1..) = timeout(PATIENCE, client.read(&mut piece)).await.expect("it ends") {
+        text.extend_from_slice(&piece[..read]);
+    }
+    assert!(text.len() > length, "{}", text.len());
+    for answer in text.chunks(length) {
+        let whole = String::from_utf8_lossy(answer);
+        assert_eq!(whole.matches("HTTP/1.1 404 ").count(), 1, "{whole}");
+        assert!(whole.starts_with("HTTP/1.1 404 "), "{whole}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn head_has_no_body_and_the_connection_goes_on() {
     let addr = origin(|_, mut stream| async move {

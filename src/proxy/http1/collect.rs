@@ -67,7 +67,9 @@ pub(super) async fn collect(
     let end = client.inbox.len();
     client.deadline.set(&worker.clock, body_ms);
     if expects && end == start {
-        send(worker, client, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        if !client.send(worker, b"HTTP/1.1 100 Continue\r\n\r\n", body_ms).await {
+            return Err(NotRead::Gone);
+        }
         client.is_answered = false;
     }
     while !body.relay.is_done() {
@@ -128,26 +130,4 @@ impl Body {
         client.inbox.extend_from_slice(&buffer.filled()[used..]);
         Poll::Ready(Ok(()))
     }
-}
-
-/// Sends a few bytes.
-async fn send(worker: &Worker, client: &mut Client, bytes: &[u8]) -> Result<(), NotRead> {
-    let mut sent = 0;
-    poll_fn(|cx| {
-        while sent < bytes.len() {
-            match client.poll_write(cx, &bytes[sent..]) {
-                Poll::Ready(Ok(n @ 1..)) => sent += n,
-                Poll::Ready(_) => return Poll::Ready(Err(NotRead::Gone)),
-                Poll::Pending if client.deadline.is_over(&worker.clock) => {
-                    return Poll::Ready(Err(NotRead::Gone));
-                }
-                Poll::Pending => {
-                    client.deadline.watch(cx);
-                    return Poll::Pending;
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await
 }

@@ -277,28 +277,40 @@ impl Client {
         self.address.get_or_init(|| Address::new(self.peer().ip(), &self.way_in.forwarder))
     }
 
-    /// Sends one of our own answers. What the client does not take in time is lost.
-    pub(super) async fn refuse(&mut self, worker: &Worker, own: &Own<'_>) {
+    /// Sends one of our own answers. False: it did not go out whole, and no other one may stand in its middle.
+    pub(super) async fn refuse(&mut self, worker: &Worker, own: &Own<'_>) -> bool {
         let mut bytes = worker.buffers.take();
         own.write(&worker.clock, &mut bytes);
-        self.deadline.set(&worker.clock, worker.limits.body_ms);
+        let is_whole = self.send(worker, &bytes, worker.limits.body_ms).await;
+        worker.buffers.give_back(&mut bytes);
+        is_whole
+    }
+
+    /// Sends these bytes. False: the client left, or took them too slowly, and may have got some of them.
+    pub(super) async fn send(&mut self, worker: &Worker, bytes: &[u8], limit_ms: u64) -> bool {
+        self.deadline.set(&worker.clock, limit_ms);
+        let mut pace = Pace::begins(&worker.clock);
         let mut sent = 0;
         poll_fn(|cx| {
             while sent < bytes.len() {
                 match self.poll_write(cx, &bytes[sent..]) {
                     Poll::Ready(Ok(n @ 1..)) => sent += n,
-                    Poll::Ready(_) => break,
-                    Poll::Pending if self.deadline.is_over(&worker.clock) => break,
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending
+                        if self.deadline.is_over(&worker.clock)
+                            || worker.is_too_slow(&mut pace, sent as u64) =>
+                    {
+                        return Poll::Ready(false);
+                    }
                     Poll::Pending => {
                         self.deadline.watch(cx);
                         return Poll::Pending;
                     }
                 }
             }
-            Poll::Ready(())
+            Poll::Ready(true)
         })
-        .await;
-        worker.buffers.give_back(&mut bytes);
+        .await
     }
 
     /// Says as much of this as can be said at once.

@@ -69,9 +69,9 @@ impl Course<'_> {
         });
         let own = Own { error, then, is_head: *is_head, edits: edits.as_ref() };
         record::refused(&mut self.record, &own);
-        self.client.refuse(self.worker, &own).await;
+        let is_whole = self.client.refuse(self.worker, &own).await;
         Done {
-            after,
+            after: if is_whole { after } else { After::Close },
             used: *used,
             status: Some(status),
             is_network_error: error.is_servers(),
