@@ -50,8 +50,8 @@ impl RetryBudget {
         if now_ms.saturating_sub(window.since_ms) >= RETRY_WINDOW_MS {
             *window = Window { since_ms: now_ms, requests, retries: 0 };
         }
-        // Counters start anew where servers leave: what is missing is no credit.
-        let served = requests.saturating_sub(window.requests);
+        // Counters start anew where servers leave: what is missing is no credit. Nor is what was sent again.
+        let served = requests.saturating_sub(window.requests).saturating_sub(window.retries);
         let may = window.retries < RETRIES_FREE + served / RETRY_ONE_IN;
         window.retries += u64::from(may);
         may
@@ -111,7 +111,8 @@ mod tests {
             (0..tries).filter(|_| budget.may_retry(requests, now_ms)).count()
         };
         assert_eq!(allowed(0, 1, 200), 100);
-        assert_eq!(allowed(1_000, 9_999, 500), 200);
+        // A fifth of those that were not sent again: so many of them is a quarter of these.
+        assert_eq!(allowed(1_000, 9_999, 500), 150);
         assert_eq!(allowed(1_000, 10_001, 200), 100);
         budget.refund(30);
         assert_eq!(allowed(1_000, 10_002, 200), 30);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herder::config::{
     Auth, BackendWishes, Buffering, CircuitBreaker, Config, ErrorPage, FrontendWishes, MaxConn,
@@ -728,13 +728,21 @@ async fn where_nothing_is_sent_again_any_more_the_servers_answer_is_the_answer()
     let retry_expression = "ResponseCode() == 503 && Attempts() < 90".to_owned();
     let wishes = buffering(Buffering { retry_expression, ..Buffering::default() });
     let serving = serve(&[busy.addr], &wishes);
-    for _ in 0..4 {
+    let ask = || async {
         let text = exchange(serving.addr, GET).await;
         assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with("busy"), "{text}");
         assert!(text.contains("\r\nRetry-After: 7\r\n"), "{text}");
+    };
+    let began = Instant::now();
+    ask().await;
+    assert_eq!(busy.requests().len(), 10, "tries of one request");
+    for _ in 1..30 {
+        ask().await;
     }
-    // As often as the expression would have it, these were 360.
-    assert!(busy.requests().len() < 200, "{}", busy.requests().len());
+    // As often as the expression would have it, these were 2,700; at ten tries each, 300.
+    let windows = 1 + usize::try_from(began.elapsed().as_secs() / 10).expect("no year");
+    let sent = busy.requests().len();
+    assert!((30 + 100..=30 + windows * (100 + 30 / 5)).contains(&sent), "{sent}");
 }
 
 /// Two tries: the one that was refused is none of them.

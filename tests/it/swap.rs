@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::eventually;
 use crate::harness::proxy::{Serving, config, settings};
-use crate::harness::raw::{Origin, head};
+use crate::harness::raw::{Origin, exchange, head, saying};
 
 const A: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
 const B: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb";
@@ -175,4 +175,28 @@ async fn no_request_that_can_be_saved_is_lost_to_dying_servers() {
     for client in clients {
         client.await.expect("every request was answered");
     }
+}
+
+/// Whole tables, and the state of servers that have left them, would last as long as the longest answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_lasts_holds_no_table() {
+    let stream = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun").await;
+    let other = Origin::start(A, false).await;
+    let routes = [("Host:s.test", &[stream][..]), ("Host:a.test", &[other.addr])];
+    let serving = Serving::start(settings(), &routes);
+    let before = Arc::downgrade(&serving.state.view().table);
+    let mut client = TcpStream::connect(serving.addr).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: s.test\r\n\r\n").await.expect("sent");
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+    serving.publish(config(&routes));
+    // A worker lets go of a table when its next request comes.
+    eventually("nobody holds it", || async {
+        exchange(serving.addr, b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+            .await;
+        before.upgrade().is_none()
+    })
+    .await;
+    let mut begun = [0; 5];
+    client.read_exact(&mut begun).await.expect("it goes on");
+    assert_eq!(&begun, b"begun");
 }

@@ -107,15 +107,16 @@ impl Course<'_> {
                 table = worker.table();
                 trials.is_outdated = false;
             }
-            let mut attempt = None;
+            let (mut held, mut attempt) = (None, None);
             // What a `match` looks at would take its room for as long as an arm waits.
-            let stop = self.prepare(&table, &mut trials.tried, &mut attempt).err();
+            let stop = self.prepare(&table, &mut held, &mut trials.tried, &mut attempt).err();
             if let Some(stop) = stop
                 && let Some(done) = Box::pin(self.wait(*stop, &mut trials)).await?
             {
                 return Ok(done);
             }
             let Some(attempt) = &mut attempt else { continue };
+            drop(table);
             trials.failed = None;
             let is_asked_again = self.sent > 0 || trials.dials > 0;
             if trials.has_waited || is_asked_again {
@@ -133,8 +134,8 @@ impl Course<'_> {
                     if let Some(odd) = ran.odd
                         && let Odd::Switched(switched) = *odd
                     {
-                        // Days, maybe: the table is not held meanwhile.
-                        drop(table);
+                        // It needs nothing of its route.
+                        drop(held);
                         Box::pin(self.tunnel(switched)).await;
                     }
                     return Ok(done);
@@ -145,6 +146,7 @@ impl Course<'_> {
                     let refusal = trials.lost(worker, attempt, failed)?;
                     self.stage = Stage::Through(Some(Arc::clone(attempt.route)));
                     trials.failed = Some(refusal);
+                    table = worker.table();
                 }
             }
         }
@@ -277,7 +279,7 @@ impl Trials {
     fn won(&self, attempt: &Attempt<'_>, ran: &Ran) -> Done {
         let Ran { after, status, is_timed, .. } = *ran;
         let is_network_error = ran.broke();
-        if self.retries > 0 && status.is_some() {
+        if self.retries > 0 && status.is_some_and(|status| !is_in_vain(attempt, status)) {
             attempt.route.backend.retried_well(self.retries.into());
         }
         Done { after, used: attempt.used, status, is_network_error, is_timed }
@@ -323,6 +325,14 @@ impl Trials {
         );
         Ok(refusal)
     }
+}
+
+/// Whether the last answer is one after which the request would be sent again, had it been the first.
+#[cold]
+fn is_in_vain(attempt: &Attempt<'_>, status: u16) -> bool {
+    let handling = attempt.route.backend.handling();
+    let expression = handling.and_then(|handling| handling.buffering.as_ref()?.retry.as_ref());
+    expression.is_some_and(|retry| retry.holds(1, false, Some(status), &attempt.method))
 }
 
 /// How often a request of this frontend may be sent.

@@ -139,11 +139,21 @@ pub(super) fn answer<'h, 's>(
             Ok(Some(AnswerHead { bytes, status, reason, version, lines, is_tidy }))
         }
         Err(Flaw::Short) => Ok(None),
-        Err(_) => Err(Error::BadAnswer("its head is no HTTP/1")),
+        Err(flaw) => Err(flaw.of_answer()),
     }
 }
 
 impl Flaw {
+    #[cold]
+    fn of_answer(self) -> Error {
+        Error::BadAnswer(match self {
+            Self::TooManyLines => "its head has too many lines",
+            Self::Name => "a header name of it holds what no name can hold",
+            Self::Value => "a header value of it holds what no value can hold",
+            _ => "its head is no HTTP/1",
+        })
+    }
+
     #[cold]
     fn of_request(self, bytes: &[u8]) -> Error {
         let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();

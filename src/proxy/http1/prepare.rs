@@ -35,11 +35,14 @@ enum Led {
 impl Course<'_> {
     /// Reads the request, finds its route, leads it through its chain, picks a server, writes what that one gets to `out`, and
     /// puts the try where it is to stay. Asked again, it goes on where it stopped, and picks a server that was not tried.
-    pub(super) fn prepare<'t>(
+    ///
+    /// What a try needs of the table is `held`: an answer may last for days, and whole tables would last with it.
+    pub(super) fn prepare<'h>(
         &mut self,
-        table: &'t Table,
+        table: &Table,
+        held: &'h mut Option<Arc<Route>>,
         tried: &mut Tried,
-        attempt: &mut Option<Attempt<'t>>,
+        attempt: &mut Option<Attempt<'h>>,
     ) -> Result<(), Box<Stop>> {
         let worker = self.worker;
         self.out.clear();
@@ -71,7 +74,7 @@ impl Course<'_> {
         };
 
         let mut exchange = exchange_of(client, request, method, self.tally.began_ms());
-        let route = table.lookup(&exchange);
+        let route = table.lookup(&exchange).map(|route| &*held.insert(Arc::clone(route)));
         let next_step = match self.stage {
             // Whoever has it prepared again says where it goes on.
             Stage::Fresh => Some((0, None)),

@@ -2,22 +2,31 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::buffers::Buffers;
+use crate::proxy::buffers::{Buffers, LargeLeft, SLOW_READ_BYTES};
 use crate::proxy::clock::{Clock, Deadline};
 
 /// One direction.
-struct Pipe {
-    /// Since when its taker is waited for.
-    held_up_ms: Option<u64>,
-    /// What the reader has not taken yet.
+struct Pipe<'b> {
+    /// What the reader has not taken yet, and what counts it where that is much.
     left: Vec<u8>,
     taken: usize,
-    has_ended: bool,
+    large_left: Option<LargeLeft<'b>>,
+    /// Whether the reader did not take the last piece at once: it gets smaller ones.
+    is_slow: bool,
+    /// Bytes that went since somebody asked.
+    went: u64,
+    /// When the last ones did.
+    went_ms: u64,
+    /// Since when the reader is waited for.
+    held_up_ms: Option<u64>,
+    /// When it ended: one side has said everything, or the other one takes no more.
+    ended_ms: Option<u64>,
 }
 
 /// How long a client may be silent whose server has ended: nobody answers it any more. A client that has ended may still be
@@ -36,19 +45,6 @@ const LOOK_MS: u64 = 2_000;
 /// minutes, but who is gone must not be waited for without end.
 const TAKER_FACTOR: u64 = 10;
 
-/// What is waited for, besides that one of both says something.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Wait {
-    /// Nothing: both may be silent for days.
-    Nothing,
-    /// For so many milliseconds more, that a side takes what the other one has said.
-    Taker(u64),
-    /// The client, whose server has ended.
-    Client,
-    /// The server, whose client has ended.
-    Server,
-}
-
 /// Joins both sides until both have ended. `early` is what the client said before the change was confirmed. `note` is told
 /// how many bytes more went to the server, and to the client.
 ///
@@ -63,106 +59,185 @@ pub(super) async fn join<C: AsyncRead + AsyncWrite + Unpin>(
     note: &mut impl FnMut(u64, u64),
 ) -> io::Result<()> {
     deadline.lift();
-    let mut up = Pipe::new(early);
-    let mut down = Pipe::new(Vec::new());
-    let mut before = Wait::Nothing;
+    let (mut up, mut down) = (Pipe::new(early), Pipe::new(Vec::new()));
+    let mut looked_ms = 0;
     poll_fn(|cx| {
-        let (mut went_up, mut went_down) = (0, 0);
-        let has_up_ended = up.poll(cx, client, server, buffers, &mut |bytes| went_up += bytes);
-        note(went_up, 0);
-        let has_up_ended = has_up_ended?;
-        let has_down_ended =
-            down.poll(cx, server, client, buffers, &mut |bytes| went_down += bytes);
-        note(0, went_down);
-        let has_down_ended = has_down_ended?;
         let now_ms = clock.now_ms();
-        up.note(went_up, now_ms);
-        down.note(went_down, now_ms);
+        let up_moves = up.poll(cx, client, server, buffers, now_ms);
+        let both_move = up_moves.and_then(|()| down.poll(cx, server, client, buffers, now_ms));
+        note(mem::take(&mut up.went), mem::take(&mut down.went));
+        both_move?;
         let held_up_ms = up.held_up_ms.into_iter().chain(down.held_up_ms).min();
-        let wait = match (has_up_ended, has_down_ended) {
-            (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
-            _ if let Some(since_ms) = held_up_ms => {
-                Wait::Taker((since_ms + silence_ms * TAKER_FACTOR).saturating_sub(now_ms))
+        let due_ms = match (up.ended_ms, down.ended_ms) {
+            (Some(_), Some(_)) => return Poll::Ready(Ok(())),
+            _ if let Some(since_ms) = held_up_ms => since_ms + silence_ms * TAKER_FACTOR,
+            // Both may be silent for days.
+            (None, None) => {
+                deadline.lift();
+                deadline.watch(cx);
+                return Poll::Pending;
             }
-            (Poll::Pending, Poll::Ready(())) => Wait::Client,
-            (Poll::Ready(()), Poll::Pending) => Wait::Server,
-            (Poll::Pending, Poll::Pending) => Wait::Nothing,
+            (None, Some(ended_ms)) => ended_ms.max(up.went_ms) + silence_ms,
+            (Some(ended_ms), None) => {
+                if ended_ms.max(looked_ms) + LOOK_MS <= now_ms {
+                    if has_broken(client) {
+                        return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                    }
+                    looked_ms = now_ms;
+                }
+                ended_ms.max(looked_ms) + LOOK_MS
+            }
         };
-        let is_over = wait == before && went_up == 0 && deadline.is_over(clock);
-        match wait {
-            Wait::Nothing => deadline.lift(),
-            Wait::Taker(0) => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Wait::Taker(left_ms) => deadline.set(clock, left_ms),
-            Wait::Client if is_over => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Wait::Client if wait != before || went_up > 0 => deadline.set(clock, silence_ms),
-            Wait::Server if is_over && has_broken(client) => {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            Wait::Server if is_over || wait != before => deadline.set(clock, LOOK_MS),
-            Wait::Client | Wait::Server => {}
+        if due_ms <= now_ms {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        before = wait;
+        deadline.set(clock, due_ms - now_ms);
         deadline.watch(cx);
         Poll::Pending
     })
     .await
 }
 
-impl Pipe {
+impl<'b> Pipe<'b> {
     fn new(left: Vec<u8>) -> Self {
-        Self { held_up_ms: None, left, taken: 0, has_ended: false }
+        Self {
+            left,
+            taken: 0,
+            large_left: None,
+            is_slow: false,
+            went: 0,
+            went_ms: 0,
+            held_up_ms: None,
+            ended_ms: None,
+        }
     }
 
-    /// Notes whether its taker is waited for, who has taken so much just now.
-    fn note(&mut self, went: u64, now_ms: u64) {
-        let is_held_up = self.taken < self.left.len();
-        let since_ms = self.held_up_ms.filter(|_| went == 0).unwrap_or(now_ms);
-        self.held_up_ms = is_held_up.then_some(since_ms);
-    }
-
-    /// Moves what can be moved. Ready: one side ended, and the other was told.
+    /// Moves what can be moved.
+    ///
+    /// # Errors
+    /// Where the side that is read from has broken.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
-        buffers: &Buffers,
-        note: &mut impl FnMut(u64),
-    ) -> Poll<io::Result<()>> {
-        if self.has_ended {
-            return Poll::Ready(Ok(()));
+        buffers: &'b Buffers,
+        now_ms: u64,
+    ) -> io::Result<()> {
+        if self.ended_ms.is_some() {
+            return Ok(());
         }
+        if let Poll::Ready(ended) = self.poll_end(cx, from, to, buffers) {
+            // What was left for who takes no more is nobody's.
+            (self.left, self.taken, self.large_left) = (Vec::new(), 0, None);
+            self.ended_ms = Some(now_ms);
+            ended?;
+        }
+        if self.went > 0 {
+            self.went_ms = now_ms;
+        }
+        let is_held_up = self.taken < self.left.len();
+        let since_ms = self.held_up_ms.filter(|_| self.went == 0).unwrap_or(now_ms);
+        self.held_up_ms = is_held_up.then_some(since_ms);
+        Ok(())
+    }
+
+    /// Ready: this direction has ended. That its reader takes no more says nothing of what that one has said before.
+    fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffers: &'b Buffers,
+    ) -> Poll<io::Result<()>> {
         loop {
             while self.taken < self.left.len() {
-                match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.taken..]))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    n => {
-                        self.taken += n;
-                        note(n as u64);
+                match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.taken..])) {
+                    Ok(0) | Err(_) => return Poll::Ready(Ok(())),
+                    Ok(sent) => {
+                        self.taken += sent;
+                        self.went += sent as u64;
                     }
                 }
             }
             buffers.give_back(&mut self.left);
-            self.taken = 0;
-            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            (self.taken, self.large_left) = (0, None);
+            if ready!(Pin::new(&mut *to).poll_flush(cx)).is_err() {
+                return Poll::Ready(Ok(()));
+            }
             let mut scratch = buffers.read.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
+            let window = if self.is_slow { SLOW_READ_BYTES } else { buffers.window() };
+            let mut buffer = ReadBuf::new(&mut scratch[..window]);
             ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                self.has_ended = true;
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 return Poll::Ready(Ok(()));
             }
-            let sent = match Pin::new(&mut *to).poll_write(cx, bytes)? {
-                Poll::Ready(sent) => sent,
+            let sent = match Pin::new(&mut *to).poll_write(cx, bytes) {
+                Poll::Ready(Ok(sent)) => sent,
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
                 Poll::Pending => 0,
             };
-            note(sent as u64);
-            if sent < bytes.len() {
+            self.went += sent as u64;
+            self.is_slow = sent < bytes.len();
+            if self.is_slow {
                 self.left = buffers.take();
                 self.left.extend_from_slice(&bytes[sent..]);
+                self.large_left = buffers.leave(self.left.len());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, join as both, repeat};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_server_said_before_it_took_no_more_reaches_its_client() {
+        let (mut client, mut near) = duplex(1_000);
+        let (closed, other) = duplex(1);
+        drop(other);
+        client.write_all(b"more").await.expect("sent");
+        let mut server = both(&b"enough"[..], closed);
+        let (clock, buffers) = (Clock::start(Instant::now()), Buffers::new());
+        let deadline = clock.deadline();
+        let patience = Patience {
+            clock: &clock,
+            deadline: &deadline,
+            silence_ms: 1_000,
+            has_broken: |_| false,
+        };
+        let mut went = (0, 0);
+        let mut note = |up, down| went = (went.0 + up, went.1 + down);
+        let joined = join(&mut near, &mut server, Vec::new(), &buffers, patience, &mut note).await;
+        assert!(joined.is_ok(), "{joined:?}");
+        drop(near);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.expect("text");
+        assert_eq!((&*heard, went), ("enough", (0, 6)));
+    }
+
+    #[tokio::test]
+    async fn where_many_take_nothing_little_is_read_for_each() {
+        let buffers = Buffers::new();
+        let mut pipes: Vec<_> = (0..70).map(|_| Pipe::new(Vec::new())).collect();
+        for pipe in &mut pipes {
+            let (mut reader, _other) = duplex(1);
+            poll_fn(|cx| Poll::Ready(pipe.poll(cx, &mut repeat(b'x'), &mut reader, &buffers, 0)))
+                .await
+                .expect("nothing has broken");
+        }
+        let left: Vec<_> = pipes.iter().map(|pipe| pipe.left.len()).collect();
+        let (first, others) = left.split_at(64);
+        assert!(first.iter().all(|&left| left > SLOW_READ_BYTES), "{left:?}");
+        assert!(others.iter().all(|&left| left < SLOW_READ_BYTES), "{left:?}");
+        drop(pipes);
+        assert!(buffers.window() > SLOW_READ_BYTES);
     }
 }

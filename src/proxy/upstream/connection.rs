@@ -73,6 +73,7 @@ impl Upstream {
     /// takes a system call.
     pub(super) fn listen(&mut self, asks_kernel: bool) -> Sound {
         let mut beginning = [0; FAREWELLS[0].len()];
+        let is_tls = matches!(self, Self::Tls(_));
         let stream = match self {
             Self::Plain(stream) => match stream.try_read(&mut beginning) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => &*stream,
@@ -95,6 +96,8 @@ impl Upstream {
         }
         match recv(stream, &mut beginning, RecvFlags::PEEK) {
             Err(Errno::AGAIN) => Sound::Silence,
+            // What it says is not known before it is read: most likely that it takes leave.
+            Ok(_) if is_tls => Sound::End,
             Ok((read, _)) => Sound::of(&beginning[..read]),
             Err(_) => Sound::End,
         }

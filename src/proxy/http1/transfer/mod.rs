@@ -77,6 +77,8 @@ pub(super) struct Transfer<'x> {
     /// Whether the client is waited for to take a piece, and what counts it where that is a large one.
     is_held_up: bool,
     large_left: Option<LargeLeft<'x>>,
+    /// The same where the server does not take what the client has sent.
+    large_left_up: Option<LargeLeft<'x>>,
     /// How long it was waited for in all, in milliseconds. While it is: when that would have begun, had it been at one go.
     held_up_ms: u32,
     /// What came besides answers.
@@ -269,6 +271,7 @@ impl<'x> Transfer<'x> {
             is_slow: false,
             is_held_up: false,
             large_left: None,
+            large_left_up: None,
             held_up_ms: 0,
             besides: Besides::Nothing,
             has_next: false,

@@ -43,6 +43,7 @@ impl Transfer<'_> {
             }
             self.to_server.clear();
             self.sent = 0;
+            self.large_left_up = None;
             if pieces == STORE_READS_MAX {
                 self.note_progress();
                 return others_turn(cx);
@@ -77,7 +78,8 @@ impl Transfer<'_> {
                 Err(error) => Err(self.broke(Error::NotKept(error.to_string()))),
             });
         }
-        let mut buffer = ReadBuf::new(&mut scratch);
+        let window = self.worker.buffers.window();
+        let mut buffer = ReadBuf::new(&mut scratch[..window]);
         match self.client.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Gone)),
@@ -106,6 +108,7 @@ impl Transfer<'_> {
                 Err(bad) => return Poll::Ready(Err(self.broke(Error::BadRequest(bad.0)))),
             },
         };
+        self.large_left_up = self.worker.buffers.leave(self.to_server.len());
         self.client.inbox.extend_from_slice(&bytes[used..]);
         Poll::Ready(Ok(()))
     }
