@@ -1,15 +1,13 @@
 //! One try at one server.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::net::TcpStream;
 
 use super::answer::Then;
-use super::connection::WATCH_AFTER_MS;
+use super::connection::Waited;
 use super::course::{After, Course};
 use super::exchange::attempts_max;
 use super::parse::Version;
@@ -396,37 +394,21 @@ impl Course<'_> {
         let handling = attempt.route.backend.handling().filter(|_| self.page.is_none());
         let wait = handling.and_then(|handling| handling.timeouts.connect);
         let limit_ms = wait.map_or(worker.limits.connect_ms, as_ms);
-        // What a client sends that is still sending is its body.
-        let mut watches_later = attempt.body.is_done() && limit_ms > WATCH_AFTER_MS;
-        let mut watches = false;
-        let first_ms = if watches_later { WATCH_AFTER_MS } else { limit_ms };
-        client.deadline.set(&worker.clock, first_ms);
+        let looks = attempt.body.is_done();
         let place = attempt.place();
-        let mut dial = pin!(worker.pool.dial(&place));
-        poll_fn(|cx| {
-            if let Poll::Ready(made) = dial.as_mut().poll(cx) {
-                return Poll::Ready(made.map_err(|error| {
-                    NoConnection::Failed(match has_no_means(&error) {
-                        true => Error::NoMeans(error.to_string()),
-                        false => Error::Unreachable(error.to_string()),
-                    })
-                }));
+        let made = client.wait_for(worker, limit_ms, looks, worker.pool.dial(&place)).await;
+        match made {
+            Ok(Ok(upstream)) => Ok(upstream),
+            Ok(Err(error)) => Err(NoConnection::Failed(match has_no_means(&error) {
+                true => Error::NoMeans(error.to_string()),
+                false => Error::Unreachable(error.to_string()),
+            })),
+            Err(Waited::ForNobody) => Err(NoConnection::Gone),
+            Err(Waited::TooLong) => {
+                let slow = Error::SlowServer("it did not take the connection");
+                Err(NoConnection::Failed(slow))
             }
-            if client.deadline.is_over(&worker.clock) {
-                if !std::mem::take(&mut watches_later) {
-                    let slow = Error::SlowServer("it did not take the connection");
-                    return Poll::Ready(Err(NoConnection::Failed(slow)));
-                }
-                watches = true;
-                client.deadline.extend(limit_ms - WATCH_AFTER_MS);
-            }
-            if watches && client.poll_gone(worker, cx).is_ready() {
-                return Poll::Ready(Err(NoConnection::Gone));
-            }
-            client.deadline.watch(cx);
-            Poll::Pending
-        })
-        .await
+        }
     }
 }
 

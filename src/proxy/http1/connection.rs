@@ -1,8 +1,9 @@
 //! A client's connection: one request after another, until either side has enough.
 
 use std::cell::OnceCell;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -245,6 +246,43 @@ impl Client {
         Poll::Pending
     }
 
+    /// Waits for somebody else on its behalf, for so many milliseconds at most; [`u64::MAX`] is no bound. Where the wait becomes a
+    /// long one it is noticed that the client leaves, if it `looks`: what one sends that is still sending is its body.
+    ///
+    /// # Errors
+    /// Why it is waited no longer.
+    pub(super) async fn wait_for<T>(
+        &mut self,
+        worker: &Worker,
+        limit_ms: u64,
+        looks: bool,
+        other: impl Future<Output = T>,
+    ) -> Result<T, Waited> {
+        let mut other = pin!(other);
+        let mut looks_later = looks && limit_ms > WATCH_AFTER_MS;
+        let mut watches = false;
+        let first_ms = if looks_later { WATCH_AFTER_MS } else { limit_ms };
+        self.deadline.set(&worker.clock, first_ms);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = other.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.deadline.is_over(&worker.clock) {
+                if !mem::take(&mut looks_later) {
+                    return Poll::Ready(Err(Waited::TooLong));
+                }
+                watches = true;
+                self.deadline.extend(limit_ms - WATCH_AFTER_MS);
+            }
+            if watches && self.poll_gone(worker, cx).is_ready() {
+                return Poll::Ready(Err(Waited::ForNobody));
+            }
+            self.deadline.watch(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Whether its side of the connection has ended, or broken, as far as the reactor has heard: what it has sent before may
     /// still be there to be read.
     pub(super) fn has_left(&mut self) -> bool {
@@ -394,3 +432,11 @@ impl Client {
 
 /// A wait took longer than its limit.
 struct TooLate;
+
+/// Why somebody else is not waited for any longer.
+pub(super) enum Waited {
+    /// The client has left.
+    ForNobody,
+    /// It took longer than it may.
+    TooLong,
+}

@@ -10,13 +10,12 @@ use tokio::time::sleep;
 
 use super::attempt::{Attempt, Failed, Odd, Ran};
 use super::collect::{NotRead, Wanted, collect};
-use super::connection::{Client, WATCH_AFTER_MS};
+use super::connection::Client;
 use super::course::{After, Course, Done, Need, Refusal, Stage, Stop};
 use super::head::Span;
 use super::luck;
 use super::record;
 use super::request::Facts;
-use crate::middleware::Reply;
 use crate::model::Ended;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::clock::{Deadline, us_as_ms};
@@ -216,12 +215,20 @@ impl Course<'_> {
 
     /// Finds out what a step wants to know. Some: the client left meanwhile.
     async fn learn(&mut self, step: usize, need: Need) -> Option<Done> {
-        match reply_to(self.worker, self.client, need).await {
-            Some(reply) => {
+        let worker = self.worker;
+        let reply = async {
+            match need {
+                Need::Ask(client, ask) => worker.asker.ask(client, *ask).await,
+                Need::Work(client, work) => worker.desk.work(client, work).await,
+            }
+        };
+        // Both have bounds of their own. Nobody works for a client that has left.
+        match self.client.wait_for(worker, u64::MAX, true, reply).await {
+            Ok(reply) => {
                 self.stage = Stage::Told(Box::new((step, reply)));
                 None
             }
-            None => Some(self.left()),
+            Err(_) => Some(self.left()),
         }
     }
 
@@ -343,34 +350,4 @@ pub(super) fn attempts_max(worker: &Worker, route: &Route) -> u32 {
     let usual = worker.state.settings.limits.attempts_max;
     let max = own.unwrap_or(if has_expression.is_some() { RETRIES_MAX } else { usual });
     u32::try_from(max).unwrap_or(u32::MAX).max(1)
-}
-
-/// Finds out what a step wants to know. None where the client leaves: nobody works for it any longer.
-async fn reply_to(worker: &Worker, client: &mut Client, need: Need) -> Option<Reply> {
-    let reply = async {
-        match need {
-            Need::Ask(client, ask) => worker.asker.ask(client, *ask).await,
-            Need::Work(client, work) => worker.desk.work(client, work).await,
-        }
-    };
-    let mut reply = pin!(reply);
-    let mut watches = false;
-    client.deadline.set(&worker.clock, WATCH_AFTER_MS);
-    poll_fn(|cx| {
-        if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
-            return Poll::Ready(Some(reply));
-        }
-        if !watches && client.deadline.is_over(&worker.clock) {
-            watches = true;
-            client.deadline.lift();
-        }
-        match watches {
-            true => client.poll_gone(worker, cx).map(|()| None),
-            false => {
-                client.deadline.watch(cx);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }

@@ -97,6 +97,23 @@ pub(in crate::proxy) enum Reuse {
     Noisy,
 }
 
+impl Reuse {
+    /// What an answer leaves a connection to be, by what else there was of its exchange: whether its request was to be the
+    /// `last` on it, whether that has gone out whole, and whether bytes came that belong to no answer.
+    pub(in crate::proxy) fn after(self, is_last: bool, is_complete: bool, has_noise: bool) -> Self {
+        match self {
+            // It may read on what has come whole, and ends by itself.
+            Self::Never if is_complete || !is_last => Self::Never,
+            // A server that has not read the body takes it for its next request: another client's answer.
+            _ if is_last => Self::Distrusted,
+            reuse if is_complete && !has_noise => reuse,
+            // What comes at once behind a head that has no body is one that should not be.
+            Self::Now if has_noise => Self::Noisy,
+            _ => Self::Distrusted,
+        }
+    }
+}
+
 /// How long a connection is to be silent that something may still come on. What a server sends, it sends within moments.
 const SILENT_MS: u64 = 50;
 
@@ -336,10 +353,15 @@ impl IdleOnes {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::time::{Duration, Instant};
 
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
     use tokio::time::sleep;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::settings::Typed;
@@ -379,6 +401,33 @@ mod tests {
     fn port(upstream: &Upstream) -> u16 {
         let Upstream::Plain(stream) = upstream else { panic!("no TLS here") };
         stream.local_addr().expect("an address").port()
+    }
+
+    #[test]
+    fn a_connection_goes_on_after_a_whole_exchange_alone() {
+        use Reuse::{AfterLook, Distrusted, Later, Never, Noisy, Now};
+        for (reuse, (is_last, is_complete, has_noise), after) in [
+            (Now, (false, true, false), Now),
+            (AfterLook, (false, true, false), AfterLook),
+            (Later, (false, true, false), Later),
+            (Now, (false, true, true), Noisy),
+            (Now, (false, false, true), Noisy),
+            (AfterLook, (false, true, true), Distrusted),
+            (Later, (false, true, true), Distrusted),
+            (Now, (false, false, false), Distrusted),
+            (Later, (false, false, false), Distrusted),
+            (Now, (true, true, false), Distrusted),
+            (AfterLook, (true, true, true), Distrusted),
+            (Never, (false, false, true), Never),
+            (Never, (true, true, false), Never),
+            (Never, (true, false, false), Distrusted),
+        ] {
+            assert_eq!(
+                reuse.after(is_last, is_complete, has_noise),
+                after,
+                "{reuse:?} {is_last} {is_complete} {has_noise}"
+            );
+        }
     }
 
     #[tokio::test]
@@ -473,6 +522,46 @@ mod tests {
         keep(&pool, &place, &[Reuse::Noisy, Reuse::Now], &clock).await;
         let take = |now_ms| pool.take(&pool.to(&place), Risk::Repeatable, now_ms).is_some();
         assert!(!take(clock.exact_ms() + SILENT_MS), "more came with an answer than belongs to it");
+    }
+
+    /// Made by the `openssl` command.
+    fn acceptor() -> TlsAcceptor {
+        let folder = tempfile::tempdir().expect("a folder");
+        let make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+                    -subj /CN=server -keyout key -out certificate";
+        let made = Command::new("sh").args(["-c", make]).current_dir(folder.path()).output();
+        assert!(made.expect("the openssl command").status.success());
+        let file = |name| folder.path().join(name);
+        let certificate = CertificateDer::from_pem_file(file("certificate")).expect("one");
+        let key = PrivateKeyDer::from_pem_file(file("key")).expect("one");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("those of the provider")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they belong together");
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    #[tokio::test]
+    async fn who_takes_leave_over_tls_is_no_server_gone_astray() {
+        let (pool, place, server) = pool(9).await;
+        let place = Place { scheme: Scheme::Https, ..place };
+        let (clock, acceptor) = (Clock::start(Instant::now()), acceptor());
+        let accept =
+            async { acceptor.accept(server.accept().await.expect("a connection").0).await };
+        let (upstream, accepted) = tokio::join!(pool.dial(&place), accept);
+        let (idle, mut accepted) = (pool.to(&place), accepted.expect("a handshake"));
+        pool.keep(&idle, upstream.expect("connected"), Reuse::Now, &clock);
+        // What only the kernel knows of: the reactor has no turn between this and the look.
+        accepted.shutdown().await.expect("told");
+        assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_none(), "it has ended");
+        let accept =
+            async { acceptor.accept(server.accept().await.expect("a connection").0).await };
+        let (upstream, _accepted) = tokio::join!(pool.dial(&place), accept);
+        pool.keep(&idle, upstream.expect("connected"), Reuse::Now, &clock);
+        assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_some(), "the next one is trusted");
     }
 
     #[tokio::test]

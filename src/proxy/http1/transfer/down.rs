@@ -1,16 +1,16 @@
 //! Server to client: piece by piece, as it is read, or whole where it is kept.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::{
-    Besides, End, Extent, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
+    End, Extent, Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, Whole, others_turn,
 };
 use crate::proxy::buffers::SLOW_READ_BYTES;
 use crate::proxy::error::Error;
-use crate::proxy::upstream::Reuse;
 
 /// A body of this size goes out in one piece with its head; a larger one is not copied.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -58,21 +58,11 @@ impl Transfer<'_> {
                 && down.body.is_done()
             {
                 let is_complete = self.is_up_done();
-                let may_follow = is_complete && self.besides == Besides::Nothing;
                 return Poll::Ready(Ok(End::Answered(Whole {
                     status: down.status,
                     then: down.then,
                     is_complete,
-                    reuse: match down.reuse {
-                        // It may read on what has come whole, and ends by itself.
-                        Reuse::Never if is_complete || !self.facts.is_last => Reuse::Never,
-                        // A server that has not read the body takes it for its next request: another client's answer.
-                        _ if self.facts.is_last => Reuse::Distrusted,
-                        reuse if may_follow => reuse,
-                        // What comes at once behind a head that has no body is one that should not be.
-                        Reuse::Now if self.besides == Besides::Noise => Reuse::Noisy,
-                        _ => Reuse::Distrusted,
-                    },
+                    reuse: down.reuse.after(self.facts.is_last, is_complete, self.has_noise),
                     has_next: self.has_next,
                     extent: Extent::of(down.body.moved().1),
                 })));
@@ -103,7 +93,7 @@ impl Transfer<'_> {
         let mut scratch = worker.buffers.read.borrow_mut();
         let window = if self.is_slow { SLOW_READ_BYTES } else { worker.buffers.window() };
         let mut buffer = ReadBuf::new(&mut scratch[..window]);
-        let read = match self.server.poll_read(cx, &mut buffer) {
+        let read = match Pin::new(&mut *self.server).poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(read) => read,
         };
@@ -112,7 +102,6 @@ impl Transfer<'_> {
             return Poll::Ready(Err(self.server_ended(Some(error))));
         }
         if bytes.is_empty() {
-            self.besides = Besides::End;
             return Poll::Ready(self.end_of_answer());
         }
         let mut write = worker.buffers.write.borrow_mut();
@@ -198,7 +187,7 @@ impl Transfer<'_> {
             },
         };
         if used < bytes.len() {
-            self.besides = Besides::Noise;
+            self.has_noise = true;
         }
         if let Some(hold) = &mut self.hold {
             let kept = hold.push(&[write, as_it_is], down.body.moved().0);

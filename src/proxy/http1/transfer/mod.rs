@@ -81,8 +81,8 @@ pub(super) struct Transfer<'x> {
     large_left_up: Option<LargeLeft<'x>>,
     /// How long it was waited for in all, in milliseconds. While it is: when that would have begun, had it been at one go.
     held_up_ms: u32,
-    /// What came besides answers.
-    besides: Besides,
+    /// Whether bytes came that belong to no answer.
+    has_noise: bool,
     /// The client has sent more while it waited.
     has_next: bool,
     /// Whether the client's leaving is looked for.
@@ -109,16 +109,6 @@ pub(super) struct Special<'x> {
     pub(super) hold: Option<Kept>,
     /// After which answers the request is sent again.
     pub(super) retry: Option<Again<'x>>,
-}
-
-/// What has come from a server besides answers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Besides {
-    Nothing,
-    /// The end of the connection.
-    End,
-    /// Bytes that belong to no answer.
-    Noise,
 }
 
 /// The beginning of a head.
@@ -273,7 +263,7 @@ impl<'x> Transfer<'x> {
             large_left: None,
             large_left_up: None,
             held_up_ms: 0,
-            besides: Besides::Nothing,
+            has_noise: false,
             has_next: false,
             watches: false,
             switches: false,

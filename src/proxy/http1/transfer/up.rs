@@ -1,9 +1,10 @@
 //! Client to server: what was written of the request, and the rest of its body.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncWrite as _, ReadBuf};
 
 use super::{Failure, STORE_READ_BYTES, STORE_READS_MAX, Transfer, others_turn};
 use crate::proxy::error::Error;
@@ -14,7 +15,7 @@ impl Transfer<'_> {
         let (mut moved, mut pieces) = (false, 0);
         loop {
             while self.sent < self.to_server.len() && self.server_broke.is_none() {
-                match self.server.poll_write(cx, &self.to_server[self.sent..]) {
+                match Pin::new(&mut *self.server).poll_write(cx, &self.to_server[self.sent..]) {
                     Poll::Ready(Ok(n @ 1..)) => {
                         self.sent += n;
                         self.has_sent = true;
@@ -28,7 +29,7 @@ impl Transfer<'_> {
             if self.server_broke.is_some() {
                 return self.up_waits(moved);
             }
-            self.is_flushed = self.server.poll_flush(cx).is_ready();
+            self.is_flushed = Pin::new(&mut *self.server).poll_flush(cx).is_ready();
             if !self.is_flushed {
                 return self.up_waits(moved);
             }
@@ -92,7 +93,7 @@ impl Transfer<'_> {
         let used = match self.up.pass(bytes.len()) {
             Some(passed) => {
                 // Most of it goes out at once, and is not copied.
-                let sent = match self.server.poll_write(cx, &bytes[..passed]) {
+                let sent = match Pin::new(&mut *self.server).poll_write(cx, &bytes[..passed]) {
                     Poll::Ready(Ok(sent)) => sent,
                     Poll::Ready(Err(error)) => {
                         self.server_broke = Some(error);
