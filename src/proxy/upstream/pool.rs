@@ -358,7 +358,7 @@ mod tests {
 
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::time::sleep;
     use tokio_rustls::TlsAcceptor;
@@ -549,18 +549,23 @@ mod tests {
         let (pool, place, server) = pool(9).await;
         let place = Place { scheme: Scheme::Https, ..place };
         let (clock, acceptor) = (Clock::start(Instant::now()), acceptor());
-        let accept =
-            async { acceptor.accept(server.accept().await.expect("a connection").0).await };
-        let (upstream, accepted) = tokio::join!(pool.dial(&place), accept);
-        let (idle, mut accepted) = (pool.to(&place), accepted.expect("a handshake"));
-        pool.keep(&idle, upstream.expect("connected"), Reuse::Now, &clock);
+        let idle = pool.to(&place);
+        // A connection over which an answer has come, and its server's side of it.
+        let answered = async || {
+            let accept = async { acceptor.accept(server.accept().await?.0).await };
+            let (near, far) = tokio::join!(pool.dial(&place), accept);
+            let (mut near, mut far) = (near.expect("connected"), far.expect("a handshake"));
+            far.write_all(b"!").await.expect("sent");
+            near.read_u8().await.expect("an answer");
+            (near, far)
+        };
+        let (near, mut far) = answered().await;
+        pool.keep(&idle, near, Reuse::Now, &clock);
         // What only the kernel knows of: the reactor has no turn between this and the look.
-        accepted.shutdown().await.expect("told");
+        far.shutdown().await.expect("told");
         assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_none(), "it has ended");
-        let accept =
-            async { acceptor.accept(server.accept().await.expect("a connection").0).await };
-        let (upstream, _accepted) = tokio::join!(pool.dial(&place), accept);
-        pool.keep(&idle, upstream.expect("connected"), Reuse::Now, &clock);
+        let (near, _far) = answered().await;
+        pool.keep(&idle, near, Reuse::Now, &clock);
         assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_some(), "the next one is trusted");
     }
 
