@@ -6,6 +6,7 @@ mod access;
 mod access_log;
 mod admin;
 mod balance;
+mod behind_a_proxy;
 mod browser;
 mod catalog;
 mod chaos;
