@@ -234,3 +234,22 @@ pub(super) fn is_below(path: &str, key: &str) -> bool {
     key.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
         && key.as_bytes().get(path.len()) == Some(&b'.')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever moves looks there for what cannot move yet.
+    #[test]
+    fn what_is_not_there_yet_is_on_the_page_of_differences() {
+        let page = include_str!("../../../docs/differences.md");
+        let (_, list) = page.split_once("## What is not there yet").expect("its heading");
+        for (key, fate) in KEYS {
+            let (Later(why) | OnceOn(why)) = *fate else { continue };
+            let key = key.trim_end_matches(".*");
+            if [NEXT, TLS, PROVIDER].contains(&why) {
+                assert!(list.contains(&format!("`{key}`")), "{key} is not in docs/differences.md");
+            }
+        }
+    }
+}
