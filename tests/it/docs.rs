@@ -130,23 +130,26 @@ fn the_limits_are_those_of_the_code() {
         thousands => format!("{thousands},{:03}", n % 1000),
     };
     let expected = [
-        ("connections_max", count(connections_max)),
-        ("head_bytes_max", format!("{} KiB", head_bytes_max / 1024)),
-        ("header_lines_max", count(header_lines_max)),
-        ("head_timeout", seconds(head_timeout)),
-        ("idle_timeout", seconds(idle_timeout)),
-        ("body_timeout", seconds(body_timeout)),
-        ("connect_timeout", seconds(connect_timeout)),
-        ("response_timeout", seconds(response_timeout)),
-        ("upstream_idle_max", count(upstream_idle_max)),
-        ("upstream_idle_timeout", seconds(upstream_idle_timeout)),
-        ("attempts_max", count(attempts_max)),
+        ("client connections open at once", count(connections_max)),
+        ("a request head", format!("{} KiB", head_bytes_max / 1024)),
+        ("header lines of one head", count(header_lines_max)),
+        ("from the first byte of a request head to its end", seconds(head_timeout)),
+        ("a kept-alive client connection without a request", seconds(idle_timeout)),
+        ("the longest pause between two pieces of a body", seconds(body_timeout)),
+        ("for a connection to a server", seconds(connect_timeout)),
+        ("from the end of the request to the end of the head of", seconds(response_timeout)),
+        ("kept-alive connections to one server", count(upstream_idle_max)),
+        ("how long a kept-alive connection to a server", seconds(upstream_idle_timeout)),
+        ("how often one request may be tried", count(attempts_max)),
     ];
-    let row = Regex::new(r"(?m)^\| `(\w+)` \| ([^|]+) \|").expect("a pattern");
     let page = include_str!("../../docs/limits.md");
-    let written: Vec<(String, String)> =
-        row.captures_iter(page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
-    assert_eq!(written, expected.map(|(name, value)| (name.to_owned(), value)));
+    for (what, bound) in expected {
+        let start = format!("| {what}");
+        let mut rows = page.lines().filter(|line| line.starts_with(&start));
+        let row = rows.next().unwrap_or_else(|| panic!("{what} is not in docs/limits.md"));
+        assert_eq!(row.split(" | ").nth(1), Some(&*bound), "{row}");
+        assert_eq!(rows.next(), None, "{what} stands there twice");
+    }
     let clients = format!("| {}, each", count(herder::middleware::RateLimit::CLIENTS_MAX));
     assert!(page.contains(&clients), "{clients} is not in docs/limits.md");
 }
@@ -201,41 +204,83 @@ fn the_labels_are_those_of_the_code() {
     }
 }
 
-/// The TOML of the pages: settings that fit together, rules without a problem.
+/// The blocks of a language, with the name of their page.
+fn blocks_of(language: &str) -> Vec<(String, String)> {
+    let block = Regex::new(&format!(r"(?s)```{language}\n(.*?)```")).expect("a pattern");
+    let pages = pages();
+    let of_page = |(path, page): (&PathBuf, &String)| {
+        let name = path.display().to_string();
+        block
+            .captures_iter(page)
+            .map(|found| (name.clone(), found[1].to_owned()))
+            .collect::<Vec<_>>()
+    };
+    pages.iter().flat_map(of_page).collect()
+}
+
+/// The TOML of the pages: settings that fit together and are all acted on, rules without a problem.
 #[test]
 fn the_files_of_the_pages_are_good_ones() {
-    let block = Regex::new(r"(?s)```toml\n(.*?)```").expect("a pattern");
     let dir = tempfile::tempdir().expect("a directory");
-    let settings = include_str!("../../docs/settings.md");
-    let migration = include_str!("../../docs/migration.md");
-    let observability = include_str!("../../docs/observability.md");
-    let mut count = 0;
-    let pages = [settings, migration, observability];
-    for found in pages.iter().flat_map(|page| block.captures_iter(page)) {
-        let path = dir.path().join("traefik.toml");
-        std::fs::write(&path, &found[1]).expect("written");
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_herder")).arg("config").arg("-c").arg(&path).output();
+    let (mut rules, mut settings) = (0, 0);
+    for (page, text) in blocks_of("toml") {
+        if text.contains("[frontends.") || text.contains("[backends.") {
+            let tree = herder::document::Language::Toml.parse(&text).expect("TOML");
+            let document = herder::model::Document {
+                name: "rules.toml".into(),
+                is_main: false,
+                tree,
+                addresses: std::collections::BTreeMap::new(),
+            };
+            assert_eq!(herder::dialects::read_document(&document).problems, [], "{page}:\n{text}");
+            rules += 1;
+        } else {
+            let path = dir.path().join("traefik.toml");
+            fs::write(&path, &text).expect("written");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+            let output = command.args(["config", "--strict", "-c"]).arg(&path).output();
+            let output = output.expect("herder runs");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{page}:\n{text}\n{stderr}");
+            settings += 1;
+        }
+    }
+    assert!(rules > 2 && settings > 2, "{rules} and {settings}");
+}
+
+/// The Compose files of the pages: nothing is wrong with their labels.
+#[test]
+fn the_compose_files_of_the_pages_are_good_ones() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let blocks = blocks_of("yaml");
+    let files: Vec<_> = blocks.iter().filter(|(_, text)| text.starts_with("services:")).collect();
+    assert!(!files.is_empty());
+    for (page, text) in files {
+        let path = dir.path().join("docker-compose.yml");
+        fs::write(&path, text).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_herder")).arg("check").arg(&path).output();
         let output = output.expect("herder runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        count += 1;
+        assert!(output.status.success(), "{page}:\n{}", String::from_utf8_lossy(&output.stdout));
     }
-    let files = include_str!("../../docs/files.md");
-    let balancing = include_str!("../../docs/balancing.md");
-    for found in block.captures_iter(files).chain(block.captures_iter(balancing)) {
-        let tree = herder::document::Language::Toml.parse(&found[1]).expect("TOML");
-        let document = herder::model::Document {
-            name: "rules.toml".into(),
-            is_main: false,
-            tree,
-            addresses: std::collections::BTreeMap::new(),
-        };
-        let reading = herder::dialects::read_document(&document);
-        assert_eq!(reading.problems, []);
-        assert_eq!(reading.fragment.frontends.len(), 1);
-        count += 1;
+}
+
+/// What the alerts ask for is measured.
+#[test]
+fn the_alerts_are_about_metrics_that_are_there() {
+    let name = Regex::new(r"\b(?:herder|traefik)_\w+").expect("a pattern");
+    let metrics = include_str!("../../docs/metrics.md");
+    let alerts = include_str!("../../docs/alerts.md");
+    let rules = &blocks_of("yaml")
+        .into_iter()
+        .find(|(_, text)| text.starts_with("groups:"))
+        .expect("rules")
+        .1;
+    herder::document::Language::Yaml.parse(rules).expect("YAML");
+    assert!(name.find_iter(rules).count() > 3);
+    for found in name.find_iter(alerts) {
+        let row = format!("| `{}` |", found.as_str());
+        assert!(metrics.contains(&row), "{} is not in docs/metrics.md", found.as_str());
     }
-    assert_eq!(count, 6);
 }
 
 /// The commands of the migration, beside its own file. Other containers of this machine may have problems: that is no failure
