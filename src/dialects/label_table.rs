@@ -34,7 +34,13 @@ pub const LABELS: &[Label] = &[
         "the provider's domain",
         "domain of its host; a comma-separated list gives several hosts",
     ),
-    label("traefik.port", Text, Served, "the only exposed port", "port its servers listen on"),
+    label(
+        "traefik.port",
+        Text,
+        Served,
+        "Docker: the lowest exposed one; Rancher: the only one",
+        "port its servers listen on",
+    ),
     label("traefik.portIndex", Text, Later, "", "which of several ports (Marathon, Mesos)"),
     label("traefik.portName", Text, Later, "", "which of several ports (Marathon, Mesos)"),
     label(
