@@ -22,7 +22,7 @@ LABEL org.opencontainers.image.title="Herder" \
       org.opencontainers.image.description="An active load balancer for Docker and Rancher" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       traefik.enable="false"
-# What a burst of long heads took goes back to the system: glibc would keep pieces of that size (docs/performance.md).
+# What a burst of long heads took goes back to the system: glibc would keep pieces of that size (bench/RESULTS.md).
 ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=65536
 # Reading the Docker socket takes its group too (docs/docker-socket.md): --group-add "$(stat -c %g /var/run/docker.sock)"
 USER 10001:10001

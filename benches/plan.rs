@@ -1,6 +1,6 @@
 //! From a snapshot to a published table, and a lookup in it: `cargo bench --bench plan`.
 //!
-//! `docs/performance.md` has the figures of one run.
+//! `bench/RESULTS.md` has the figures of one run.
 
 use std::sync::Arc;
 
