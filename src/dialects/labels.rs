@@ -79,11 +79,15 @@ pub const RANCHER_TOOLS_OWN: &[&str] = &[
     "traefik.ratelimit.burst",
 ];
 
-/// First parts that Traefik 2 and 3 use; never names of 1.x segments, though 1.7 takes them for such.
-pub(super) const V2_FAMILIES: &[&str] = &["http", "tcp", "udp", "tls", "docker"];
-
-/// What is ours of these.
-const DOCKER: &str = "traefik.docker.";
+/// What Traefik 2 and 3 say below these first parts, which 1.7 takes for segments. Whatever else stands there is said of a
+/// segment of that name: `traefik.http.port`.
+const LATER: &[(&str, &[&str])] = &[
+    ("http", &["routers", "services", "middlewares", "serversTransports"]),
+    ("tcp", &["routers", "services", "middlewares", "serversTransports"]),
+    ("udp", &["routers", "services"]),
+    ("tls", &["stores", "options", "certificates"]),
+    ("docker", &["lbswarm", "allowNonRunning"]),
+];
 
 /// What we know of a key.
 #[derive(Clone, Copy, Debug)]
@@ -105,12 +109,10 @@ pub fn known(key: &str) -> Known<'_> {
     if let Some(label) = find(key) {
         return Known::Label(label);
     }
-    let first = key.split('.').nth(1).unwrap_or_default();
-    if V2_FAMILIES.contains(&first) {
-        // `traefik.docker.…` is of all versions.
-        let is_ours = first == "docker" && near(key).is_some_and(|own| own.starts_with(DOCKER));
-        return if is_ours { Known::Unknown } else { Known::V2 };
+    if key.strip_prefix(OURS).is_some_and(is_later) {
+        return Known::V2;
     }
+    let first = key.split('.').nth(1).unwrap_or_default();
     match segment(key) {
         Some(_) if is_slip(first) && near(key).is_some_and(|own| slips(own, key) <= Some(1)) => {
             Known::Unknown
@@ -136,6 +138,14 @@ fn is_slip(first: &str) -> bool {
     ["frontend", "backend"].iter().any(|family| slips(family, first) == Some(1))
 }
 
+/// Whether what follows `traefik.` is of Traefik 2 or 3, slips of the fingers included: `http.routers.x.rule`.
+fn is_later(inside: &str) -> bool {
+    let mut words = inside.split('.');
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let is_near = |part: &&str| slips(part, second).is_some_and(|slips| slips <= 1);
+    LATER.iter().any(|(of, parts)| *of == first && parts.iter().any(is_near))
+}
+
 /// The nearest whole key, if it is near enough to be a slip of the fingers. It is looked for among all of them: ask where it
 /// is told.
 pub fn near(key: &str) -> Option<&'static str> {
@@ -156,7 +166,7 @@ pub fn find(key: &str) -> Option<&'static Label> {
 /// (Traefik 1.7, provider/label/segment.go).
 pub fn segment(key: &str) -> Option<(&str, &str)> {
     let inside = key.strip_prefix("traefik.")?;
-    if inside.starts_with("frontend.") || inside.starts_with("backend.") {
+    if inside.starts_with("frontend.") || inside.starts_with("backend.") || is_later(inside) {
         return None;
     }
     let of_segment = |rest: &str| {
@@ -165,10 +175,8 @@ pub fn segment(key: &str) -> Option<(&str, &str)> {
     };
     let splits = inside.match_indices('.').map(|(at, _)| inside.split_at(at));
     let mut splits = splits.map(|(segment, rest)| (segment, rest.trim_start_matches('.')));
-    splits.find(|(segment, rest)| !segment.is_empty() && of_segment(rest)).filter(|(segment, _)| {
-        !V2_FAMILIES.contains(&segment.split('.').next().unwrap_or_default())
-            && !says_of_backend(segment)
-    })
+    let found = splits.find(|(segment, rest)| !segment.is_empty() && of_segment(rest));
+    found.filter(|(segment, _)| !says_of_backend(segment))
 }
 
 /// Whether this is no name, but what somebody says of a segment's backend: `web.backend.healthcheck` of
@@ -252,12 +260,16 @@ mod tests {
         ] {
             assert!(matches!(known(key), Known::Label(l) if l.support == support), "{key}");
         }
-        for key in
-            ["traefik.http.routers.x.rule", "traefik.http.services.w.loadbalancer.server.port"]
-        {
+        for key in [
+            "traefik.http.routers.x.rule",
+            "traefik.http.routers.frontend.rule",
+            "traefik.http.services.w.loadbalancer.server.port",
+            "traefik.http.Service.w.loadbalancer.server.port",
+            "traefik.tls.stores.default.defaultcertificate.certfile",
+            "traefik.docker.lbswarm",
+        ] {
             assert!(matches!(known(key), Known::V2), "{key}");
         }
-        assert!(matches!(known("traefik.docker.lbswarm"), Known::V2));
     }
 
     #[test]
@@ -267,6 +279,10 @@ mod tests {
             ("traefik.my.web.frontend.rule", "my.web", "traefik.frontend.rule"),
             ("traefik.a.frontend.auth.basic.users", "a", "traefik.frontend.auth.basic.users"),
             ("traefik.a.backend", "a", "traefik.backend"),
+            ("traefik.http.port", "http", "traefik.port"),
+            ("traefik.http.frontend.rule", "http", "traefik.frontend.rule"),
+            ("traefik.tls.frontend.auth.basic.users", "tls", "traefik.frontend.auth.basic.users"),
+            ("traefik.docker.port", "docker", "traefik.port"),
         ] {
             let is = known(key);
             assert!(matches!(is, Known::Segment(s, l) if s == segment && l.key == label), "{is:?}");

@@ -553,9 +553,7 @@ fn guards(tail: &str) -> bool {
             || slips("frontend", word).is_some_and(|slips| slips <= 2)
     };
     let guards = |word: Option<&str>| word.is_some_and(is_guard);
-    // A later Traefik's names are its own.
-    let is_later = first.is_some_and(|first| labels::V2_FAMILIES.contains(&first));
-    (is_frontend(first) && guards(second)) || (!is_later && is_frontend(second) && guards(third))
+    (is_frontend(first) && guards(second)) || (is_frontend(second) && guards(third))
 }
 
 /// Whether a key of a frontend keeps strangers out, or is so near to one that does that it was meant to.

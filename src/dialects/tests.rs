@@ -408,6 +408,30 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+/// Traefik 2 and 3 have labels below `traefik.http.`, and 1.7 has segments of that name.
+#[test]
+fn a_segment_is_called_http() {
+    let users = ("traefik.http.frontend.auth.basic.users", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=");
+    let labels = [
+        ("traefik.http.port", "8181"),
+        ("traefik.http.frontend.rule", "Host:a.test"),
+        ("traefik.https.port", "8993"),
+        ("traefik.https.frontend.rule", "Host:b.test"),
+        ("traefik.http.services.web.loadbalancer.server.port", "8080"),
+        users,
+    ];
+    check(
+        &labels,
+        "Host:a.test -> http://10.0.0.1:8181*1 | Host:b.test -> http://10.0.0.1:8993*1",
+        "traefik.http.services.web.loadbalancer.server.port is a label of Traefik 2 or 3",
+    );
+    let service = service("web", Some("shop"), &labels);
+    let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+    let frontends = &reading.fragment.frontends;
+    let asks = frontends.iter().map(|(_, f)| f.wishes.as_ref().is_some_and(|w| w.auth.is_some()));
+    assert_eq!(asks.collect::<Vec<_>>(), [true, false]);
+}
+
 #[test]
 fn what_a_segment_says_of_its_backend_makes_no_other_segment() {
     let labels = [
