@@ -447,6 +447,13 @@ pub const LABELS: &[Label] = &[
         "header line in which the servers get the user's name",
     ),
     label(
+        "traefik.frontend.auth.removeHeader",
+        Flag,
+        Served,
+        "`false`",
+        "whether its servers do not see `Authorization`, of `auth.basic` and `auth.digest`",
+    ),
+    label(
         "traefik.frontend.whiteList.sourceRange",
         Networks,
         Served,

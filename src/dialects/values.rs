@@ -584,7 +584,9 @@ fn auth(v: &Values) -> Option<Auth> {
         v.has(&format!("auth.{kind}")).then(|| UsersAuth {
             users,
             users_file: v.text(&format!("auth.{kind}.usersFile")),
-            remove_header: v.flag(&format!("auth.{kind}.removeHeader")),
+            // The one word for both is in 1.7's docs, and nowhere in its code.
+            remove_header: v.flag(&format!("auth.{kind}.removeHeader"))
+                || v.flag("auth.removeHeader"),
         })
     };
     // Basic goes before digest, digest before forward.

@@ -133,6 +133,11 @@ const FIXTURES: &[(&str, &str, &str)] = &[
     ),
     ("traefik.frontend.auth.headerField=X-U", "f/auth", ""),
     (
+        "traefik.frontend.auth.digest.users=ann:r:d41d8cd98f00b204e9800998ecf8427e traefik.frontend.auth.removeHeader=true",
+        "f/auth/digest/removeHeader",
+        "true",
+    ),
+    (
         "traefik.frontend.auth.digest.users=a:r:b traefik.frontend.auth.digest.usersFile=/u \
          traefik.frontend.auth.digest.removeHeader=true",
         "f/auth",
