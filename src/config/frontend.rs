@@ -42,6 +42,12 @@ impl Frontend {
             && self.pass_host_header == other.pass_host_header
     }
 
+    /// The priority that was asked for. Zero and less are as if nothing was said (Traefik 1.7, server_configuration.go,
+    /// `buildServerRoute`).
+    pub fn asked_priority(&self) -> Option<i64> {
+        self.priority.filter(|&priority| priority > 0)
+    }
+
     /// The priority in force.
     pub fn effective_priority(&self) -> i64 {
         let length = match &*self.routes {
@@ -49,6 +55,6 @@ impl Frontend {
             routes => routes.iter().map(|(_, rule)| rule.len()).sum(),
         };
         let by_length = i64::try_from(length).unwrap_or(i64::MAX);
-        self.priority.filter(|&p| p != 0).unwrap_or(by_length)
+        self.asked_priority().unwrap_or(by_length)
     }
 }

@@ -408,6 +408,20 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+#[test]
+fn a_priority_below_zero_is_as_if_nothing_was_said() {
+    let labels = [
+        ("traefik.frontend.rule", "Host:a.test;PathPrefix:/admin"),
+        ("traefik.frontend.priority", "-1"),
+    ];
+    let route = "Host:a.test;PathPrefix:/admin -> http://10.0.0.1:80*1";
+    check(&labels, route, "traefik.frontend.priority -1 is as if nothing was said");
+    let service = service("web", Some("shop"), &labels);
+    let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+    let (_, frontend) = &reading.fragment.frontends[0];
+    assert_eq!(frontend.effective_priority(), 29);
+}
+
 /// Traefik 2 and 3 have labels below `traefik.http.`, and 1.7 has segments of that name.
 #[test]
 fn a_segment_is_called_http() {

@@ -70,6 +70,12 @@ fn read_segment(reader: &mut Reader<'_>) {
     let priority = reader
         .number("traefik.frontend.priority", i64::MIN, i64::MAX)
         .or_else(|| reader.number("traefik.priority", i64::MIN, i64::MAX));
+    if let Some(priority @ ..0) = priority {
+        let key = "traefik.frontend.priority";
+        let (what, hint) = negative_priority(&reader.written(key), priority);
+        let problem = Problem::warning(&reader.at(key), what);
+        reader.problem(problem.hint(hint));
+    }
     for page in wishes.errors.values_mut() {
         // As 1.7's templates have it: a label knows a backend by the name that another label gave it.
         page.backend = format!("backend-{}", page.backend);
@@ -130,6 +136,14 @@ pub(super) fn unmatchable(key: &str, text: &str, rule: &Rule) -> Option<(String,
         format!("{key} \"{text}\": no request fits both {first} and {second}; nobody reaches it.");
     let values = second.split_once(':').map_or("", |(_, values)| values);
     Some((what, format!("Write {first},{values} where one of them is enough.")))
+}
+
+/// What is wrong with a priority below 0, and what to write instead. `key` is what says it.
+pub(super) fn negative_priority(key: &str, priority: i64) -> (String, &'static str) {
+    let what = format!(
+        "{key} {priority} is as if nothing was said: how long its rule is decides who goes first."
+    );
+    (what, "Write 1 for a frontend that goes last, or leave it out.")
 }
 
 /// What becomes of the requests that a service asks for.

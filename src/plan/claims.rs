@@ -303,8 +303,7 @@ pub(super) fn claims(frontend: &Frontend, default: &[String]) -> Vec<Claim> {
     let mut others: Vec<String> = others.filter_map(Matcher::meaning).collect();
     others.sort();
     others.dedup();
-    // Zero is as if none was asked for: how long the rule is decides.
-    let priority = frontend.priority.filter(|&priority| priority != 0);
+    let priority = frontend.asked_priority();
     let terms = others.join(";");
     let claims = entrypoints(frontend, default).into_iter().flat_map(|entrypoint| {
         let claim = |host: Option<&str>| Claim {

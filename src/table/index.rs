@@ -312,7 +312,7 @@ mod tests {
         };
         let rank = |(id, f): &(&'c FrontendId, &Arc<Frontend>)| {
             let by_length = f.rule.text().len() as i64;
-            let priority = f.priority.filter(|&priority| priority != 0).unwrap_or(by_length);
+            let priority = f.priority.filter(|&priority| priority > 0).unwrap_or(by_length);
             (f.backend != backend(true), std::cmp::Reverse(priority), *id)
         };
         config.frontends.iter().filter(takes).min_by_key(rank).map(|(id, _)| id)

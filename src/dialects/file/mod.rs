@@ -17,7 +17,7 @@ use super::Reading;
 use super::balancing::{self, Balancing, InvalidBalancing, Said};
 use super::health::problem_of;
 use super::reader::is_guard;
-use super::v1::unmatchable;
+use super::v1::{negative_priority, unmatchable};
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
     split_list,
@@ -294,6 +294,11 @@ impl<'d> FileReader<'d> {
         if number.is_none() {
             let what = format!("{name}.priority \"{text}\" is not a whole number; it is left out.");
             self.error(place, what, "");
+        }
+        if let Some(priority @ ..0) = number {
+            let (what, hint) = negative_priority(&format!("{name}.priority"), priority);
+            let problem = Problem::warning(&self.origin(place), what);
+            self.reading.problems.push(problem.hint(hint));
         }
         number
     }
