@@ -232,6 +232,13 @@ impl Label {
         matches!(word, Some("auth" | "whiteList" | "whitelistSourceRange"))
     }
 
+    /// Whether its frontend stays closed where it cannot be read: it keeps strangers out, or sends clients elsewhere, to
+    /// https for example.
+    pub fn closes(&self) -> bool {
+        let leads = self.key.starts_with("traefik.frontend.redirect.") && self.kind != Kind::Flag;
+        self.is_guard() || leads
+    }
+
     /// Whether it is the label of this key.
     pub fn is(&self, key: &str) -> bool {
         let (mut own, mut other) = (self.key.split('.'), key.split('.'));

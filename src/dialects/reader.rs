@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::balancing::{self, Balancing, InvalidBalancing, Said};
-use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits};
+use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits, unfit};
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
@@ -39,7 +39,7 @@ const SEGMENTS_MAX: usize = 32;
 pub(super) struct Wanted {
     pub(super) frontend: Values,
     pub(super) backend: Values,
-    /// The first label that was to protect and cannot be read: nobody may come in.
+    /// The first label that was to protect, or to send clients elsewhere, and cannot be read: nobody may come in.
     pub(super) protection: Option<String>,
     /// The labels that protect and can be read.
     pub(super) guards: Vec<String>,
@@ -426,7 +426,8 @@ impl<'a> Reader<'a> {
                 Some((_, Some(path))) => wanted.backend.add(path, label, raw()),
                 _ => Ok(()),
             };
-            if is_guard && (added.is_err() || value.trim().is_empty()) {
+            let is_empty_guard = is_guard && value.trim().is_empty();
+            if is_empty_guard || (label.closes() && added.is_err()) {
                 wanted.protection.get_or_insert_with(|| key.as_ref().to_owned());
             }
         }
@@ -596,26 +597,11 @@ fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Op
     let misfit = Values::default().add("", label, Raw::Text(value.to_owned())).err();
     let empty = || Misfit { why: "is empty".to_owned(), hint: "Write a value." };
     let misfit = misfit.or_else(|| value.is_empty().then(empty));
-    let problem = match (misfit, is_protection) {
-        (Some(misfit), false) => {
-            Problem::error(origin, format!("{key}: {}; it is left out.", misfit.why))
-                .hint(misfit.hint)
-        }
-        (Some(misfit), true) => {
-            let what = format!(
-                "{key} protects, and cannot be read: {}. Its frontend stays closed.",
-                misfit.why
-            );
-            Problem::error(origin, what).hint(misfit.hint)
-        }
-        (None, false) if is_served => return None,
-        (None, true) => return None,
-        (None, false) => Problem::warning(
-            origin,
-            format!("{key} is known ({}), and not acted on yet.", label.meaning),
-        ),
-    };
-    Some(problem)
+    if let Some(misfit) = misfit {
+        return Some(Problem::error(origin, unfit(key, label, &misfit)).hint(misfit.hint));
+    }
+    let what = || format!("{key} is known ({}), and not acted on yet.", label.meaning);
+    (!is_served && !is_protection).then(|| Problem::warning(origin, what()))
 }
 
 fn hinted(problem: Problem, near: Option<&str>) -> Problem {

@@ -408,6 +408,25 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+/// Clients that were to be sent to https must not be served in clear.
+#[test]
+fn a_redirect_that_cannot_be_read_closes_its_frontend() {
+    let regex = "traefik.frontend.redirect.regex";
+    let replacement = "traefik.frontend.redirect.replacement";
+    for (labels, problem) in [
+        ([(regex, "^http://(?!www)(.*)"), (replacement, "https://$1")], regex),
+        ([(regex, "^http://(.*)"), (replacement, "https://{{.Host}}")], replacement),
+    ] {
+        let service = service("web", Some("shop"), &labels);
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        let [told] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+        assert!(told.message.starts_with(problem), "{told}");
+        assert!(told.message.ends_with("It leads elsewhere: its frontend stays closed."), "{told}");
+        let chain = &reading.fragment.frontends[0].1.chain;
+        assert!(matches!(&**chain, [Middleware::Closed(_)]), "{problem}: {chain:?}");
+    }
+}
+
 #[test]
 fn a_priority_below_zero_is_as_if_nothing_was_said() {
     let labels = [

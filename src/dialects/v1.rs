@@ -61,7 +61,7 @@ fn read_segment(reader: &mut Reader<'_>) {
     let mut wishes = frontend_wishes(&wanted.frontend);
     if let Some(label) = reader.closing_label(&wanted, &wishes) {
         reader.step(Outcome::Stop, "protection", || {
-            format!("{label} asks for protection that cannot be given, so nobody comes in.")
+            format!("{label} asks for what cannot be done, so nobody comes in.")
         });
         chain.insert(0, Middleware::Closed(Closed { reason: label }));
     }

@@ -47,7 +47,11 @@ pub(super) struct Misfit {
 
 /// Values by what follows `traefik.frontend.` or `traefik.backend.` in their keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Values(BTreeMap<String, Value>);
+pub(super) struct Values {
+    fitting: BTreeMap<String, Value>,
+    /// What did not fit.
+    refused: BTreeSet<String>,
+}
 
 impl Values {
     /// Adds a value, if it fits.
@@ -58,9 +62,14 @@ impl Values {
         if label.kind == Kind::Headers {
             return self.add_lines(path, label, raw);
         }
-        let value = read(label.kind, raw)?;
-        fits(label, &value)?;
-        self.0.insert(path.to_owned(), value);
+        let fitting = read(label.kind, raw).and_then(|value| fits(label, &value).map(|()| value));
+        match fitting {
+            Ok(value) => _ = self.fitting.insert(path.to_owned(), value),
+            Err(misfit) => {
+                self.refused.insert(path.to_owned());
+                return Err(misfit);
+            }
+        }
         Ok(())
     }
 
@@ -75,7 +84,7 @@ impl Values {
             }
         }
         if wrong.is_empty() || !lines.is_empty() {
-            self.0.insert(path.to_owned(), Value::Headers(lines));
+            self.fitting.insert(path.to_owned(), Value::Headers(lines));
         }
         match wrong.is_empty() {
             true => Ok(()),
@@ -86,53 +95,70 @@ impl Values {
         }
     }
 
+    /// Whether something was said of this that does not fit.
+    fn was_refused(&self, path: &str) -> bool {
+        self.refused.contains(path)
+    }
+
     /// Whether anything was said of this.
     fn has(&self, path: &str) -> bool {
         let below = |key: &String| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-        self.0.contains_key(path) || self.0.keys().any(below)
+        self.fitting.contains_key(path) || self.fitting.keys().any(below)
     }
 
     /// The same, and it is not empty.
     fn has_text(&self, path: &str) -> bool {
-        matches!(self.0.get(path), Some(Value::Text(text)) if !text.is_empty())
+        matches!(self.fitting.get(path), Some(Value::Text(text)) if !text.is_empty())
     }
 
     /// The names that stand at the `*` of `path.*`.
     fn names(&self, path: &str) -> BTreeSet<&str> {
-        let below = self.0.keys().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
+        let below = self.fitting.keys().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
         below.filter_map(|rest| Some(rest.split_once('.')?.0)).collect()
     }
 
     fn text(&self, path: &str) -> String {
-        match self.0.get(path) {
+        match self.fitting.get(path) {
             Some(Value::Text(text)) => text.clone(),
             _ => String::new(),
         }
     }
 
     fn flag(&self, path: &str) -> bool {
-        self.0.get(path) == Some(&Value::Flag(true))
+        self.fitting.get(path) == Some(&Value::Flag(true))
     }
 
     fn number(&self, path: &str) -> i64 {
-        match self.0.get(path) {
+        match self.fitting.get(path) {
             Some(Value::Number(number)) => *number,
             _ => 0,
         }
     }
 
     fn list(&self, path: &str) -> Vec<String> {
-        match self.0.get(path) {
+        match self.fitting.get(path) {
             Some(Value::List(list)) => list.clone(),
             _ => Vec::new(),
         }
     }
 
     fn headers(&self, path: &str) -> HeaderLines {
-        match self.0.get(path) {
+        match self.fitting.get(path) {
             Some(Value::Headers(lines)) => lines.clone(),
             _ => HeaderLines::new(),
         }
+    }
+}
+
+/// What is told of a value that does not fit its label. `shown` is what says it.
+pub(super) fn unfit(shown: &str, label: &Label, misfit: &Misfit) -> String {
+    let why = &misfit.why;
+    match (label.is_guard(), label.closes()) {
+        (true, _) => {
+            format!("{shown} protects, and cannot be read: {why}. Its frontend stays closed.")
+        }
+        (false, true) => format!("{shown}: {why}. It leads elsewhere: its frontend stays closed."),
+        (false, false) => format!("{shown}: {why}; it is left out."),
     }
 }
 
@@ -222,7 +248,9 @@ fn together(values: &Values) -> Vec<(&'static str, String, &'static str)> {
     let mut wrong = Vec::new();
     let (regex, replacement) =
         (values.has_text("redirect.regex"), values.has_text("redirect.replacement"));
-    if regex != replacement && !values.has_text("redirect.entryPoint") {
+    let is_told =
+        values.was_refused("redirect.regex") || values.was_refused("redirect.replacement");
+    if regex != replacement && !is_told && !values.has_text("redirect.entryPoint") {
         let (at, missing) = match regex {
             true => ("redirect.regex", "redirect.replacement"),
             false => ("redirect.replacement", "redirect.regex"),
@@ -383,7 +411,7 @@ fn check_line(label: &Label, name: &str, value: &str) -> Result<(), String> {
 
 /// What a frontend asks for besides its rule (Traefik 1.7, provider/label/partial.go).
 pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
-    if values.0.is_empty() {
+    if values.fitting.is_empty() {
         // So it is with most.
         return FrontendWishes::default();
     }
@@ -419,7 +447,7 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
 
 /// What is wrong with values that fit their labels each for itself: below which key, and what.
 pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
-    if v.0.is_empty() {
+    if v.fitting.is_empty() {
         return Vec::new();
     }
     let wrong = together(v).into_iter();
@@ -461,7 +489,7 @@ pub(super) fn backend_misfits(v: &Values) -> Vec<(String, Misfit)> {
 
 /// What a backend asks for besides its servers and its method (Traefik 1.7, provider/label/partial.go).
 pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
-    if values.0.is_empty() {
+    if values.fitting.is_empty() {
         return BackendWishes::default();
     }
     let v = values;

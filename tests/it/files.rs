@@ -308,6 +308,8 @@ async fn a_guard_that_cannot_be_read_stays_shut() {
         "[frontends.f]\nbasicAuth = [[\"a:b\"]]\n",
         "[frontends.f]\nauth = \"x\"\n",
         "[frontends.f.auth.basic]\nusers = [{a = \"b\"}]\n",
+        "[frontends.f.redirect]\nregex = \"^http://(?!www)(.*)\"\nreplacement = \"https://www.$1\"\n",
+        "[frontends.f.redirect]\nentryPoint = [\"https\"]\n",
     ];
     let path = dir.write("rules.toml", &rules("Host:a.local", server));
     let herder = Herder::start(&["run", &flag("filename", &path)]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::FileReader;
 use crate::dialects::labels::{Kind, LABELS, Label, Support};
 use crate::dialects::reader::is_guard;
-use crate::dialects::values::{Raw, Values};
+use crate::dialects::values::{Raw, Values, unfit};
 use crate::document::{Entry, Node, Place, Table, Value};
 use crate::model::Problem;
 
@@ -54,7 +54,7 @@ impl FileReader<'_> {
             }
             (Some((label, canonical)), _) => match raw(node) {
                 Some(raw) => self.misfit(leaves, shown, node.place, label, &canonical, raw),
-                None if is_guard => {
+                None if label.closes() => {
                     let what = format!("{shown} holds lists or tables. Its frontend stays closed.");
                     self.error(node.place, what, "Write plain values.");
                     leaves.close(shown);
@@ -103,29 +103,21 @@ impl FileReader<'_> {
         canonical: &str,
         raw: Raw,
     ) {
-        let is_guard =
-            leaves.family == "frontend" && canonical.split('.').next().is_some_and(is_guard);
         let is_empty = matches!(&raw, Raw::Text(text) if text.trim().is_empty());
         let added = leaves.values.add(canonical, label, raw);
         let problem = match (added, label.support) {
-            (Ok(()), _) if is_guard && is_empty => {
+            (Ok(()), _) if label.is_guard() && is_empty => {
                 leaves.close(shown);
                 let what = format!("{shown} protects, and is empty. Its frontend stays closed.");
                 Problem::error(&self.origin(place), what).hint("Write a value.")
             }
-            (Err(misfit), _) if is_guard => {
-                leaves.close(shown);
-                let what = format!(
-                    "{shown} protects, and cannot be read: {}. Its frontend stays closed.",
-                    misfit.why
-                );
+            (Err(misfit), _) => {
+                if label.closes() {
+                    leaves.close(shown);
+                }
+                let what = unfit(shown, label, &misfit);
                 Problem::error(&self.origin(place), what).hint(misfit.hint)
             }
-            (Err(misfit), _) => Problem::error(
-                &self.origin(place),
-                format!("{shown}: {}; it is left out.", misfit.why),
-            )
-            .hint(misfit.hint),
             (Ok(()), Support::Later) => {
                 let what = format!("{shown} is known ({}), and not acted on yet.", label.meaning);
                 Problem::warning(&self.origin(place), what)
