@@ -480,11 +480,15 @@ pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
 /// The same for a backend.
 pub(super) fn backend_misfits(v: &Values) -> Vec<(String, Misfit)> {
     let amount = v.number("maxconn.amount");
-    let why = InFlight::amount(amount).err().filter(|_| amount != 0);
-    let misfit = |why| {
-        ("maxconn.amount".to_owned(), Misfit { why, hint: "Write 1 or more, or 0 for no bound." })
+    let (why, hint) = match InFlight::amount(amount) {
+        _ if amount == 0 => return Vec::new(),
+        Err(why) => (why, "Write 1 or more, or 0 for no bound."),
+        Ok(_) if v.was_refused("maxconn.extractorfunc") => {
+            ("what it counts by cannot be read".to_owned(), "Mend maxconn.extractorfunc.")
+        }
+        Ok(_) => return Vec::new(),
     };
-    why.map(misfit).into_iter().collect()
+    vec![("maxconn.amount".to_owned(), Misfit { why, hint })]
 }
 
 /// What a backend asks for besides its servers and its method (Traefik 1.7, provider/label/partial.go).
@@ -493,11 +497,13 @@ pub(super) fn backend_wishes(values: &Values) -> BackendWishes {
         return BackendWishes::default();
     }
     let v = values;
+    let is_bounded = v.has("maxconn.amount") && !v.was_refused("maxconn.extractorfunc");
     BackendWishes {
         circuit_breaker: v
             .has("circuitbreaker.expression")
             .then(|| CircuitBreaker { expression: v.text("circuitbreaker.expression") }),
-        max_conn: v.has("maxconn.amount").then(|| MaxConn {
+        // A bound for each client is none for all of them.
+        max_conn: is_bounded.then(|| MaxConn {
             amount: v.number("maxconn.amount"),
             extractor_func: match v.has("maxconn.extractorfunc") {
                 true => v.text("maxconn.extractorfunc"),

@@ -101,6 +101,11 @@ const FIXTURES: &[(&str, &str, &str)] = &[
     ),
     ("traefik.backend.maxconn.extractorfunc=client.ip", "b/maxConn", ""),
     (
+        "traefik.backend.maxconn.amount=10 traefik.backend.maxconn.extractorfunc=client",
+        "b/maxConn",
+        "",
+    ),
+    (
         "traefik.backend.maxconn.amount=10 traefik.backend.maxconn.extractorfunc=client.ip",
         "b/maxConn/extractorFunc",
         r#""client.ip""#,

@@ -581,6 +581,16 @@ async fn what_cannot_be_read_is_a_problem_and_left_out() {
                 "maxconn.extractorfunc: \"client\" is nothing that requests are counted by; it is left out.",
             ],
         ),
+        (
+            &[
+                ("traefik.backend.maxconn.extractorfunc", "client"),
+                ("traefik.backend.maxconn.amount", "10"),
+            ],
+            &[
+                "maxconn.extractorfunc: \"client\" is nothing that requests are counted by; it is left out.",
+                "maxconn.amount: what it counts by cannot be read; it is left out.",
+            ],
+        ),
         (&[by], &["rateLimit.extractorFunc: there is no rate; it is left out."]),
         (
             &[(&period, "1s"), (&average, "1"), (&burst, "1")],
