@@ -472,14 +472,15 @@ impl<'a> Reader<'a> {
     ) -> Option<String> {
         let mut closing = wanted.protection.clone();
         let key_of = |key: &str| {
-            let key = self.written(&format!("traefik.frontend.{key}"));
-            let is_old = !wanted.guards.contains(&key);
-            // The older words for the same.
-            let old = wanted.guards.iter().find(|key| {
-                let (_, tail) = tail(key);
-                matches!(tail, "frontend.auth.basic" | "frontend.whitelistSourceRange")
-            });
-            old.filter(|_| is_old).cloned().unwrap_or(key)
+            let written = self.written(&format!("traefik.frontend.{key}"));
+            // The older word for the same.
+            let old = match key {
+                "auth.basic.users" => "frontend.auth.basic",
+                "whiteList.sourceRange" => "frontend.whitelistSourceRange",
+                _ => return written,
+            };
+            let said = wanted.guards.iter().find(|guard| tail(guard).1 == old);
+            said.filter(|_| !wanted.guards.contains(&written)).cloned().unwrap_or(written)
         };
         let mut problems = Vec::new();
         for InvalidGuard { key, what, hint, closes } in invalid_guards(wishes) {

@@ -408,6 +408,22 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+#[test]
+fn what_is_wrong_with_a_guard_is_told_of_that_one() {
+    let list = ("traefik.frontend.whitelistSourceRange", "10.0.0.0/8");
+    for (key, value, problem) in [
+        ("auth.basic.removeHeader", "true", "traefik.frontend.auth.basic.users knows no user"),
+        ("auth.forward.trustForwardHeader", "true", "traefik.frontend.auth.forward.address"),
+        ("auth.basic", "a", "traefik.frontend.auth.basic "),
+    ] {
+        let key = format!("traefik.frontend.{key}");
+        let service = service("web", Some("shop"), &[list, (&key, value)]);
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        let [told, ..] = reading.problems.as_slice() else { panic!("{key} is not told") };
+        assert!(told.message.starts_with(problem), "{key}: {told}");
+    }
+}
+
 /// Clients that were to be sent to https must not be served in clear.
 #[test]
 fn a_redirect_that_cannot_be_read_closes_its_frontend() {
