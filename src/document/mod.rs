@@ -303,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn a_number_keeps_its_spelling() {
+        let toml = Language::Toml.parse("a = 1.10\nb = [1e3, 0.50]\nc = 1.10\n").expect("TOML");
+        let yaml = "a: &a 1.10 # one\nb: [1e3, 0.50]\nc: *a\n";
+        let yaml = Language::Yaml.parse(yaml).expect("YAML");
+        let expected = [".a=1.10", ".b[0]=1e3", ".b[1]=0.50", ".c=1.10"];
+        for tree in [toml, yaml] {
+            let lines = drawn(&tree);
+            let said: Vec<_> = lines.iter().filter_map(|l| l.split('@').next()).collect();
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
     fn a_path_of_keys_is_followed_as_far_as_it_goes() {
         let tree = Language::Toml.parse("[A.B]\nc = 1\n").expect("TOML");
         let place = |keys: &[&str]| {

@@ -20,14 +20,46 @@ pub(super) fn parse(text: &str) -> Result<Table, SyntaxError> {
                 message: without_advice(without_place(first)).trim_end_matches('.').to_owned(),
             }
         })?;
-    let place = place(parsed.referenced);
     match parsed.value {
         None => Ok(Table::default()),
-        Some(Parsed(Value::Table(table))) => Ok(table),
-        Some(_) => {
-            Err(SyntaxError { place, message: "the file is not a table of keys".to_owned() })
-        }
+        Some(Parsed::Table(entries)) => Ok(table(text, entries)),
+        Some(_) => Err(SyntaxError {
+            place: place(parsed.referenced),
+            message: "the file is not a table of keys".to_owned(),
+        }),
     }
+}
+
+fn table(text: &str, entries: Vec<(String, Spanned<Parsed>)>) -> Table {
+    let mut table = Table::default();
+    for (key, value) in entries {
+        table.add(&key, node(text, value));
+    }
+    table
+}
+
+fn node(text: &str, parsed: Spanned<Parsed>) -> Node {
+    let value = match parsed.value {
+        Parsed::Scalar(scalar) => Value::Scalar(scalar),
+        // An alias says what stands at its anchor.
+        Parsed::Float(float) => {
+            let spelled = spelling(text, parsed.defined).filter(|text| text.parse() == Ok(float));
+            Value::Scalar(spelled.map_or_else(|| float.to_string(), str::to_owned))
+        }
+        Parsed::List(list) => {
+            Value::List(list.into_iter().map(|value| node(text, value)).collect())
+        }
+        Parsed::Table(entries) => Value::Table(table(text, entries)),
+    };
+    Node { place: place(parsed.referenced), value }
+}
+
+/// What stands there, word for word.
+fn spelling(text: &str, location: Location) -> Option<&str> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    text.get(start..start.checked_add(length)?).map(str::trim)
 }
 
 /// `line 2 column 4: unclosed bracket` says the place that is told beside it.
@@ -53,69 +85,74 @@ fn place(location: Location) -> Place {
 }
 
 /// A value as its file has it.
-struct Parsed(Value);
+enum Parsed {
+    Scalar(String),
+    /// How it is spelled stands in the file: `1.10` is no `1.1` in a header line.
+    Float(f64),
+    List(Vec<Spanned<Self>>),
+    Table(Vec<(String, Spanned<Self>)>),
+}
 
 impl<'de> Deserialize<'de> for Parsed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue).map(Self)
+        deserializer.deserialize_any(AnyValue)
     }
 }
 
 struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
+    type Value = Parsed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value, a list or a table")
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Scalar(value.to_string()))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Scalar(value.to_string()))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Parsed, E> {
+        Ok(Parsed::Scalar(value.to_string()))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Parsed, E> {
+        Ok(Parsed::Float(value))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_owned()))
+    fn visit_str<E: Error>(self, value: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Scalar(value.to_owned()))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Scalar(String::new()))
+    fn visit_unit<E: Error>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Scalar(String::new()))
     }
 
-    fn visit_none<E: Error>(self) -> Result<Value, E> {
+    fn visit_none<E: Error>(self) -> Result<Parsed, E> {
         self.visit_unit()
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parsed: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parsed: A) -> Result<Parsed, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = parsed.next_element::<Spanned<Parsed>>()? {
-            list.push(Node { place: place(value.referenced), value: value.value.0 });
+        while let Some(value) = parsed.next_element()? {
+            list.push(value);
         }
-        Ok(Value::List(list))
+        Ok(Parsed::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut parsed: A) -> Result<Value, A::Error> {
-        let mut table = Table::default();
-        while let Some(key) = parsed.next_key::<String>()? {
-            let value = parsed.next_value::<Spanned<Parsed>>()?;
-            table.add(&key, Node { place: place(value.referenced), value: value.value.0 });
+    fn visit_map<A: MapAccess<'de>>(self, mut parsed: A) -> Result<Parsed, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = parsed.next_key()? {
+            entries.push((key, parsed.next_value()?));
         }
-        Ok(Value::Table(table))
+        Ok(Parsed::Table(entries))
     }
 }
