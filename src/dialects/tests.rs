@@ -409,6 +409,29 @@ fn segments_have_labels_of_their_own() {
 }
 
 #[test]
+fn a_name_in_a_file_may_have_dots() {
+    let text = "[frontends.f.errors.\"5.xx\"]\nstatus = [\"500-599\"]\nbackend = \"b\"\nquery = \"/\"\n\
+        [frontends.f.rateLimit]\nextractorFunc = \"client.ip\"\n\
+        [frontends.f.rateLimit.rateSet.\"1.5s\"]\nperiod = \"1500ms\"\naverage = 3\nburst = 3\n\
+        [frontends.f.rateLimit.rateSet.\"2.5s\"]\naverage = 3\nburst = 3\n\
+        [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:a.test\"\n";
+    let tree = crate::document::Language::Toml.parse(text).expect("TOML");
+    let addresses = Default::default();
+    let document = Document { name: "rules.toml".into(), is_main: false, tree, addresses };
+    let reading = read_document(&document);
+    let [(_, frontend)] = reading.fragment.frontends.as_slice() else { panic!("{reading:?}") };
+    let wishes = frontend.wishes.as_ref().expect("a page and a limit");
+    let [(name, page)] = wishes.errors.iter().collect::<Vec<_>>()[..] else { panic!("{wishes:?}") };
+    assert_eq!((&**name, &page.status[..]), ("5.xx", &["500-599".to_owned()][..]));
+    let limit = wishes.rate_limit.as_ref().expect("a limit");
+    assert_eq!(limit.rateset.get("1.5s").map(|rate| rate.period), Some(1_500_000_000));
+    let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+    let said = "frontends.f.rateLimit.rateSet.2.5s: its period is missing";
+    assert!(problem.message.starts_with(said), "{problem}");
+    assert!(problem.origin.to_string().contains("rules.toml:11:"), "{problem}");
+}
+
+#[test]
 fn what_is_wrong_with_a_guard_is_told_of_that_one() {
     let list = ("traefik.frontend.whitelistSourceRange", "10.0.0.0/8");
     for (key, value, problem) in [

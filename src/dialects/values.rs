@@ -111,7 +111,7 @@ impl Values {
         matches!(self.fitting.get(path), Some(Value::Text(text)) if !text.is_empty())
     }
 
-    /// The names that stand at the `*` of `path.*`.
+    /// The names that stand at the `*` of `path.*`, each as a part of a path.
     fn names(&self, path: &str) -> BTreeSet<&str> {
         let below = self.fitting.keys().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
         below.filter_map(|rest| Some(rest.split_once('.')?.0)).collect()
@@ -148,6 +148,19 @@ impl Values {
             _ => HeaderLines::new(),
         }
     }
+}
+
+/// Stands for a dot within a name: dots are between the parts of a path. Only files have such names.
+const DOT: &str = "\u{1f}";
+
+/// A name as one part of a path.
+pub(super) fn part_of(name: &str) -> String {
+    name.replace('.', DOT)
+}
+
+/// The name that stands in a part of a path.
+pub(super) fn name_of(part: &str) -> String {
+    part.replace(DOT, ".")
 }
 
 /// What is told of a value that does not fit its label. `shown` is what says it.
@@ -427,14 +440,14 @@ pub(super) fn frontend_wishes(values: &Values) -> FrontendWishes {
         errors: v
             .names("errors")
             .into_iter()
-            .map(|name| (name.to_owned(), error_page(v, name)))
+            .map(|name| (name_of(name), error_page(v, name)))
             .collect(),
         rate_limit: v.has("rateLimit.extractorFunc").then(|| RateLimit {
             rateset: v
                 .names("rateLimit.rateSet")
                 .into_iter()
                 .take(MeantRateLimit::RATES_MAX)
-                .map(|name| (name.to_owned(), rate(v, name)))
+                .map(|name| (name_of(name), rate(v, name)))
                 .collect(),
             extractor_func: v.text("rateLimit.extractorFunc"),
         }),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::FileReader;
 use crate::dialects::labels::{Kind, LABELS, Label, Support};
 use crate::dialects::reader::is_guard;
-use crate::dialects::values::{Raw, Values, unfit};
+use crate::dialects::values::{Raw, Values, part_of, unfit};
 use crate::document::{Entry, Node, Place, Table, Value};
 use crate::model::Problem;
 
@@ -145,7 +145,7 @@ impl Leaves<'_> {
         let fits = |(own, part): (&&str, &String)| *own == "*" || own.eq_ignore_ascii_case(part);
         (parts.len() == path.len() && parts.iter().zip(path).all(fits)).then(|| {
             let part = |(own, part): (&&str, &String)| {
-                if *own == "*" { part.clone() } else { (*own).to_owned() }
+                if *own == "*" { part_of(part) } else { (*own).to_owned() }
             };
             parts.iter().zip(path).map(part).collect::<Vec<_>>().join(".")
         })

@@ -20,7 +20,7 @@ use super::reader::is_guard;
 use super::v1::{negative_priority, unmatchable};
 use super::values::{
     Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
-    split_list,
+    name_of, split_list,
 };
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
@@ -192,7 +192,8 @@ impl<'d> FileReader<'d> {
 
     /// A key below a table: as it was written, where it was, as near as can be.
     fn key(&self, table: &[&str], path: &str) -> (String, Place) {
-        let keys = table.iter().copied().chain(path.split('.'));
+        let path: Vec<String> = path.split('.').map(name_of).collect();
+        let keys = table.iter().copied().chain(path.iter().map(String::as_str));
         let (written, place) = self.document.tree.follow(keys);
         (written.join("."), place.unwrap_or_default())
     }
