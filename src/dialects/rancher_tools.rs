@@ -5,6 +5,7 @@
 
 use super::Reading;
 use super::balancing::Balancing;
+use super::labels::RANCHER_TOOLS_OWN;
 use super::reader::{Enabled, Reader};
 use super::servers::{ServerNames, Wish};
 use super::values::{Misfit, backend_wishes, frontend_wishes};
@@ -23,8 +24,16 @@ const RATE: Rate = Rate { period: 10_000_000_000, average: 100, burst: 200 };
 
 /// Reads a service: a frontend for its hosts, one for its host patterns, one backend.
 pub(super) fn read(mut reader: Reader<'_>) -> Reading {
-    let enabled = reader.enabled(false);
+    let key = own_label(&reader);
+    let because = format!("{key} is a label of rancher-tools");
+    let enabled = reader.enabled(false, &because);
     if enabled == Enabled::No {
+        let is_missing = !reader.service.labels.contains_key("traefik.enable");
+        if is_missing && reader.defaults.exposed_by_default {
+            let what = format!("{because}, where nothing is routed without traefik.enable.");
+            let problem = Problem::warning(&reader.origin.label(key), what);
+            reader.problem(problem.hint("Add traefik.enable=true, or take the label away."));
+        }
         return reader.finish();
     }
     if !reader.fits_constraints() {
@@ -96,6 +105,12 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     };
     reader.backend(backend, value);
     reader.finish()
+}
+
+/// The label because of which a service is read in this dialect.
+fn own_label(reader: &Reader<'_>) -> &'static str {
+    let mut own = RANCHER_TOOLS_OWN.iter().copied();
+    own.find(|key| reader.service.labels.contains_key(*key)).unwrap_or("traefik.enable")
 }
 
 /// The limit by the client's address, where one is switched on.

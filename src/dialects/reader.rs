@@ -172,8 +172,8 @@ impl<'a> Reader<'a> {
         number
     }
 
-    /// What `traefik.enable` says, or the provider's default.
-    pub(super) fn enabled(&mut self, fallback: bool) -> Enabled {
+    /// What `traefik.enable` says, or what goes without it, and because of what.
+    pub(super) fn enabled(&mut self, fallback: bool, because: &str) -> Enabled {
         let by_default = if fallback { Enabled::Service } else { Enabled::No };
         let key = "traefik.enable";
         let Some(value) = self.service.labels.get(key).map(|value| value.trim()) else {
@@ -182,9 +182,7 @@ impl<'a> Reader<'a> {
                 false => (Outcome::Stop, "not routed"),
             };
             self.step(outcome, key, || {
-                format!(
-                    "There is no label; without one a service is {word} here (exposedByDefault)."
-                )
+                format!("There is no label; without one a service is {word} here ({because}).")
             });
             if !fallback {
                 self.report_slips_of(key);

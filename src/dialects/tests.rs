@@ -122,6 +122,25 @@ fn a_rule_is_read_as_one_whatever_stands_beside_it() {
     assert!(reading.fragment.frontends.iter().all(is_closed), "{:?}", reading.fragment);
 }
 
+/// 1.7 does not know these labels, and routes what it is not told to leave out.
+#[test]
+fn a_label_of_rancher_tools_is_told_where_it_keeps_a_service_from_being_routed() {
+    let service = service("web", Some("shop"), &[("traefik.path", "/x")]);
+    let mut trace = Trace::on();
+    let reading = read(ProviderName::Docker, &service, &defaults(), &mut trace);
+    let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+    let said = "traefik.path is a label of rancher-tools, where nothing is routed";
+    assert!(problem.message.starts_with(said), "{problem}");
+    let steps = trace.of(None).iter().map(|step| step.why.clone()).collect::<Vec<_>>().join(" ");
+    assert!(
+        steps.contains("not routed here (traefik.path is a label of rancher-tools)"),
+        "{steps}"
+    );
+    let closed = Defaults { exposed_by_default: false, ..defaults() };
+    let reading = read(ProviderName::Docker, &service, &closed, &mut Trace::off());
+    assert_eq!(reading.problems, []);
+}
+
 #[test]
 fn an_unknown_label_is_told_once() {
     let key = "traefik.frontend.redirect.metod";

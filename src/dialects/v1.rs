@@ -13,7 +13,7 @@ use crate::rules::{Matcher, Rule, v1};
 
 /// Reads a service: a frontend and a backend for each of its segments, or for itself where it has none.
 pub(super) fn read(mut reader: Reader<'_>) -> Reading {
-    if reader.enabled(reader.defaults.exposed_by_default) == Enabled::No {
+    if reader.enabled(reader.defaults.exposed_by_default, "exposedByDefault") == Enabled::No {
         return reader.finish();
     }
     if !reader.fits_constraints() {
