@@ -427,6 +427,20 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+/// `Name:` takes a line away, and 1.7 leaves out what has no colon (label.go, `ParseMapValue`).
+#[test]
+fn a_header_line_without_a_colon_takes_none_away() {
+    let key = "traefik.frontend.headers.customResponseHeaders";
+    let service = service("web", Some("shop"), &[(key, "X-A: 1||Server||X-B:")]);
+    let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+    let wishes = reading.fragment.frontends[0].1.wishes.as_ref().expect("header lines");
+    let lines = &wishes.headers.as_ref().expect("header lines").custom_response_headers;
+    let lines: Vec<_> = lines.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    assert_eq!(lines, ["X-A:1", "X-B:"]);
+    let [problem] = reading.problems.as_slice() else { panic!("{:?}", reading.problems) };
+    assert!(problem.message.contains("line 2 has no colon"), "{problem}");
+}
+
 #[test]
 fn a_name_in_a_file_may_have_dots() {
     let text = "[frontends.f.errors.\"5.xx\"]\nstatus = [\"500-599\"]\nbackend = \"b\"\nquery = \"/\"\n\

@@ -76,10 +76,13 @@ impl Values {
     /// Adds header lines. One that does not fit takes no other one along: it may be there to take away what clients say.
     fn add_lines(&mut self, path: &str, label: &Label, raw: Raw) -> Result<(), Misfit> {
         let (mut lines, mut wrong) = (HeaderLines::new(), Vec::new());
-        for (name, value) in pairs(raw)? {
-            let (name, value) = (name.trim(), value.trim());
-            match check_line(label, name, value) {
-                Ok(()) => _ = lines.insert(canonical(name), value.to_owned()),
+        for pair in pairs(raw)? {
+            let fitting = pair.and_then(|(name, value)| {
+                let (name, value) = (name.trim(), value.trim());
+                check_line(label, name, value).map(|()| (canonical(name), value.to_owned()))
+            });
+            match fitting {
+                Ok((name, value)) => _ = lines.insert(name, value),
                 Err(why) => wrong.push(why),
             }
         }
@@ -397,16 +400,23 @@ fn read_text(kind: Kind, text: String) -> Result<Value, Misfit> {
     }
 }
 
-/// Names and values of header lines.
-fn pairs(raw: Raw) -> Result<Vec<(String, String)>, Misfit> {
+/// Name and value of a header line, or why it is none.
+type Pair = Result<(String, String), String>;
+
+/// The header lines that are asked for.
+fn pairs(raw: Raw) -> Result<Vec<Pair>, Misfit> {
     match raw {
-        Raw::Table(pairs) => Ok(pairs),
+        Raw::Table(pairs) => Ok(pairs.into_iter().map(Ok).collect()),
         Raw::List(_) => {
             Err(Misfit { why: "is a list".to_owned(), hint: "Write a table of lines." })
         }
         Raw::Text(text) => {
-            let pairs = text.split("||").map(|pair| pair.split_once(':').unwrap_or((pair, "")));
-            Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+            let pair = |(place, pair): (usize, &str)| match pair.split_once(':') {
+                Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+                // What stands there may be a secret.
+                None => Err(format!("line {} has no colon", place + 1)),
+            };
+            Ok(text.split("||").enumerate().map(pair).collect())
         }
     }
 }

@@ -683,6 +683,7 @@ fn what_cannot_be_acted_on_is_told() {
         (&[("headers.customRequestHeaders", "Host:")], "not a host"),
         (&[("headers.customResponseHeaders", "Transfer-Encoding: x")], "proxy's own"),
         (&[("headers.customResponseHeaders", "a b: c")], "not the name of a header line"),
+        (&[("headers.customResponseHeaders", "X-A: a||X-B")], "line 2 has no colon"),
         (&[("headers.hostsProxyHeaders", "a b")], "not the name of a header line"),
         (&[("headers.SSLHost", "a b")], "not a host"),
         (
