@@ -159,6 +159,10 @@ impl Reader<'_> {
                 );
                 return stop(self.trace, "state", why);
             }
+            State::Down(word) if **word == *State::ONE_OFF => {
+                let why = "It was started for one command (docker-compose run): it is no replica of its service.";
+                return stop(self.trace, "state", why.to_owned());
+            }
             State::Down(word) => {
                 let why = format!("It does not run: the orchestrator says \"{word}\"{detail}.");
                 return stop(self.trace, "state", why);

@@ -315,6 +315,11 @@ fn state_and_health_decide() {
     check_service(&with(State::Running, Some(Health::Failing("starting".into()))), empty, "");
     check_service(&with(State::Stopping, None), empty, "");
     check_service(&with(State::Down("exited".into()), None), empty, "");
+    let one_off = with(State::Down(State::ONE_OFF.into()), None);
+    let mut trace = Trace::on();
+    read(ProviderName::Docker, &one_off, &defaults(), &mut trace);
+    let steps = trace.of(Some(0)).iter().map(|step| step.why.clone()).collect::<Vec<_>>().join(" ");
+    assert!(steps.contains("started for one command"), "{steps}");
 }
 
 #[test]

@@ -223,6 +223,11 @@ pub enum State {
     Down(Box<str>),
 }
 
+impl State {
+    /// The word for what was started for one command (`docker-compose run`), whether that runs or not.
+    pub const ONE_OFF: &'static str = "one-off run";
+}
+
 /// What a health check says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Health {

@@ -20,7 +20,7 @@ pub(super) fn service(
     containers: &BTreeMap<Arc<str>, Facts>,
 ) -> Service {
     let (name, stack) = name_and_stack(&facts.labels, &facts.name);
-    let state = if is_one_off(&facts.labels) { State::Down("one-off run".into()) } else { state };
+    let state = if is_one_off(&facts.labels) { State::Down(State::ONE_OFF.into()) } else { state };
     let instance = Instance {
         id: Arc::clone(&facts.id),
         name: facts.name.as_str().into(),
@@ -215,6 +215,6 @@ mod tests {
         };
         assert_eq!(state(&facts), State::Running);
         facts.labels.insert("com.docker.compose.oneoff".into(), "True".into());
-        assert_eq!(state(&facts), State::Down("one-off run".into()));
+        assert_eq!(state(&facts), State::Down(State::ONE_OFF.into()));
     }
 }
