@@ -93,7 +93,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> Reading {
     if !has_servers(&mut reader) {
         servers.clear();
     }
-    let Balancing { method, slow_start, sticky } = reader.balancing(&name, Method::Drr);
+    let is_sticky = reader.boolean("traefik.sticky") == Some(true);
+    let Balancing { method, slow_start, sticky } = reader.balancing(&name, Method::Drr, is_sticky);
     let value = Backend {
         mark: Some(reader.mark()),
         method,

@@ -303,14 +303,18 @@ impl<'a> Reader<'a> {
     }
 
     /// How load is shared among the servers of this backend.
-    pub(super) fn balancing(&mut self, backend: &str, fallback: Method) -> Balancing {
+    pub(super) fn balancing(
+        &mut self,
+        backend: &str,
+        fallback: Method,
+        is_sticky: bool,
+    ) -> Balancing {
         const FAMILY: &str = "backend.loadbalancer.";
         let key_of = |key: &str| format!("traefik.{FAMILY}{key}");
         let is_any = self.service.labels.keys().any(|key| key.contains(FAMILY));
         let keys = balancing::KEYS.iter().filter(|_| is_any);
         let said: Said<'_> =
             keys.filter_map(|key| Some((*key, self.label(&key_of(key))?))).collect();
-        let is_sticky = self.boolean("traefik.sticky") == Some(true);
         let (balancing, invalid) = balancing::read(&said, backend, fallback, is_sticky);
         for InvalidBalancing { key, severity, what, hint } in invalid {
             let key = key_of(key);

@@ -122,6 +122,22 @@ fn a_rule_is_read_as_one_whatever_stands_beside_it() {
     assert!(reading.fragment.frontends.iter().all(is_closed), "{:?}", reading.fragment);
 }
 
+#[test]
+fn a_priority_of_rancher_tools_counts_on_rancher() {
+    let rule = ("traefik.frontend.rule", "Host:x.test");
+    let labels = [rule, ("traefik.priority", "10"), ("traefik.sticky", "true")];
+    let service = service("web", Some("shop"), &labels);
+    for (provider, expected, problems) in
+        [(ProviderName::Docker, (None, false), 2), (ProviderName::Rancher, (Some(10), true), 0)]
+    {
+        let reading = read(provider, &service, &defaults(), &mut Trace::off());
+        let [(_, frontend)] = reading.fragment.frontends.as_slice() else { panic!("{reading:?}") };
+        let [(_, backend)] = reading.fragment.backends.as_slice() else { panic!("{reading:?}") };
+        assert_eq!((frontend.priority, backend.sticky.is_some()), expected, "{provider:?}");
+        assert_eq!(reading.problems.len(), problems, "{:?}", reading.problems);
+    }
+}
+
 /// 1.7 does not know these labels, and routes what it is not told to leave out.
 #[test]
 fn a_label_of_rancher_tools_is_told_where_it_keeps_a_service_from_being_routed() {

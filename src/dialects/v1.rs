@@ -47,6 +47,20 @@ fn report_rancher_tools(reader: &mut Reader<'_>) {
             reader.problem(problem.hint("Say it in the rule, or take the rule away."));
         }
     }
+    if reader.provider == ProviderName::Rancher {
+        // Whoever comes from the sidekick has these beside a rule, too.
+        return;
+    }
+    for (key, meant) in [
+        ("traefik.priority", "traefik.frontend.priority"),
+        ("traefik.sticky", "traefik.backend.loadbalancer.stickiness"),
+    ] {
+        if reader.service.labels.contains_key(key) {
+            let what = format!("{key} is a label of rancher-tools, and not acted on here.");
+            let problem = Problem::warning(&reader.origin.label(key), what);
+            reader.problem(problem.hint(format!("Did you mean {meant}?")));
+        }
+    }
 }
 
 fn read_segment(reader: &mut Reader<'_>) {
@@ -67,9 +81,11 @@ fn read_segment(reader: &mut Reader<'_>) {
     }
     let names = names(reader, &rule);
     let backend = BackendId::new(reader.provider, format!("backend-{}", names.backend));
-    let priority = reader
-        .number("traefik.frontend.priority", i64::MIN, i64::MAX)
-        .or_else(|| reader.number("traefik.priority", i64::MIN, i64::MAX));
+    let is_rancher = reader.provider == ProviderName::Rancher;
+    let mut priority = reader.number("traefik.frontend.priority", i64::MIN, i64::MAX);
+    if priority.is_none() && is_rancher {
+        priority = reader.number("traefik.priority", i64::MIN, i64::MAX);
+    }
     if let Some(priority @ ..0) = priority {
         let key = "traefik.frontend.priority";
         let (what, hint) = negative_priority(&reader.written(key), priority);
@@ -113,7 +129,9 @@ fn read_segment(reader: &mut Reader<'_>) {
         },
     };
     let servers = reader.servers(wish);
-    let Balancing { method, slow_start, sticky } = reader.balancing(&names.backend, Method::Wrr);
+    let is_sticky = is_rancher && reader.boolean("traefik.sticky") == Some(true);
+    let Balancing { method, slow_start, sticky } =
+        reader.balancing(&names.backend, Method::Wrr, is_sticky);
     let value = Backend {
         servers,
         method,
