@@ -6,7 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::balancing::{self, Balancing, InvalidBalancing, Said};
-use super::values::{Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits, unfit};
+use super::values::{
+    IDLE_PAGE_HINT, Misfit, Raw, Values, backend_misfits, boolean, frontend_misfits, idle_pages,
+    unfit,
+};
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, Fragment, Frontend, FrontendWishes, Method, Scheme};
 use crate::dialects::Reading;
@@ -436,6 +439,11 @@ impl<'a> Reader<'a> {
         for (path, misfit) in frontend_misfits(&wanted.frontend) {
             self.report_misfit(&format!("traefik.frontend.{path}"), &misfit);
         }
+        for (path, what) in idle_pages(&wanted.frontend) {
+            let key = self.written(&format!("traefik.frontend.{path}"));
+            let problem = Problem::warning(&self.origin.label(&*key), format!("{key} {what}"));
+            self.problem_once(problem.hint(IDLE_PAGE_HINT));
+        }
         for (path, misfit) in backend_misfits(&wanted.backend) {
             self.report_misfit(&format!("traefik.backend.{path}"), &misfit);
         }
@@ -448,7 +456,11 @@ impl<'a> Reader<'a> {
         let key = self.segment_key(key).filter(is_own).unwrap_or_else(|| key.to_owned());
         let what = format!("{key}: {}; it is left out.", misfit.why);
         let problem = Problem::error(&self.origin.label(key), what).hint(misfit.hint);
-        // What the service says as a whole is read once for each of its segments.
+        self.problem_once(problem);
+    }
+
+    /// Tells what the service says as a whole, which is read once for each of its segments.
+    fn problem_once(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problem(problem);
         }

@@ -448,6 +448,25 @@ fn segments_have_labels_of_their_own() {
     assert_eq!(closed.collect::<Vec<_>>(), [1, 0]);
 }
 
+#[test]
+fn a_page_for_nothing_but_what_steps_answer_is_told() {
+    let key = "traefik.frontend.errors.login.status";
+    let forward = ("traefik.frontend.auth.forward.address", "http://auth.test/");
+    let problem = "traefik.frontend.errors.login.status stands for what servers answer: a 401 ";
+    for (status, guard, is_told) in [
+        ("401", Some(forward), true),
+        ("401,403", Some(forward), true),
+        ("401,404", Some(forward), false),
+        ("401", None, false),
+    ] {
+        let labels: Vec<_> = [(key, status)].into_iter().chain(guard).collect();
+        let service = service("web", Some("shop"), &labels);
+        let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+        let told = reading.problems.iter().filter(|p| p.message.starts_with(problem)).count();
+        assert_eq!(told, usize::from(is_told), "{labels:?}: {:?}", reading.problems);
+    }
+}
+
 /// `Name:` takes a line away, and 1.7 leaves out what has no colon (label.go, `ParseMapValue`).
 #[test]
 fn a_header_line_without_a_colon_takes_none_away() {

@@ -500,7 +500,35 @@ pub(super) fn frontend_misfits(v: &Values) -> Vec<(String, Misfit)> {
     misfits
 }
 
-/// The same for a backend.
+/// The pages that stand for nothing but what steps of their frontend answer, which no page replaces: below which key, and
+/// what is told of it after that key.
+pub(super) fn idle_pages(v: &Values) -> Vec<(String, String)> {
+    let answered = [
+        ("401", v.has("auth")),
+        ("403", v.has("whiteList") || v.has("whitelistSourceRange") || v.has("auth.forward")),
+        ("429", v.has("rateLimit")),
+    ];
+    let is_own =
+        |status: &String| answered.iter().any(|(own, is_asked)| *is_asked && own == status);
+    let pages = v.names("errors").into_iter().filter_map(|name| {
+        let path = format!("errors.{name}.status");
+        let statuses = v.list(&path);
+        let is_idle = !statuses.is_empty() && statuses.iter().all(is_own);
+        is_idle.then(|| {
+            let what = format!(
+                "stands for what servers answer: a {} of its frontend's own steps gets no page.",
+                statuses.join(" or ")
+            );
+            (path, what)
+        })
+    });
+    pages.collect()
+}
+
+/// What to do about an idle page.
+pub(super) const IDLE_PAGE_HINT: &str = "With auth.forward clients get what the server that is asked answers, a redirect to a login page too.";
+
+/// What is wrong with values of a backend that fit their labels each for itself.
 pub(super) fn backend_misfits(v: &Values) -> Vec<(String, Misfit)> {
     let amount = v.number("maxconn.amount");
     let (why, hint) = match InFlight::amount(amount) {

@@ -19,8 +19,8 @@ use super::health::problem_of;
 use super::reader::is_guard;
 use super::v1::{negative_priority, unmatchable};
 use super::values::{
-    Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits, frontend_wishes,
-    name_of, split_list,
+    IDLE_PAGE_HINT, Misfit, Raw, backend_misfits, backend_wishes, boolean, frontend_misfits,
+    frontend_wishes, idle_pages, name_of, split_list,
 };
 use crate::config::guards::{InvalidGuard, invalid_guards};
 use crate::config::{Backend, BackendWishes, Check, Frontend, FrontendWishes, Method};
@@ -264,6 +264,11 @@ impl<'d> FileReader<'d> {
         let protection = protection.or_else(|| self.closing_key(key, table, &wishes));
         let priority = self.priority(&name, table);
         self.report_misfits(&["frontends", key], frontend_misfits(&values));
+        for (path, what) in idle_pages(&values) {
+            let (shown, place) = self.key(&["frontends", key], &path);
+            let problem = Problem::warning(&self.origin(place), format!("{shown} {what}"));
+            self.reading.problems.push(problem.hint(IDLE_PAGE_HINT));
+        }
         let entrypoints = self.entrypoints(&name, table);
         let is_served = routes.is_some() && backend.is_some() && entrypoints.is_some();
         let Routes { rule, mut chain, routes } = routes.unwrap_or_default();
