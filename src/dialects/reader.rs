@@ -576,26 +576,12 @@ fn guards(tail: &str) -> bool {
 pub(super) fn is_guard(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let is_near = |guard: &&str| slips(guard, &key).is_some_and(|slips| slips <= 2);
-    let is_other = OTHER_KEYS.contains(&key.as_str());
-    !is_other && GUARDS.iter().any(is_near)
+    // Two letters make `auth` of it, and it is a word of its own.
+    key != "path" && GUARDS.iter().any(is_near)
 }
 
 /// The keys of a frontend that keep strangers out.
 const GUARDS: &[&str] = &["auth", "basicauth", "whitelist", "whitelistsourcerange"];
-
-/// Keys of a frontend that do not, though two letters make one of the others of them.
-const OTHER_KEYS: &[&str] = &[
-    "path",
-    "rule",
-    "routes",
-    "errors",
-    "backend",
-    "headers",
-    "value",
-    "redirect",
-    "ratelimit",
-    "priority",
-];
 
 /// What is wrong with a label's value, or that nobody acts on it yet; nothing where all is well.
 fn not_yet(origin: &Origin, key: &str, value: &str, label: &'static Label) -> Option<Problem> {
