@@ -460,7 +460,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Tells what the service says as a whole, which is read once for each of its segments.
-    fn problem_once(&mut self, problem: Problem) {
+    pub(super) fn problem_once(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problem(problem);
         }

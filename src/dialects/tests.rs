@@ -551,6 +551,11 @@ fn a_priority_below_zero_is_as_if_nothing_was_said() {
     let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
     let (_, frontend) = &reading.fragment.frontends[0];
     assert_eq!(frontend.effective_priority(), 29);
+    // What the service says as a whole is told once, however many segments it has.
+    let segments = [("traefik.a.port", "81"), ("traefik.b.port", "82"), labels[1]];
+    let service = self::service("web", Some("shop"), &segments);
+    let reading = read(ProviderName::Docker, &service, &defaults(), &mut Trace::off());
+    assert_eq!(reading.problems.len(), 1, "{:?}", reading.problems);
 }
 
 /// Traefik 2 and 3 have labels below `traefik.http.`, and 1.7 has segments of that name.

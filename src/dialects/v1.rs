@@ -84,13 +84,13 @@ fn read_segment(reader: &mut Reader<'_>) {
     let is_rancher = reader.provider == ProviderName::Rancher;
     let mut priority = reader.number("traefik.frontend.priority", i64::MIN, i64::MAX);
     if priority.is_none() && is_rancher {
-        priority = reader.number("traefik.priority", i64::MIN, i64::MAX);
+        priority = reader.number("traefik.priority", 1, i64::MAX);
     }
     if let Some(priority @ ..0) = priority {
         let key = "traefik.frontend.priority";
         let (what, hint) = negative_priority(&reader.written(key), priority);
         let problem = Problem::warning(&reader.at(key), what);
-        reader.problem(problem.hint(hint));
+        reader.problem_once(problem.hint(hint));
     }
     for page in wishes.errors.values_mut() {
         // As 1.7's templates have it: a label knows a backend by the name that another label gave it.
