@@ -12,7 +12,7 @@ use crate::demo::metadata::{Answers, Handle, Server};
 use crate::demo::stack::{Container, Stack};
 use crate::demo::web_test::{HealthSwitch, WebTest};
 use crate::settings::{Admin, Listen, Refresh, Typed};
-use crate::telemetry::{self, LogArgs};
+use crate::telemetry::LogArgs;
 
 /// The article's test stack, as a user of Rancher imports it.
 const DOCKER_COMPOSE: &str = include_str!("../../compose/rancher/docker-compose.yml");
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, env = "HERDER_REFRESH", value_name = "TIME")]
     refresh: Option<Refresh>,
     #[command(flatten)]
-    logs: LogArgs,
+    pub(super) logs: LogArgs,
 }
 
 /// Runs until a stop signal.
@@ -49,7 +49,6 @@ pub struct Args {
 /// # Errors
 /// When a port is taken.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    telemetry::start(&args.logs);
     let mut stack =
         Stack::read(DOCKER_COMPOSE, RANCHER_COMPOSE, STACK).map_err(|why| anyhow!(why))?;
     let mut containers = start_servers(&mut stack)?;

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::telemetry::{self, LogArgs, Writes};
+
 /// An active load balancer for Docker and Rancher: label a container and it is on the air.
 ///
 /// Without a command, `run` is meant: `herder --docker.domain=local`.
@@ -68,11 +70,35 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse_from(args);
     // rustls must know its cryptography before anything speaks TLS; only the first call counts.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(cli).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("herder: {error:#}");
-            ExitCode::from(2)
+    // Dropped last: what waits to be written is written then.
+    let log = match cli.command.logs().map(|(args, writes)| telemetry::start(args, writes)) {
+        Some(Err(error)) => {
+            eprintln!("herder: cannot start the log; allow more threads (`ulimit -u`): {error}");
+            return ExitCode::from(2);
+        }
+        log => log.and_then(Result::ok).unwrap_or_default(),
+    };
+    run(cli).await.unwrap_or_else(|error| {
+        log.say(&format!("herder: {error:#}"));
+        ExitCode::from(2)
+    })
+}
+
+impl Command {
+    /// What it logs, where it does, and who writes that: one that others wait for does not wait for its log.
+    fn logs(&self) -> Option<(&LogArgs, Writes)> {
+        match self {
+            Self::Run(args) => Some((&args.logs, Writes::Later)),
+            Self::Demo(args) => Some((&args.logs, Writes::Later)),
+            Self::Render(args) if args.watch => Some((&args.logs, Writes::Later)),
+            Self::Render(args) => Some((&args.logs, Writes::AtOnce)),
+            Self::Check(_)
+            | Self::Config(_)
+            | Self::Explain(_)
+            | Self::Healthcheck(_)
+            | Self::WebTest(_)
+            | Self::Version(_)
+            | Self::Completions(_) => None,
         }
     }
 }

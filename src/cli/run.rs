@@ -7,7 +7,7 @@ use anyhow::bail;
 use crate::cli::{args, serve, sources};
 use crate::control::guards;
 use crate::settings::{Settings, Typed};
-use crate::telemetry::{self, LogArgs};
+use crate::telemetry::LogArgs;
 
 /// Reads the labels of running containers, and sends requests to them.
 ///
@@ -19,7 +19,7 @@ pub struct Args {
     #[command(flatten)]
     pub(super) settings: Typed,
     #[command(flatten)]
-    logs: LogArgs,
+    pub(super) logs: LogArgs,
 }
 
 /// Runs until a stop signal, and until what was under way then has ended.
@@ -27,7 +27,6 @@ pub struct Args {
 /// # Errors
 /// When a setting is wrong or would let nobody in, a port is taken, or there is no provider.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    telemetry::start(&args.logs);
     if let Some(file) = &args::said().file {
         tracing::info!(file = %file.display(), "settings read");
     }

@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tracing::warn;
 
 use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
@@ -48,6 +49,7 @@ pub struct Bound {
 /// Serving. When it is dropped, everything ends at once.
 pub struct Running {
     stop: watch::Sender<Stop>,
+    workers: usize,
     /// Each worker says once, at its end, how many it cut off.
     ended: mpsc::Receiver<usize>,
     broken: Arc<Notify>,
@@ -155,9 +157,13 @@ impl Bound {
             let told = started.recv().unwrap_or_else(|_| Err(io::Error::other("one has ended")));
             told.map_err(fail)?;
         }
-        Ok(Running { stop, ended, broken, observers })
+        Ok(Running { stop, workers, ended, broken, observers })
     }
 }
+
+/// At the end of the grace: how long a worker may take to cut off what it has. It never waits for long; should one be stuck, that
+/// does not keep the process.
+const WORKERS_GRACE: Duration = Duration::from_secs(1);
 
 /// At the end: how long the lines of the last requests may take on their way to a file, and their traces to a collector.
 const TELL_GRACE: Duration = Duration::from_secs(2);
@@ -166,9 +172,18 @@ impl Running {
     /// Takes nothing new and waits for what is under way, `grace` at most. Returns how many were cut off.
     pub async fn drain(mut self, grace: Duration) -> usize {
         self.stop.send_replace(Stop::By(Instant::now() + grace));
-        let mut cut = 0;
-        while let Some(more) = self.ended.recv().await {
-            cut += more;
+        let (mut cut, mut ended) = (0, 0);
+        let all = async {
+            while let Some(more) = self.ended.recv().await {
+                cut += more;
+                ended += 1;
+            }
+        };
+        if tokio::time::timeout(grace + WORKERS_GRACE, all).await.is_err() {
+            let stuck = self.workers.saturating_sub(ended);
+            warn!(stuck, "workers do not end: that is a bug, please tell of it");
+            // Of what each has, nobody knows more than that.
+            cut += stuck;
         }
         if let Some(observers) = self.observers.take() {
             // It waits for threads, which a task must not.
@@ -192,5 +207,22 @@ impl Running {
     /// Ends everything at once.
     pub fn cut(self) {
         drop(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_is_stuck_does_not_keep_the_process() {
+        let (stop, _stopped) = watch::channel(Stop::No);
+        let (end, ended) = mpsc::channel(2);
+        end.send(3).await.expect("there is room");
+        let broken = Arc::default();
+        let running = Running { stop, workers: 2, ended, broken, observers: None };
+        // The second one holds its sender, and says nothing.
+        assert_eq!(running.drain(Duration::ZERO).await, 4);
+        drop(end);
     }
 }

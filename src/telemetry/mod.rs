@@ -3,15 +3,18 @@
 mod access_log;
 mod observer;
 mod outbox;
+mod own_log;
 mod record;
 mod trace;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 pub use observer::{End, Observers};
+pub use own_log::OwnLog;
 pub use record::{Asked, Record};
 
 /// How log lines look.
@@ -50,17 +53,38 @@ pub struct LogArgs {
     pub format: Format,
 }
 
-/// Starts logging, once in a process. Standard output is left to what a command prints.
-pub fn start(args: &LogArgs) {
+/// Who writes the lines of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Writes {
+    /// Whoever has one, at once: for a command that ends by itself.
+    AtOnce,
+    /// A thread of its own: whoever has one does not wait, and whoever panics neither.
+    Later,
+}
+
+/// Starts logging, once in a process, until what is returned is dropped. Standard output is left to what a command prints.
+///
+/// # Errors
+/// Where the system has no thread left for it.
+pub fn start(args: &LogArgs, writes: Writes) -> io::Result<OwnLog> {
+    let (log, writer) = match writes {
+        Writes::AtOnce => (OwnLog::default(), BoxMakeWriter::new(io::stderr)),
+        Writes::Later => {
+            let (log, pen) = OwnLog::start()?;
+            pen.clone().tells_panics();
+            (log, BoxMakeWriter::new(move || pen.clone()))
+        }
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&args.level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal());
     // A second call in one process (tests do so) leaves the first in force.
     let _ = match args.format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
+    Ok(log)
 }
 
 /// What is let through at this level.
@@ -102,7 +126,7 @@ fn level(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;

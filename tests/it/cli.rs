@@ -128,6 +128,51 @@ async fn at_work() -> (Herder, tokio::task::JoinHandle<Answer>, tokio::net::TcpS
     (herder, request, server)
 }
 
+/// Rules of one frontend with this host.
+fn rules_for(host: &str) -> String {
+    format!(
+        "[backends.b.servers.s]\nurl = \"http://127.0.0.1:1\"\n\
+         [frontends.f]\nbackend = \"b\"\n[frontends.f.routes.r]\nrule = \"Host:{host}\"\n"
+    )
+}
+
+/// Whoever collects a container's log may stall, and the pipe is full then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_up_neither_routes_nor_a_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, rules_for("first.local")).expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    let mut herder = Herder::start_with_stalled_log(&["run", &file, "--file.watch"]);
+    eventually("it is routed", || async {
+        herder.admin("/api/providers").await.body.contains("first.local")
+    })
+    .await;
+    std::fs::write(&rules, rules_for("second.local")).expect("written");
+    eventually("the route follows its file", || async {
+        herder.admin("/api/providers").await.body.contains("second.local")
+    })
+    .await;
+    herder.signal("TERM");
+    assert_eq!(herder.wait().code(), Some(0));
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_start_is_told_after_what_came_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let rules = format!("--file.filename={}", rules.display());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let http = format!("--http={}", taken.local_addr().expect("an address"));
+    let output = herder(&["run", &rules, &http, "--admin=off", "--limits.connections=1000000"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.first().is_some_and(|line| line.contains("open files")), "{said}");
+    assert!(lines.last().is_some_and(|line| line.starts_with("herder: ")), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_echo_of_a_stop_does_not_cut_its_grace() {
     let (mut herder, request, mut server) = at_work().await;

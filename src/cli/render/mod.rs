@@ -18,7 +18,7 @@ use crate::cli::serve::BROKEN_DISCOVERY;
 use crate::cli::{discover, sources};
 use crate::control::{State, View, schedule};
 use crate::settings::{Settings, Typed};
-use crate::telemetry::{self, LogArgs};
+use crate::telemetry::LogArgs;
 
 /// Writes a file from a handlebars template over the discovered services, once or at every change.
 ///
@@ -37,7 +37,7 @@ pub struct Args {
     output: PathBuf,
     /// Write it again at every change
     #[arg(long)]
-    watch: bool,
+    pub(super) watch: bool,
     /// A shell command that finds the new file good or not; `{}` in it is its name: 'haproxy -c -f {}'
     #[arg(long, value_name = "COMMAND")]
     check: Option<String>,
@@ -47,7 +47,7 @@ pub struct Args {
     #[command(flatten)]
     settings: Typed,
     #[command(flatten)]
-    logs: LogArgs,
+    pub(super) logs: LogArgs,
 }
 
 /// Renders, once or until a signal.
@@ -55,7 +55,6 @@ pub struct Args {
 /// # Errors
 /// When a source cannot be read, or the template is wrong.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    telemetry::start(&args.logs);
     let template = Template::read(&args.template)?;
     let Args { output, check, reload, .. } = args;
     let output = Output { path: output, check, reload, owes_reload: Cell::new(false) };

@@ -1,10 +1,14 @@
 //! The `herder` program as a process.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+
+use rustix::fs::OFlags;
 
 use super::PATIENCE;
 
@@ -42,7 +46,16 @@ impl Herder {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_herder")).env(name, value), args)
     }
 
+    /// The same; once it listens, the pipe of its log is full, and nobody empties it.
+    pub(crate) fn start_with_stalled_log(args: &[&str]) -> Self {
+        Self::spawn_and(&mut Command::new(env!("CARGO_BIN_EXE_herder")), args, Log::Stalls)
+    }
+
     fn spawn(command: &mut Command, args: &[&str]) -> Self {
+        Self::spawn_and(command, args, Log::IsRead)
+    }
+
+    fn spawn_and(command: &mut Command, args: &[&str], read: Log) -> Self {
         let mut child = command
             .args(args)
             .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log.format", "json"])
@@ -54,13 +67,21 @@ impl Herder {
         let stderr = child.stderr.take().expect("piped");
         let (found, listening) = std::sync::mpsc::channel();
         let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
+        let (kept, pid) = (Arc::clone(&log), child.id());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
                 if json["message"] == "listening" {
+                    if read == Log::Stalls {
+                        fill(pid);
+                    }
                     let addr = |key: &str| json[key].as_str().and_then(|a| a.parse().ok());
                     let _ = found.send((addr("http"), addr("admin")));
+                    if read == Log::Stalls {
+                        loop {
+                            std::thread::park();
+                        }
+                    }
                 }
                 let mut kept = kept.lock().expect("not poisoned");
                 kept.push_str(&line);
@@ -114,6 +135,23 @@ impl Herder {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("it was started")
     }
+}
+
+/// What becomes of its log.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Log {
+    IsRead,
+    /// Until it listens only.
+    Stalls,
+}
+
+/// Fills the pipe that is the standard error of a process.
+fn fill(pid: u32) {
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag");
+    let mut open = OpenOptions::new();
+    let pipe = open.write(true).custom_flags(nonblock).open(format!("/proc/{pid}/fd/2"));
+    let mut pipe = pipe.expect("its standard error");
+    while pipe.write_all(b"\n").is_ok() {}
 }
 
 impl Answer {
