@@ -244,6 +244,14 @@ impl Signals {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_stop_is_over_by_itself_before_docker_kills() {
+        let settings = crate::settings::Typed::default().meant().expect("nothing is wrong");
+        // What is told at the end is told within moments, unless nobody takes it.
+        let docker_waits = Duration::from_secs(10);
+        assert!(settings.grace + ADMIN_GRACE + Duration::from_secs(1) < docker_waits);
+    }
+
     #[tokio::test]
     async fn work_that_breaks_down_is_noticed() {
         let mut lives = on_own_thread("lives", std::future::pending).expect("a thread");

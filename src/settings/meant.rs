@@ -22,6 +22,10 @@ pub struct Conflict {
     pub why: String,
 }
 
+/// For what is under way at a stop. What it is about is told within the rest of the 10 s after which `docker stop` kills, and an
+/// upgrade on Rancher, whatever a container was started with.
+const GRACE: Duration = Duration::from_secs(8);
+
 impl Typed {
     /// Which providers were named: none means that those which answer are used.
     pub fn names_a_provider(&self) -> bool {
@@ -141,7 +145,7 @@ impl Typed {
             trusted_ips: self.trusted_ips.clone().unwrap_or_default(),
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
             health_interval: limit(self.health_interval, HEALTH_INTERVAL),
-            grace: self.grace.unwrap_or(Duration::from_secs(10)),
+            grace: self.grace.unwrap_or(GRACE),
             workers: self.workers.map_or_else(cores, usize::from),
             metrics: self.meant_metrics(),
             observe: self.observe.meant(),

@@ -274,7 +274,7 @@ pub struct Typed {
     /// Leave the certificates of servers spoken to over https unchecked [default: false]
     #[arg(long = "insecureSkipVerify", env = "HERDER_INSECURESKIPVERIFY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
     pub insecure_skip_verify: Option<bool>,
-    /// After a stop signal: how long requests under way may take [default: 10s]
+    /// After a stop signal: how long requests under way may take [default: 8s]
     #[arg(long = "lifeCycle.graceTimeOut", env = "HERDER_LIFECYCLE_GRACETIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
     pub grace: Option<Duration>,
     /// Client connections open at once [default: 20000]
