@@ -55,6 +55,8 @@ pub(super) struct Summary {
     pub(super) backends: usize,
     pub(super) servers: usize,
     pub(super) connections: u64,
+    /// So many there may be.
+    pub(super) connections_max: u64,
     /// Lines of the access log, and spans of traces, that were lost.
     pub(super) lost: u64,
     pub(super) pace: Pace,
@@ -247,6 +249,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             backends: config.backends.len(),
             servers: config.backends.values().map(|backend| backend.servers.len()).sum(),
             connections: app.state.live.totals.open_connections(),
+            connections_max: app.state.settings.limits.connections_max as u64,
             lost: app.state.live.telling.lost(),
             pace,
         },

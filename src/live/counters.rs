@@ -143,7 +143,13 @@ pub struct Totals {
     /// What each worker sees of each entry point.
     entries: Mutex<BTreeMap<String, Vec<Arc<EntryLive>>>>,
     open_connections: AtomicI64,
+    waited_connections: AtomicU64,
+    /// When the log was last told that all places are taken; 0: never.
+    full_told_ms: AtomicU64,
 }
+
+/// Between two lines of the log that say that all places are taken.
+const FULL_PAUSE_MS: u64 = 60_000;
 
 /// An entry point's requests, of all workers.
 #[derive(Clone, Debug, Default)]
@@ -216,6 +222,21 @@ impl Totals {
     /// A client's connection ended.
     pub fn connection_closed(&self) {
         self.open_connections.fetch_sub(1, Relaxed);
+    }
+
+    /// A client waits for a place, for all are taken. Tells whether that is to be said in the log: once a minute.
+    pub fn connection_waits(&self, now_ms: u64) -> bool {
+        self.waited_connections.fetch_add(1, Relaxed);
+        let next = |told| {
+            let is_due = told == 0 || now_ms >= told + FULL_PAUSE_MS;
+            is_due.then_some(now_ms.max(1))
+        };
+        self.full_told_ms.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// Clients that had to wait for a place, since the start.
+    pub fn waited_connections(&self) -> u64 {
+        self.waited_connections.load(Relaxed)
     }
 
     /// Client connections open now.

@@ -198,6 +198,17 @@ impl Worker {
         place.await
     }
 
+    /// Somebody waits for a place: without a word every backend would look well while clients run out of patience.
+    fn note_that_all_places_are_taken(&self) {
+        if self.state.live.totals.connection_waits(self.clock.now_ms()) {
+            let max = self.state.settings.limits.connections_max;
+            warn!(
+                max,
+                "all places for clients are taken, further ones wait; more with --limits.connections, and open files enough for them"
+            );
+        }
+    }
+
     /// Has those connections end that have idled for a while, where somebody waits for a place: whoever connects and says nothing
     /// must not keep everybody else out.
     fn make_room(&self) {
@@ -435,6 +446,7 @@ async fn accept_all(
                 let permit = match Arc::clone(connections).try_acquire_owned() {
                     Ok(permit) => permit,
                     Err(_) => {
+                        worker.note_that_all_places_are_taken();
                         let permit = worker.wait_for_room(Arc::clone(connections).acquire_owned());
                         permit.await.expect("nobody closes the semaphore")
                     }

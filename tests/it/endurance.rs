@@ -228,6 +228,15 @@ async fn too_few_files_end_nothing() {
         crowd.push(TcpStream::connect(herder.http).await.expect("the kernel's queue takes it"));
     }
     assert!(herder.log().contains("the system grants few open files"), "{}", herder.log());
+    let full = r#"<div class="number bad"><span class="value" data-stat="connections">36</span><span class="name">of 36 connections<"#;
+    eventually("the page says that it is full", || async {
+        herder.admin("/").await.body.contains(full)
+    })
+    .await;
+    assert_eq!(herder.log().matches("all places for clients are taken").count(), 1);
+    let metrics = herder.admin("/metrics").await.body;
+    assert!(metrics.contains("herder_connections_max 36\n"), "{metrics}");
+    assert!(!metrics.contains("herder_connections_waited_total 0\n"), "{metrics}");
     assert_eq!(herder.admin("/ping").await.status, 200, "the crowd does not take the last files");
     eventually("who asks is served beside the crowd", || async {
         herder.get(host, "/").await.status == 200

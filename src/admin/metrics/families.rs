@@ -77,6 +77,10 @@ families! {
         "Answers by status class";
     OPEN_CONNECTIONS: Gauge "herder_open_connections" []
         "Client connections open";
+    CONNECTIONS_MAX: Gauge "herder_connections_max" []
+        "Client connections that may be open; further ones wait";
+    CONNECTIONS_WAITED: Counter "herder_connections_waited_total" []
+        "Client connections that waited because all places were taken";
     TABLE_REVISION: Gauge "herder_table_revision" []
         "Tables published";
     FRONTENDS: Gauge "herder_frontends" []

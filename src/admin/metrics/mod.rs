@@ -216,6 +216,8 @@ impl Scrape<'_> {
         );
         let table = &self.view.table;
         text.single(&OPEN_CONNECTIONS, as_float(totals.open_connections()));
+        text.single(&CONNECTIONS_MAX, count(self.app.state.settings.limits.connections_max));
+        text.single(&CONNECTIONS_WAITED, as_float(totals.waited_connections()));
         text.single(&TABLE_REVISION, as_float(table.revision));
         text.single(&FRONTENDS, count(table.config.frontends.len()));
         text.single(&BACKENDS, count(table.config.backends.len()));
