@@ -253,7 +253,7 @@ impl Control {
         self.publish(Arc::clone(&table));
         let took_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.state.live.propagation.count(slot_of(took_us));
-        report(&before.table, &table, took);
+        report(changed, &before.table, &table, took);
         drop(before);
         self.state.live.sweep();
     }
@@ -268,17 +268,37 @@ impl Control {
     }
 }
 
-/// Tells the log what came and went.
-fn report(before: &Table, after: &Table, took: Duration) {
+/// Tells the log what came, went and changed, asked for by whom.
+fn report(by: &BTreeSet<ProviderName>, before: &Table, after: &Table, took: Duration) {
     let added = Listed::beyond(&after.config, &before.config);
     let removed = Listed::beyond(&before.config, &after.config);
+    let frontends = Differing::of(&before.config.frontends, &after.config.frontends);
+    let backends = Differing::of(&before.config.backends, &after.config.backends);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    // Where a file of users changed, nobody of them.
+    let by = by.iter().map(|provider| provider.as_str()).collect::<Vec<_>>().join(",");
+    let server = |sign: char| {
+        move |(id, server): &(&BackendId, &Server)| format!("{sign}{id} {}", server.url())
+    };
+    let mut what = frontends.signed();
+    what.extend(added.first.iter().map(server('+')));
+    what.extend(removed.first.iter().map(server('-')));
+    what.extend(backends.changed.iter().map(|id| format!("~{id}")));
+    let more = if what.len() > WHAT_MAX { " …" } else { "" };
+    what.truncate(WHAT_MAX);
     info!(
+        by = (!by.is_empty()).then_some(by),
         revision = after.revision,
         frontends = after.config.frontends.len(),
         servers = after.config.backends.values().map(|b| b.servers.len()).sum::<usize>(),
+        problems = after.problems.len(),
+        frontends_added = frontends.added.len(),
+        frontends_removed = frontends.removed.len(),
+        frontends_changed = frontends.changed.len(),
+        backends_changed = backends.changed.len(),
         added = added.count,
         removed = removed.count,
+        what = format!("{}{more}", what.join(", ")),
         took_ms,
         "published routes"
     );
@@ -290,13 +310,57 @@ fn report(before: &Table, after: &Table, took: Duration) {
     }
     let known: BTreeSet<&Problem> = before.problems.iter().collect();
     let fresh = after.problems.iter().filter(|problem| !known.contains(problem));
-    for problem in fresh.take(LINES_MAX) {
-        match problem.severity {
-            Severity::Error | Severity::Warning => warn!(problem = %problem, "problem"),
-            Severity::Note => debug!(problem = %problem, "note"),
-        }
+    let (notes, fresh): (Vec<_>, Vec<_>) =
+        fresh.partition(|problem| problem.severity == Severity::Note);
+    for problem in fresh.iter().take(LINES_MAX) {
+        warn!(problem = %problem, "problem");
+    }
+    let more = fresh.len().saturating_sub(LINES_MAX);
+    if more > 0 {
+        warn!(more, "further problems have no line here: all are at /api/problems");
+    }
+    for problem in notes.iter().take(LINES_MAX) {
+        debug!(problem = %problem, "note");
     }
 }
+
+/// What tells two maps apart.
+struct Differing<'c, Id> {
+    added: Vec<&'c Id>,
+    removed: Vec<&'c Id>,
+    changed: Vec<&'c Id>,
+}
+
+impl<'c, Id: Ord + std::fmt::Display> Differing<'c, Id> {
+    fn of<T: PartialEq>(before: &'c BTreeMap<Id, Arc<T>>, after: &'c BTreeMap<Id, Arc<T>>) -> Self {
+        let mut differing = Self { added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
+        let mut old = before.iter().peekable();
+        // Both are in order: none is looked for. What nothing touched is the same thing in both, which is seen at once.
+        for (id, new) in after {
+            while let Some((gone, _)) = old.next_if(|(old, _)| *old < id) {
+                differing.removed.push(gone);
+            }
+            match old.next_if(|(old, _)| *old == id) {
+                None => differing.added.push(id),
+                Some((_, old)) if Arc::ptr_eq(old, new) || old == new => {}
+                Some(_) => differing.changed.push(id),
+            }
+        }
+        differing.removed.extend(old.map(|(id, _)| id));
+        differing
+    }
+
+    /// The first of all of them, each with a sign that says what became of it.
+    fn signed(&self) -> Vec<String> {
+        let all = [('+', &self.added), ('-', &self.removed), ('~', &self.changed)].into_iter();
+        let signed = all.flat_map(|(sign, ids)| ids.iter().map(move |id| format!("{sign}{id}")));
+        // One more tells that there are more.
+        signed.take(WHAT_MAX + 1).collect()
+    }
+}
+
+/// So many of what came, went or changed are named in the line about it.
+const WHAT_MAX: usize = 3;
 
 /// Servers that one config has and another one has not.
 #[derive(Default)]
@@ -338,3 +402,23 @@ impl<'c> Listed<'c> {
 
 /// One change writes at most this many lines of each sort; the page has them all.
 const LINES_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_went_and_changed_is_told_apart() {
+        let map = |all: &[(&str, u32)]| -> BTreeMap<String, Arc<u32>> {
+            all.iter().map(|(id, value)| ((*id).to_owned(), Arc::new(*value))).collect()
+        };
+        let check = |before: &[(&str, u32)], after: &[(&str, u32)], told: &[&str]| {
+            assert_eq!(Differing::of(&map(before), &map(after)).signed(), told);
+        };
+        check(&[], &[], &[]);
+        check(&[("a", 1), ("c", 1)], &[("a", 1), ("b", 1), ("c", 2)], &["+b", "~c"]);
+        check(&[("a", 1), ("b", 1), ("c", 1)], &[("b", 1)], &["-a", "-c"]);
+        let many = [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1)];
+        check(&[], &many, &["+a", "+b", "+c", "+d"]);
+    }
+}

@@ -23,7 +23,13 @@ impl State {
         reason: Arc<str>,
     ) {
         let at = SystemTime::now();
-        if self.health_lines.may_write(at) {
+        let line = self.health_lines.next(at);
+        if line == Line::TheyAreMany {
+            warn!(
+                "more changes of health in this second, without a line each: /api/health has the last ones"
+            );
+        }
+        if line == Line::ItsOwn {
             let (was, is) = (from.as_str(), to.as_str());
             let shown = backend.to_string();
             let shown = harmless(&shown);
@@ -53,15 +59,28 @@ pub(super) struct Lines {
     word: AtomicU64,
 }
 
+/// What a change has in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Line {
+    ItsOwn,
+    /// The first without one: that there are such is told.
+    TheyAreMany,
+    None,
+}
+
 impl Lines {
-    fn may_write(&self, at: SystemTime) -> bool {
+    fn next(&self, at: SystemTime) -> Line {
         let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs() << 16;
         let next = |word: u64| match word & !0xffff == second {
-            true => (word & 0xffff < LINES_MAX).then_some(word + 1),
+            true => (word & 0xffff <= LINES_MAX).then_some(word + 1),
             false => Some(second + 1),
         };
-        self.word.fetch_update(Relaxed, Relaxed, next).is_ok()
+        match self.word.fetch_update(Relaxed, Relaxed, next) {
+            Ok(before) if before == second + LINES_MAX => Line::TheyAreMany,
+            Ok(_) => Line::ItsOwn,
+            Err(_) => Line::None,
+        }
     }
 }
 
@@ -76,7 +95,10 @@ mod tests {
         let lines = Lines::default();
         for second in [5, 6] {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            assert_eq!((0..500).filter(|_| lines.may_write(at)).count(), 100);
+            let told: Vec<_> = (0..500).map(|_| lines.next(at)).collect();
+            assert!(told[..100].iter().all(|line| *line == Line::ItsOwn));
+            assert_eq!(told[100], Line::TheyAreMany, "that there are more is said once");
+            assert!(told[101..].iter().all(|line| *line == Line::None));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::eventually;
@@ -155,6 +156,36 @@ async fn a_log_that_nobody_reads_holds_up_neither_routes_nor_a_stop() {
     .await;
     herder.signal("TERM");
     assert_eq!(herder.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_changed_by_whom_and_that_there_are_more_problems_than_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, rules_for("first.local")).expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    let herder = Herder::start(&["run", &file, "--file.watch"]);
+    let published = |revision: u64| {
+        let log = herder.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut lines = lines.filter(|line| line["message"] == "published routes");
+        lines.find(|line| line["revision"] == revision)
+    };
+    let told = |revision| async move { published(revision).is_some() };
+    eventually("it is told", || told(1)).await;
+    let first = published(1).expect("it is told");
+    assert_eq!(
+        (&first["by"], &first["what"]),
+        (&json!("file"), &json!("+file/f, +file/b http://127.0.0.1:1"))
+    );
+    let wrong: String =
+        (0..150).map(|n| format!("[frontends.wrong{n}]\nbackend = \"b\"\n")).collect();
+    std::fs::write(&rules, rules_for("second.local") + &wrong).expect("written");
+    eventually("it is told", || told(2)).await;
+    let second = published(2).expect("it is told");
+    assert_eq!((&second["frontends_changed"], &second["added"]), (&json!(1), &json!(0)));
+    assert_eq!((&second["what"], &second["problems"]), (&json!("~file/f"), &json!(150)));
+    eventually("that there are more", || async { herder.log().contains("\"more\":50") }).await;
 }
 
 #[test]
