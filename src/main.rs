@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
-    herder::cli::main().await
+fn main() -> ExitCode {
+    herder::cli::main()
 }

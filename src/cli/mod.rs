@@ -19,9 +19,11 @@ pub mod version;
 pub mod web_test;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use tokio::runtime::Builder;
 
 use crate::telemetry::{self, LogArgs, Writes};
 
@@ -58,7 +60,23 @@ pub enum Command {
 }
 
 /// The whole program: reads the arguments, does what was asked for. What goes wrong is one line on standard error.
-pub async fn main() -> ExitCode {
+pub fn main() -> ExitCode {
+    done(program()).unwrap_or_else(|error| {
+        eprintln!("herder: cannot start; allow more open files (`ulimit -n`) and threads (`ulimit -u`): {error}");
+        ExitCode::from(2)
+    })
+}
+
+/// Does this, and does not wait for what nobody waits for any more: a name that a command has given up on is still looked up for as
+/// long as its server says nothing, by a thread that cannot be stopped.
+fn done<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+async fn program() -> ExitCode {
     let args = with_command(std::env::args_os().collect());
     let args = match args::complete(first_process::beside(args)) {
         Ok(args) => args,
@@ -149,6 +167,22 @@ mod tests {
         check("herder --http :80", "herder run --http :80");
         check("herder demo --http :80", "herder demo --http :80");
         check("herder --help", "herder --help");
+    }
+
+    #[test]
+    fn a_command_is_done_when_it_says_so() {
+        let (_never, says) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let result = done(async {
+                // As a name is looked up whose server does not answer.
+                let asked = tokio::task::spawn_blocking(move || says.recv());
+                tokio::time::timeout(std::time::Duration::from_millis(10), asked).await.is_err()
+            });
+            let _ = tell.send(result.expect("a runtime"));
+        });
+        let patience = std::time::Duration::from_secs(20);
+        assert_eq!(told.recv_timeout(patience), Ok(true), "it waits");
     }
 
     #[test]
