@@ -49,6 +49,7 @@ pub struct Args {
 /// # Errors
 /// When a port is taken.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let signals = serve::Signals::new()?;
     let mut stack =
         Stack::read(DOCKER_COMPOSE, RANCHER_COMPOSE, STACK).map_err(|why| anyhow!(why))?;
     let mut containers = start_servers(&mut stack)?;
@@ -74,7 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Typed::default()
     };
     let settings = typed.meant().map_err(|why| anyhow!(why))?;
-    serve::serve(settings, greet).await
+    serve::serve(settings, Vec::new(), signals, greet).await
 }
 
 /// One container of the demo: a server on an address of its own.

@@ -128,7 +128,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(*args).await,
         Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(*args).await,
-        Command::Render(args) => render::run(*args).await,
+        Command::Render(args) => Box::pin(render::run(*args)).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::WebTest(args) => web_test::run(args).await,
         Command::Version(args) => version::run(&args),

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::cli::{args, serve, sources};
-use crate::control::guards;
-use crate::settings::{Settings, Typed};
+use crate::cli::serve::{self, Signals};
+use crate::cli::{args, sources};
+use crate::control::guards::{self, Invalid};
+use crate::settings::Typed;
 use crate::telemetry::LogArgs;
 
 /// Reads the labels of running containers, and sends requests to them.
@@ -27,20 +28,24 @@ pub struct Args {
 /// # Errors
 /// When a setting is wrong or would let nobody in, a port is taken, or there is no provider.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
     if let Some(file) = &args::said().file {
         tracing::info!(file = %file.display(), "settings read");
     }
     for note in &args::said().notes {
         tracing::warn!("{note}");
     }
-    let settings = sources::settings(args.settings).await?;
-    refuse_closed(&settings)?;
-    serve::serve(settings, |_| ()).await
+    let Some(settings) = signals.unless_stopped(sources::settings(args.settings)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let guards = guards::invalid(&settings);
+    refuse_closed(&guards)?;
+    serve::serve(settings, guards, signals, |_| ()).await
 }
 
 /// Nobody is to find out at a closed door that a setting could not be meant.
-fn refuse_closed(settings: &Settings) -> anyhow::Result<()> {
-    let fatal = guards::invalid(settings).into_iter().filter(|guard| guard.is_fatal);
+fn refuse_closed(guards: &[Invalid]) -> anyhow::Result<()> {
+    let fatal = guards.iter().filter(|guard| guard.is_fatal);
     let lines: Vec<String> = fatal.map(|guard| format!("\n  {}", guard.text)).collect();
     if !lines.is_empty() {
         bail!("who was to get in could not:{}", lines.concat());

@@ -13,7 +13,8 @@ use tracing::{error, info, warn};
 
 use super::{discover, files};
 use crate::admin;
-use crate::control::{Phase, State, View, guards, probe, schedule};
+use crate::control::guards::Invalid;
+use crate::control::{Phase, State, View, probe, schedule};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::table::{auth_step, entry_chain};
@@ -26,12 +27,14 @@ pub(super) struct Addresses {
 }
 
 /// Binds all ports first, then starts everything, tells `on_bound` where, and runs until a stop signal and until
-/// what was under way then has ended. Another signal ends it at once, unless it is the [echo](ECHO) of the first.
+/// what was under way then has ended. Another signal ends it at once, unless it is the [echo](ECHO) of the first. What is wrong with
+/// guards of the settings, and lets somebody in all the same, is told.
 pub(super) async fn serve(
     mut settings: Settings,
+    guards: Vec<Invalid>,
+    mut signals: Signals,
     on_bound: impl FnOnce(Addresses),
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
     settings.limits.connections_max = files::connections_max(settings.limits.connections_max);
     let proxy = Proxy::bind(&settings)?;
     let admin = settings.admin.map(admin::bind).transpose()?;
@@ -44,7 +47,7 @@ pub(super) async fn serve(
     for (entrypoint, addr) in proxy.local_addrs() {
         info!(entrypoint, %addr, "open");
     }
-    let guards = guards::invalid(&settings).into_iter().map(|guard| guard.text);
+    let guards = guards.into_iter().map(|guard| guard.text);
     for line in settings.left_out().into_iter().chain(guards) {
         warn!("{line}");
     }
@@ -81,10 +84,7 @@ pub(super) async fn serve(
     let is_broken = loop {
         tokio::select! {
             action = signals.next() => match action {
-                Action::ReopenLogs => {
-                    info!("opening log files anew");
-                    running.reopen_logs();
-                }
+                Action::ReopenLogs => running.logs().reopen(),
                 Action::Reload => info!(
                     "SIGHUP reloads nothing: rules are read when they change, settings at the start only"
                 ),
@@ -110,9 +110,10 @@ pub(super) async fn serve(
     drop(guards);
     state.enter(Phase::Draining);
     info!(grace_ms = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX), "draining");
+    let logs = running.logs();
     let cut = tokio::select! {
         cut = running.drain(settings.grace) => Some(cut),
-        () = signals.stop_again() => None,
+        () = signals.stop_again(|| logs.reopen()) => None,
     };
     match cut {
         Some(0) => info!("stopped"),
@@ -228,13 +229,29 @@ impl Signals {
         while self.next().await != Action::Stop {}
     }
 
-    /// Waits for another stop than the one that has just come.
-    async fn stop_again(&mut self) {
+    /// Waits for another stop than the one that has just come. Log files may be moved meanwhile.
+    async fn stop_again(&mut self, reopen_logs: impl Fn()) {
         let first = Instant::now();
         loop {
-            self.stop().await;
-            if first.elapsed() >= ECHO {
-                return;
+            match self.next().await {
+                Action::ReopenLogs => reopen_logs(),
+                Action::Stop if first.elapsed() >= ECHO => return,
+                Action::Stop | Action::Reload => {}
+            }
+        }
+    }
+
+    /// Does this, unless a stop comes before it is done. Process 1 ignores a signal that nobody waits for, and `docker stop` would
+    /// take 10 s.
+    pub(super) async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<Option<T>> {
+        tokio::select! {
+            done = work => done.map(Some),
+            () = self.stop() => {
+                info!("stopped before the start");
+                Ok(None)
             }
         }
     }

@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::control::State;
 use crate::settings::{EntryPoint, Settings};
@@ -161,6 +161,19 @@ impl Bound {
     }
 }
 
+/// The log files.
+pub struct Logs(Option<Arc<Observers>>);
+
+impl Logs {
+    /// Opens them anew: they were moved.
+    pub fn reopen(&self) {
+        if let Some(observers) = &self.0 {
+            info!("opening log files anew");
+            observers.reopen();
+        }
+    }
+}
+
 /// At the end of the grace: how long a worker may take to cut off what it has. It never waits for long; should one be stuck, that
 /// does not keep the process.
 const WORKERS_GRACE: Duration = Duration::from_secs(1);
@@ -197,16 +210,9 @@ impl Running {
         self.broken.notified().await;
     }
 
-    /// Opens the access log anew: its file was moved.
-    pub fn reopen_logs(&self) {
-        if let Some(observers) = &self.observers {
-            observers.reopen();
-        }
-    }
-
-    /// Ends everything at once.
-    pub fn cut(self) {
-        drop(self);
+    /// The log files, to be opened anew.
+    pub fn logs(&self) -> Logs {
+        Logs(self.observers.clone())
     }
 }
 

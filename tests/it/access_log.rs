@@ -533,6 +533,35 @@ async fn a_file_that_was_moved_is_opened_anew_at_a_signal() {
     assert!(!has(&moved, "/after"));
 }
 
+/// A grace may be long, and a file be moved in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_moved_is_opened_anew_before_a_stop_is_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let rules = dir.path().join("rules.toml");
+    let addr = server.local_addr().expect("an address");
+    fs::write(&rules, RULES.replace("SERVER", &addr.to_string())).expect("written");
+    let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
+    let (rules, log) = (flag("file.filename", &rules), flag("accessLog.filePath", &path));
+    let mut herder = Herder::start(&["run", &rules, &log, "--lifeCycle.graceTimeOut=60s"]);
+    eventually("it is routed", || async {
+        herder.admin("/api/providers").await.body.contains("PathPrefix")
+    })
+    .await;
+    let request = tokio::spawn(herder.get("a", "/late"));
+    let (mut server, _) = server.accept().await.expect("the request arrives");
+    herder.signal("TERM");
+    eventually("it drains", || async { herder.log().contains("draining") }).await;
+    fs::rename(&path, &moved).expect("moved");
+    herder.signal("USR1");
+    eventually("the new file is there", || async { path.exists() }).await;
+    server.write_all(OK).await.expect("sent");
+    assert_eq!(request.await.expect("no panic").status, 200);
+    assert!(herder.wait().success());
+    assert!(fs::read_to_string(&path).expect("the new file").contains("/late"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_is_told_to_all_and_believed_from_the_trusted_alone() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,6 @@
 //! The command line as a user types it.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -202,6 +202,21 @@ fn what_stands_in_the_way_of_a_start_is_told_after_what_came_before() {
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.first().is_some_and(|line| line.contains("open files")), "{said}");
     assert!(lines.last().is_some_and(|line| line.starts_with("herder: ")), "{said}");
+}
+
+#[test]
+fn a_stop_is_heard_while_it_is_asked_who_answers() {
+    // It takes whoever connects, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let url = format!("--rancher.metadata.url=http://{}", silent.local_addr().expect("an address"));
+    let docker = "--docker.endpoint=unix:///nowhere/docker.sock";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+    command.args(["run", docker, &url, "--http=127.0.0.1:0", "--admin=off"]);
+    let mut herder = command.stderr(Stdio::null()).spawn().expect("herder starts");
+    let _asked = silent.accept().expect("it is asked");
+    let kill = Command::new("sh").args(["-c", &format!("kill {}", herder.id())]).status();
+    assert!(kill.expect("a shell").success());
+    assert_eq!(herder.wait().expect("it was started").code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

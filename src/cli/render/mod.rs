@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use output::Output;
 
-use crate::cli::serve::BROKEN_DISCOVERY;
+use crate::cli::serve::{BROKEN_DISCOVERY, Signals};
 use crate::cli::{discover, sources};
 use crate::control::{State, View, schedule};
 use crate::settings::{Settings, Typed};
@@ -58,11 +58,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let template = Template::read(&args.template)?;
     let Args { output, check, reload, .. } = args;
     let output = Output { path: output, check, reload, owes_reload: Cell::new(false) };
-    let settings = sources::settings(args.settings).await?;
-    for line in &settings.unread {
-        warn!("{line}");
-    }
     if !args.watch {
+        let settings = told(args.settings).await?;
         let text = template.render(&sources::view_once(&settings).await?, &settings)?;
         let done = match output.replace(&text).await {
             Ok(_) => output.tell().await,
@@ -76,12 +73,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         });
     }
+    let mut signals = Signals::new()?;
+    let Some(settings) = signals.unless_stopped(told(args.settings)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let schedule = schedule::start(&settings.refresh).await.map_err(|why| anyhow!(why))?;
     let settings = Arc::new(settings);
     let state = Arc::new(State::new(Arc::clone(&settings), View::default()));
     let mut changes = state.subscribe();
     let mut discovery_ended = discover::start(&state, &schedule)?;
-    let mut signals = super::serve::Signals::new()?;
     let mut last = String::new();
     loop {
         tokio::select! {
@@ -116,6 +116,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     schedule.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings as meant. Whom nobody reads is told.
+async fn told(typed: Typed) -> anyhow::Result<Settings> {
+    let settings = sources::settings(typed).await?;
+    for line in &settings.unread {
+        warn!("{line}");
+    }
+    Ok(settings)
 }
 
 /// Writes a text and tells of it; what fails is tried again when a provider answers next.
