@@ -502,6 +502,15 @@ async fn what_would_differ_from_what_runs_is_told() {
         assert!(said.contains(line), "{line} is not in\n{said}");
     }
     assert_eq!(output.status.code(), Some(1));
+    let output = check(folder.path(), &[flag.as_str(), "--against", &against, "--format", "sarif"]);
+    assert_eq!(output.status.code(), Some(1));
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let results = json["runs"][0]["results"].as_array().expect("results");
+    assert_eq!(results.len(), 3, "{json:#}");
+    assert_eq!(
+        results[2]["message"]["text"],
+        "differs: file Host:new.local is here, and not there"
+    );
     drop(old);
     assert_eq!(check(folder.path(), &args).status.code(), Some(2));
 }

@@ -54,6 +54,19 @@ impl Finding {
         Self { severity, ..Self::of_settings(&format!("{place}{}", guard.text)) }
     }
 
+    /// Something that is not as it is with the Traefik that runs, for tools that know results only.
+    pub(super) fn of_difference(line: &str) -> Self {
+        let (severity, who) = (Severity::Warning, "traefik".to_owned());
+        Self {
+            severity,
+            file: None,
+            who,
+            label: None,
+            message: format!("differs: {line}"),
+            hint: None,
+        }
+    }
+
     /// The line of the text.
     pub(super) fn text(&self) -> String {
         let place = match &self.file {

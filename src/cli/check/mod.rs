@@ -126,7 +126,13 @@ fn print(
             all["differences"] = json!(differences);
             format!("{all:#}\n")
         }
-        Format::Sarif => format!("{:#}\n", finding::sarif(&found)),
+        Format::Sarif => {
+            let differing = differences.iter().map(|line| Finding::of_difference(line));
+            format!(
+                "{:#}\n",
+                finding::sarif(&found.iter().cloned().chain(differing).collect::<Vec<_>>())
+            )
+        }
     };
     std::io::stdout().write_all(text.as_bytes())?;
     let is_well = differences.is_empty() && found.iter().all(|f| f.severity == Severity::Note);
