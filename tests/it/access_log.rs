@@ -533,6 +533,35 @@ async fn a_file_that_was_moved_is_opened_anew_at_a_signal() {
     assert!(!has(&moved, "/after"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn that_lines_are_written_again_is_told_with_how_many_were_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A file where a folder is wanted.
+    let folder = dir.path().join("log");
+    fs::write(&folder, "").expect("written");
+    let rules = dir.path().join("rules.toml");
+    fs::write(&rules, "").expect("written");
+    let rules = format!("--file.filename={}", rules.display());
+    let log = format!("--accessLog.filePath={}", folder.join("access.log").display());
+    let herder = Herder::start(&["run", &rules, &log, "--accessLog.bufferingSize=2"]);
+    eventually("the failure is told", || async {
+        herder.log().contains("cannot write the access log")
+    })
+    .await;
+    // Two wait, and as many may be in the writer's hands.
+    for _ in 0..10 {
+        herder.get("nobody", "/").await;
+    }
+    fs::remove_file(&folder).expect("removed");
+    eventually("it is told", || async { herder.log().contains("the access log is written again") })
+        .await;
+    let log = herder.log();
+    let told = log.lines().find(|line| line.contains("written again")).expect("it is told");
+    let told: Value = serde_json::from_str(told).expect("JSON");
+    let lost = told["lost"].as_u64().expect("a number");
+    assert!((5..=10).contains(&lost), "{told}");
+}
+
 /// A grace may be long, and a file be moved in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_moved_is_opened_anew_before_a_stop_is_over() {

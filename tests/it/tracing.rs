@@ -13,6 +13,7 @@ use herder::settings::{Ratio, Settings, Tracing};
 use serde_json::{Value, json};
 
 use crate::harness::eventually;
+use crate::harness::herder::Herder;
 use crate::harness::proxy::{Serving, settings};
 use crate::harness::raw::{OK, Origin, exchange};
 
@@ -199,6 +200,34 @@ async fn a_collector_that_is_busy_is_asked_again() {
     let telling = &serving.state.live.telling;
     eventually("it is counted", || async { telling.spans.count() == 1 }).await;
     assert_eq!(telling.spans_dropped.count(), 0);
+}
+
+/// A collector that wants nothing, and then everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_traces_are_told_again_is_said_with_how_many_were_lost() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let take = move || {
+        let is_first = asked.fetch_add(1, Relaxed) == 0;
+        async move { if is_first { StatusCode::BAD_REQUEST } else { StatusCode::OK } }
+    };
+    let app = Router::new().route("/v1/traces", post(take));
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(collector, app).await });
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "").expect("written");
+    let rules = format!("--file.filename={}", rules.display());
+    let endpoint = format!("--tracing.otlp.endpoint={endpoint}");
+    let herder = Herder::start(&["run", &rules, &endpoint]);
+    herder.get("nobody", "/").await;
+    eventually("it fails", || async { herder.log().contains("cannot tell traces") }).await;
+    herder.get("nobody", "/").await;
+    eventually("it is well", || async { herder.log().contains("traces are told again") }).await;
+    let log = herder.log();
+    let told = log.lines().find(|line| line.contains("told again")).expect("it is said");
+    let told: Value = serde_json::from_str(told).expect("JSON");
+    assert_eq!(told["lost"], 1, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

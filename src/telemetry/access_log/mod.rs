@@ -50,7 +50,7 @@ impl AccessLog {
             lines: Arc::clone(&lines),
             live: Arc::clone(&live),
             file: None,
-            is_failing: false,
+            fails_since: None,
         };
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         thread.spawn(move || writer.run())?;

@@ -33,8 +33,8 @@ pub(super) struct Writer {
     pub(super) lines: Arc<Outbox<Vec<u8>>>,
     pub(super) live: Arc<Live>,
     pub(super) file: Option<File>,
-    /// Whether the last try failed: that is told once.
-    pub(super) is_failing: bool,
+    /// While it fails: how many lines had been lost when that began. That it does, and that it is well again, is told once.
+    pub(super) fails_since: Option<u64>,
 }
 
 impl Writer {
@@ -62,7 +62,7 @@ impl Writer {
             let pause = match self.try_write(&batch[at..]) {
                 Ok(written) => {
                     at += written;
-                    self.is_failing = false;
+                    self.succeed();
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -130,9 +130,18 @@ impl Writer {
         }
     }
 
+    fn succeed(&mut self) {
+        if let Some(before) = self.fails_since.take() {
+            let lost = self.live.telling.lines_dropped.count() - before;
+            info!(lost, "the access log is written again");
+        }
+    }
+
     fn fail(&mut self, error: &io::Error) {
-        self.live.telling.log_failures.add(1);
-        if !std::mem::replace(&mut self.is_failing, true) {
+        let telling = &self.live.telling;
+        telling.log_failures.add(1);
+        if self.fails_since.is_none() {
+            self.fails_since = Some(telling.lines_dropped.count());
             let path = self.path.as_ref().map(|path| path.display().to_string());
             let path = path.unwrap_or_else(|| "standard output".to_owned());
             warn!(path, %error, "cannot write the access log; lines wait, and are dropped when too many do");

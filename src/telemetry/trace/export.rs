@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::otlp;
 use super::span::Span;
@@ -33,8 +33,8 @@ pub(super) struct Exporter {
     pub(super) settings: Tracing,
     pub(super) spans: Arc<Outbox<Vec<Span>>>,
     pub(super) live: Arc<Live>,
-    /// Whether the last batch was lost: that is told once.
-    pub(super) is_failing: bool,
+    /// While batches are lost: how many spans had been lost when that began. That it did, and that it is over, is told once.
+    pub(super) fails_since: Option<u64>,
 }
 
 /// Why a batch was not taken.
@@ -58,15 +58,22 @@ impl Exporter {
             };
             let telling = &self.live.telling;
             match told {
+                // There was nothing to tell.
+                Ok(_) if count == 0 => {}
                 Ok(rejected) => {
                     let rejected = rejected.min(count);
                     telling.spans.add(count - rejected);
                     telling.spans_dropped.add(rejected);
-                    self.is_failing = false;
+                    if let Some(before) = self.fails_since.take() {
+                        let lost = telling.spans_dropped.count() - before;
+                        info!(lost, "traces are told again");
+                    }
                 }
                 Err(why) => {
+                    let before = telling.spans_dropped.count();
                     telling.spans_dropped.add(count);
-                    if !std::mem::replace(&mut self.is_failing, true) {
+                    if self.fails_since.is_none() {
+                        self.fails_since = Some(before);
                         warn!(
                             endpoint = self.settings.endpoint,
                             why, "cannot tell traces; they are dropped"

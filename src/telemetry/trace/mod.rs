@@ -49,7 +49,7 @@ impl Tracer {
             settings,
             spans: Arc::clone(&spans),
             live: Arc::clone(&live),
-            is_failing: false,
+            fails_since: None,
         };
         let thread = std::thread::Builder::new().name("traces".to_owned());
         thread.spawn(move || exporter.run())?;
