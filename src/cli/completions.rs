@@ -1,6 +1,5 @@
 //! `herder completions`: what the shell needs to complete our flags.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -24,6 +23,6 @@ pub fn run(args: &Args, mut command: clap::Command) -> anyhow::Result<ExitCode> 
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    std::io::stdout().write_all(&script).context("cannot write")?;
+    super::print(&script).context("cannot write")?;
     Ok(ExitCode::SUCCESS)
 }

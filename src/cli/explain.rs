@@ -1,7 +1,6 @@
 //! `herder explain`: why is my container not routed? Who takes this URL?
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::sources;
@@ -59,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, Some(name)) => named(&view, &name),
         (None, None) => (summary(&view), true),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    super::print(&text)?;
     Ok(if is_routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -19,7 +19,7 @@ pub mod version;
 pub mod web_test;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -133,6 +133,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::WebTest(args) => web_test::run(args).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
+    }
+}
+
+/// Prints what a command has found. Whoever has read enough of it, as `head` does, has closed the pipe: that is no failure.
+fn print(text: impl AsRef<[u8]>) -> io::Result<()> {
+    match io::stdout().write_all(text.as_ref()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

@@ -1,7 +1,6 @@
 //! `herder version`: which build this is.
 
 use std::fmt;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -19,9 +18,8 @@ pub struct Args {
 /// # Errors
 /// When standard output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout();
-    if args.short { writeln!(out, "{}", BUILD.version) } else { writeln!(out, "{BUILD}") }
-        .context("cannot write")?;
+    let text = if args.short { format!("{}\n", BUILD.version) } else { format!("{BUILD}\n") };
+    super::print(text).context("cannot write")?;
     Ok(ExitCode::SUCCESS)
 }
 

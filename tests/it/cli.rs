@@ -204,6 +204,23 @@ fn what_stands_in_the_way_of_a_start_is_told_after_what_came_before() {
     assert!(lines.last().is_some_and(|line| line.starts_with("herder: ")), "{said}");
 }
 
+/// `herder explain | head`
+#[test]
+fn whoever_has_read_enough_has_not_failed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, rules_for("a.local")).expect("written");
+    let file = format!("--file.filename={}", rules.display());
+    for args in [&["explain", "http://a.local", &file][..], &["check", &file], &["version"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
+        let output = command.args(args).stdout(writer).output().expect("herder runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{args:?}");
+    }
+}
+
 #[test]
 fn a_stop_is_heard_while_it_is_asked_who_answers() {
     // It takes whoever connects, and says nothing.

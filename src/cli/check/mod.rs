@@ -5,7 +5,6 @@ mod compose;
 mod files;
 mod finding;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -134,7 +133,7 @@ fn print(
             )
         }
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     let is_well = differences.is_empty() && found.iter().all(|f| f.severity == Severity::Note);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
