@@ -106,6 +106,7 @@ function valuesOf(chart, lines, width) {
 }
 
 function draw(chart, sample) {
+  if (!sample) return;
   const lines = [...chart.children], width = Number(chart.dataset.width), isLoad = chart.dataset.kind === "load";
   const fresh = isLoad ? sample.slice(0, 2) : sample.slice(2, 4);
   const values = valuesOf(chart, lines, width);
@@ -126,19 +127,22 @@ function draw(chart, sample) {
 const NOTHING = [0, 0, null, null];
 let failures = null, acting = 0;
 function show(stats) {
-  const of = (key) => key === "total" ? stats.total : stats.series[key] || NOTHING;
-  const write = (name, text) => {
+  // Where only the busiest are told, nothing is known of the others: what the page says of them stays.
+  const of = (key) => key === "total" ? stats.total : stats.series[key] || (stats.cut ? null : NOTHING);
+  const write = (name, known, text) => {
     for (const node of document.querySelectorAll(`[data-${name}]`)) {
-      const fresh = String(text(node.dataset[name]));
+      const value = known(node.dataset[name]);
+      if (value === null) continue;
+      const fresh = String(text(value));
       if (node.textContent !== fresh) node.textContent = fresh;
     }
   };
-  write("stat", (name) => stats[name]);
-  write("rate", (key) => of(key)[0]);
-  write("errors", (key) => of(key)[1]);
+  write("stat", (name) => stats[name], (value) => value);
+  write("rate", of, (sample) => sample[0]);
+  write("errors", of, (sample) => sample[1]);
   for (const tile of document.querySelectorAll("[data-alarm]")) tile.classList.toggle("bad", stats.total[1] > 0);
-  write("p50", (key) => time(of(key)[2]));
-  write("p99", (key) => time(of(key)[3]));
+  write("p50", of, (sample) => time(sample[2]));
+  write("p99", of, (sample) => time(sample[3]));
   if (!document.hidden) for (const chart of document.querySelectorAll("[data-chart]")) draw(chart, of(chart.dataset.chart));
   if (stats.acting > 0 || acting > 0 || stats.failures !== failures) refreshNow();
   if (stats.acting !== acting) $("news").textContent = stats.acting > 0 ? `Breakers or limits act in ${stats.acting} ${stats.acting === 1 ? "place" : "places"}` : "No breaker and no limit acts";

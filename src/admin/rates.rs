@@ -8,7 +8,7 @@ use std::ops::Add;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
@@ -22,11 +22,8 @@ pub(super) const SAMPLES_MAX: usize = 120;
 /// Frontends that are looked at, with their backends and servers; what is beyond has no rate.
 const ROUTES_MAX: usize = 20_000;
 
-/// Series with a past: the busiest.
-const PASTS_MAX: usize = 1_000;
-
-/// Series in one piece of news: the busiest.
-const NEWS_MAX: usize = 400;
+/// Series with a past, and in one piece of news: the busiest.
+const BUSIEST_MAX: usize = 1_000;
 
 /// How often counters are read.
 const TICK: Duration = Duration::from_secs(1);
@@ -195,15 +192,7 @@ impl Rates {
         if let Some(news) = &self.news {
             return Arc::clone(news);
         }
-        let values =
-            |sample: &Sample| json!([sample.rate, sample.errors, sample.p50_us, sample.p99_us]);
-        let mut busy: Vec<_> = self.series.iter().filter(|(_, s)| s.has_news()).collect();
-        busy.sort_unstable_by(|a, b| b.1.mean.total_cmp(&a.1.mean).then_with(|| a.0.cmp(b.0)));
-        let series: serde_json::Map<_, _> = busy
-            .iter()
-            .take(NEWS_MAX)
-            .map(|(whose, series)| (whose.to_string(), values(&series.sample)))
-            .collect();
+        let (series, is_cut) = self.busiest(BUSIEST_MAX);
         let news = json!({
             "total": values(&self.total.sample),
             "connections": app.state.live.totals.open_connections(),
@@ -211,10 +200,22 @@ impl Rates {
             "failures": app.state.live.failures.serial(),
             "acting": self.acting,
             "series": series,
+            // Without this, who is not among the series had nothing to do in this second.
+            "cut": is_cut,
         });
         let news: Arc<str> = news.to_string().into();
         self.news = Some(Arc::clone(&news));
         news
+    }
+
+    /// The last second of so many that had something to do, the busiest, by the names that the page's elements have; and
+    /// whether there were more.
+    fn busiest(&self, max: usize) -> (serde_json::Map<String, Value>, bool) {
+        let mut busy: Vec<_> = self.series.iter().filter(|(_, s)| s.has_news()).collect();
+        busy.sort_unstable_by(|a, b| b.1.mean.total_cmp(&a.1.mean).then_with(|| a.0.cmp(b.0)));
+        let is_cut = busy.len() > max;
+        let told = busy.into_iter().take(max);
+        (told.map(|(whose, series)| (whose.to_string(), values(&series.sample))).collect(), is_cut)
     }
 
     fn sample(&mut self, app: &App) {
@@ -264,7 +265,7 @@ impl Rates {
         }
         let tick = self.tick;
         self.series.retain(|_, series| series.seen == tick);
-        self.choose(PASTS_MAX);
+        self.choose(BUSIEST_MAX);
     }
 
     fn sample_total(&mut self, app: &App) {
@@ -374,6 +375,11 @@ impl Series {
     }
 }
 
+/// As the page's script reads it.
+fn values(sample: &Sample) -> Value {
+    json!([sample.rate, sample.errors, sample.p50_us, sample.p99_us])
+}
+
 fn past(series: &Series) -> Vec<Sample> {
     series.past.iter().flat_map(|past| past.samples.iter().copied()).collect()
 }
@@ -448,5 +454,17 @@ mod tests {
         let length = |name: &str| rates.past(&whose(name)).len();
         assert_eq!([length("a"), length("b"), length("c")], [0, SAMPLES_MAX, SAMPLES_MAX]);
         assert_eq!(rates.of(&whose("a")).rate, 1, "its rate is known all the same");
+    }
+
+    #[test]
+    fn news_of_more_than_there_is_room_for_say_so() {
+        let mut rates = Rates::default();
+        second(&mut rates, &[("a", 3), ("b", 9), ("idle", 0)], 9);
+        let keys = |max| {
+            let (series, is_cut) = rates.busiest(max);
+            (series.keys().cloned().collect::<Vec<_>>(), is_cut)
+        };
+        assert_eq!(keys(1), (vec!["f:docker/b".to_owned()], true));
+        assert_eq!(keys(2), (vec!["f:docker/a".to_owned(), "f:docker/b".to_owned()], false));
     }
 }

@@ -348,6 +348,17 @@ async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
         () = eventually("errors are red", || async { eval(&client, alarm).await == true }) => {}
     }
     eventually("they are over", || async { eval(&client, alarm).await == false }).await;
+    // Where more are busy than are told, a row that is not told of stays as it is; else it has nothing to do.
+    let untold = "
+        const row = document.querySelector('[data-rate=\"f:docker/frontend-0\"]');
+        const line = document.querySelector('[data-chart=\"f:docker/frontend-0\"] polyline');
+        return [true, false].map((cut) => {
+            row.textContent = '77';
+            const before = line.getAttribute('points');
+            show({total: [9, 0, null, null], series: {}, cut, connections: 1, lost: 0, failures: 0, acting: 0});
+            return [row.textContent, line.getAttribute('points') === before];
+        });";
+    assert_eq!(eval(&client, untold).await, json!([["77", true], ["0", false]]));
     eval(&client, "window.fetch = window.kept").await;
 
     assert_eq!(text("#acting").await.trim(), "");
