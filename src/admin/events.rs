@@ -1,6 +1,7 @@
 //! `/api/events`: server-sent events. `view` when something changed, `stats` each second.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,21 +11,19 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::App;
 use super::crowd::Seat;
-use super::rates::lock;
 use super::serve::Peer;
 
-/// Between two `stats` events of one stream, and at least between two `view` events: a storm of changes is one piece of
-/// news a second.
-const TICK: Duration = Duration::from_secs(1);
+/// At least between two `view` events of one stream: a storm of changes is one piece of news a second.
+const PAUSE: Duration = Duration::from_secs(1);
 
 struct Stream {
-    app: App,
     changes: watch::Receiver<u64>,
-    tick: Interval,
+    /// What the sampler says, each second once.
+    news: watch::Receiver<Arc<str>>,
     /// Not before this moment is there a `view` event.
     next_view: Instant,
     seat: Seat,
@@ -36,13 +35,11 @@ pub(super) async fn stream(State(app): State<App>, Extension(peer): Extension<Pe
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many event streams\n")
             .into_response();
     };
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = app.state.subscribe();
     // Where things stand is the first news.
     changes.mark_changed();
-    let next_view = Instant::now();
-    let stream = Stream { app, changes, tick, next_view, seat };
+    let (news, next_view) = (app.news.subscribe(), Instant::now());
+    let stream = Stream { changes, news, next_view, seat };
     let events = unfold(stream, |mut stream| async move {
         let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))
@@ -56,20 +53,17 @@ impl Stream {
         let event = tokio::select! {
             biased;
             _ = &mut self.seat.given_up => return None,
-            changed = self.changes.changed(), if self.next_view <= Instant::now() => match changed {
-                Ok(()) => {
-                    self.next_view = Instant::now() + TICK;
-                    let serial = *self.changes.borrow_and_update();
-                    Event::default().event("view").data(serial.to_string())
-                }
-                Err(_) => return None,
-            },
-            _ = self.tick.tick() => self.stats(),
+            changed = self.changes.changed(), if self.next_view <= Instant::now() => {
+                changed.ok()?;
+                self.next_view = Instant::now() + PAUSE;
+                let serial = *self.changes.borrow_and_update();
+                Event::default().event("view").data(serial.to_string())
+            }
+            told = self.news.changed() => {
+                told.ok()?;
+                Event::default().event("stats").data(&**self.news.borrow_and_update())
+            }
         };
         Some(event)
-    }
-
-    fn stats(&self) -> Event {
-        Event::default().event("stats").data(lock(&self.app.rates).news(&self.app))
     }
 }

@@ -32,6 +32,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::control::State;
 use crate::middleware::Handler;
@@ -52,6 +53,8 @@ const STREAMS_MAX: usize = 64;
 struct App {
     state: Arc<State>,
     rates: Arc<Mutex<Rates>>,
+    /// The last sample, for the event streams.
+    news: watch::Sender<Arc<str>>,
     streams: Arc<Crowd>,
     /// Whether the log was told that only the busiest have metrics of their own.
     has_told_of_bound: Arc<AtomicBool>,
@@ -74,18 +77,22 @@ impl App {
             entry_chains: state.settings.open_entrypoints().map(chain).collect(),
             state,
             rates: Arc::default(),
+            news: watch::Sender::new(Arc::from("")),
             has_told_of_bound: Arc::default(),
             streams: Crowd::new(STREAMS_MAX, STREAMS_MAX),
             unrouted: Arc::new(Mutex::new((u64::MAX, Arc::from([])))),
         }
     }
-}
 
-impl App {
     /// The steps of an entry point.
     fn entry_steps(&self, entrypoint: &str) -> &[Arc<dyn Handler>] {
         let found = self.entry_chains.iter().find(|(name, _)| name == entrypoint);
         found.map(|(_, steps)| &**steps).unwrap_or_default()
+    }
+
+    /// The clock of everything in `live`, in milliseconds.
+    fn now_ms(&self) -> u64 {
+        self.state.now_ms()
     }
 }
 

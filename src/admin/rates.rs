@@ -73,7 +73,6 @@ pub(super) struct Rates {
     statuses: BTreeMap<Code, (u64, u64)>,
     /// How many entry points and frontends hold requests back just now.
     acting: usize,
-    news: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -187,11 +186,8 @@ impl Rates {
         now.filter(|(_, now)| *now > 0)
     }
 
-    /// What is told to those who look, written once for all of them.
-    pub(super) fn news(&mut self, app: &App) -> Arc<str> {
-        if let Some(news) = &self.news {
-            return Arc::clone(news);
-        }
+    /// What is told to those who look.
+    fn news(&self, app: &App) -> Arc<str> {
         let (series, is_cut) = self.busiest(BUSIEST_MAX);
         let news = json!({
             "total": values(&self.total.sample),
@@ -203,9 +199,7 @@ impl Rates {
             // Without this, who is not among the series had nothing to do in this second.
             "cut": is_cut,
         });
-        let news: Arc<str> = news.to_string().into();
-        self.news = Some(Arc::clone(&news));
-        news
+        news.to_string().into()
     }
 
     /// The last second of so many that had something to do, the busiest, by the names that the page's elements have; and
@@ -220,7 +214,6 @@ impl Rates {
 
     fn sample(&mut self, app: &App) {
         self.tick += 1;
-        self.news = None;
         self.sample_total(app);
         let table = Arc::clone(&app.state.view().table);
         let mut backends = HashSet::new();
@@ -389,13 +382,17 @@ pub(super) fn lock(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
     rates.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Samples for ever.
+/// Samples for ever, and tells each sample once, in the same words to all who look.
 pub(super) async fn sample(app: App) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        lock(&app.rates).sample(&app);
+        let mut rates = lock(&app.rates);
+        rates.sample(&app);
+        if app.news.receiver_count() > 0 {
+            app.news.send_replace(rates.news(&app));
+        }
     }
 }
 

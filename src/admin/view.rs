@@ -268,7 +268,7 @@ pub(super) fn page(app: &App, filter: &str) -> Page {
             config.frontends.iter(),
             |(id, f)| wanted.takes(&[&id.name, f.rule.text(), &f.backend.name, &f.origin.service]),
             |(id, _)| running.is_frontend_ailing(id),
-            // Not for longer than one row: the events of all streams, and `/health`, wait for whoever holds them.
+            // Not for longer than one row: the sampler, and `/health`, wait for whoever holds them.
             |(id, f)| frontend(id, f, &running, &lock(&app.rates)),
         ),
         backends: List::pick_ailing(
@@ -351,13 +351,6 @@ fn failure(failed: Failed, now: SystemTime) -> FailureRow {
         provider: failed.frontend.as_ref().map_or("", |id| id.provider.as_str()),
         frontend: failed.frontend.map(|id| id.name.to_string()).unwrap_or_default(),
         server: failed.server.map(|name| name.to_string()).unwrap_or_default(),
-    }
-}
-
-impl App {
-    /// The clock of everything in `live`, in milliseconds.
-    pub(super) fn now_ms(&self) -> u64 {
-        self.state.now_ms()
     }
 }
 
