@@ -67,6 +67,9 @@ pub(super) struct Sample {
 #[derive(Default)]
 pub(super) struct Rates {
     tick: u64,
+    /// The table that was looked at last, and whether it was another one than before.
+    revision: u64,
+    is_new_table: bool,
     total: Series,
     series: HashMap<Whose, Series>,
     /// How many answers of each status there were, and how many in the last second.
@@ -83,8 +86,9 @@ struct Series {
     /// A mean that follows: who is busy.
     mean: f32,
     past: Option<Box<Past>>,
-    /// The ticks at which it was seen first and last.
-    since: u64,
+    /// The tick in which it was asked for the first time; none where it came with its counts, from another table.
+    born: Option<u64>,
+    /// The tick at which it was seen last.
     seen: u64,
 }
 
@@ -113,7 +117,7 @@ struct Past {
 
 impl Series {
     /// How many requests and errors there are more than a second ago.
-    fn more(&mut self, requests: u64, errors: u64) -> More {
+    fn more(&mut self, (requests, errors): (u64, u64)) -> More {
         let (requests_then, errors_then) = std::mem::replace(&mut self.last, (requests, errors));
         More {
             requests: requests.saturating_sub(requests_then),
@@ -216,6 +220,8 @@ impl Rates {
         self.tick += 1;
         self.sample_total(app);
         let table = Arc::clone(&app.state.view().table);
+        self.is_new_table = self.revision != table.revision;
+        self.revision = table.revision;
         let mut backends = HashSet::new();
         let now_ms = app.now_ms();
         let acts = |chain: &[Arc<dyn Handler>]| {
@@ -251,7 +257,8 @@ impl Rates {
                 }
             }
             if let Some(more) = sum {
-                self.series_of(Whose::Backend(backend.id().clone())).push(more, |counts| {
+                let whose = Whose::Backend(backend.id().clone());
+                self.series_of(whose, (0, 0)).push(more, |counts| {
                     backend.each_server().for_each(|one| one.live.add_latencies_to(counts));
                 });
             }
@@ -273,7 +280,7 @@ impl Rates {
             errors += if code.class() == StatusClass::ServerError { count } else { 0 };
         }
         self.total.past.get_or_insert_with(|| Past::new(Counts::default()));
-        let more = self.total.more(requests, errors);
+        let more = self.total.more((requests, errors));
         self.total.push(more, |counts| totals.add_latencies_to(counts));
     }
 
@@ -288,16 +295,21 @@ impl Rates {
         if requests == 0 {
             return None;
         }
-        let series = self.series_of(whose());
-        let more = series.more(requests, errors());
+        let counts = (requests, errors());
+        let series = self.series_of(whose(), counts);
+        let more = series.more(counts);
         series.push(more, latencies);
         Some(more)
     }
 
-    /// The series of one that is there.
-    fn series_of(&mut self, whose: Whose) -> &mut Series {
-        let tick = self.tick;
-        let series = self.series.entry(whose).or_insert_with(|| Series::new(tick));
+    /// The series of one that is there. Counts belong to a place, and so are older than the series of one that was renamed, or
+    /// that is back in the list: a series that comes with another table begins where they stand.
+    fn series_of(&mut self, whose: Whose, counts: (u64, u64)) -> &mut Series {
+        let (tick, is_new_table) = (self.tick, self.is_new_table);
+        let series = self.series.entry(whose).or_insert_with(|| match is_new_table {
+            true => Series { last: counts, ..Series::default() },
+            false => Series { born: Some(tick), ..Series::default() },
+        });
         series.seen = tick;
         series
     }
@@ -337,10 +349,6 @@ impl Rates {
 const LEAD: f32 = 1.25;
 
 impl Series {
-    fn new(since: u64) -> Self {
-        Self { since, ..Self::default() }
-    }
-
     /// How strong its claim to a past is; none where it has none and makes none.
     fn claim(&self) -> Option<f32> {
         match (&self.past, self.sample.rate) {
@@ -352,7 +360,7 @@ impl Series {
 
     /// Its past begins with this second. What was counted before it appeared is not of its last seconds.
     fn begin_past(&mut self, tick: u64) {
-        let before = match self.since == tick {
+        let before = match self.born == Some(tick) {
             true => Counts::default(),
             // More than any count: the next one only says where it stands.
             false => Counts([u64::MAX; SLOTS]),
@@ -437,7 +445,7 @@ mod tests {
     fn a_count_that_begins_anew_is_no_rate() {
         let mut series = Series::default();
         for (count, rate) in [(10, 10), (25, 15), (3, 0), (8, 5)] {
-            assert_eq!(series.more(count, 0).requests, rate, "{count}");
+            assert_eq!(series.more((count, 0)).requests, rate, "{count}");
         }
     }
 
@@ -451,6 +459,21 @@ mod tests {
         let length = |name: &str| rates.past(&whose(name)).len();
         assert_eq!([length("a"), length("b"), length("c")], [0, SAMPLES_MAX, SAMPLES_MAX]);
         assert_eq!(rates.of(&whose("a")).rate, 1, "its rate is known all the same");
+    }
+
+    #[test]
+    fn what_comes_with_another_table_brings_its_counts_along_and_they_are_no_rate() {
+        let mut rates = Rates::default();
+        second(&mut rates, &[("web", 1_000_000)], 9);
+        rates.is_new_table = true;
+        second(&mut rates, &[("web-old", 1_000_000)], 9);
+        assert_eq!(rates.of(&whose("web-old")), Sample::default());
+        rates.is_new_table = false;
+        second(&mut rates, &[("web-old", 1_000_003), ("new", 2)], 9);
+        let sample = rates.of(&whose("web-old"));
+        assert_eq!((sample.rate, sample.errors), (3, 1));
+        assert_eq!(sample.p50_us, None, "nor are their times those of the last seconds");
+        assert_eq!(rates.of(&whose("new")).rate, 2);
     }
 
     #[test]
