@@ -41,41 +41,59 @@ function morph(old, fresh) {
   while (old.childNodes.length > want.length) old.lastChild.remove();
 }
 
+// What is wrong between the page and Herder; the worse comes first.
+const link = $("link"), wrong = { events: "", page: "" };
+function say(where, what) {
+  wrong[where] = what;
+  const text = wrong.events || wrong.page;
+  link.hidden = !text;
+  if (link.textContent !== text) link.textContent = text;
+}
+
+// A part of the page; none where it cannot be had, which is said.
+async function part(path) {
+  try {
+    const answer = await fetch(path, { signal: AbortSignal.timeout(15000) });
+    const text = await answer.text();
+    say("page", answer.ok ? "" : `the page is not fresh: answered with ${answer.status}`);
+    return answer.ok ? text : null;
+  } catch {
+    say("page", "the page is not fresh: no answer");
+    return null;
+  }
+}
+
 // Fetches what changed: at most once a second, and only while somebody looks.
 const live = $("live");
 let busy = false, again = false;
 async function refresh() {
-  if (!live || busy) { again = true; return; }
+  if (busy || document.hidden) { again = true; return; }
   busy = true; again = false;
-  try {
-    const filter = $("filter").value;
-    const answer = await fetch("/fragment?q=" + encodeURIComponent(filter));
-    if (answer.ok) {
-      const fresh = document.createElement("div");
-      fresh.id = "live";
-      fresh.setAttribute("aria-live", "off");
-      fresh.innerHTML = await answer.text();
-      morph(live, fresh);
-    }
-  } catch { /* the event stream says so */ }
+  const text = await part("/fragment?q=" + encodeURIComponent($("filter").value));
+  if (text !== null) {
+    const fresh = document.createElement("div");
+    fresh.id = "live";
+    fresh.setAttribute("aria-live", "off");
+    fresh.innerHTML = text;
+    morph(live, fresh);
+  }
   setTimeout(() => { busy = false; if (again) refresh(); }, 250);
 }
 
-// What may change with every request, between two pages.
-let nowBusy = false;
-async function refreshNow() {
+// What may change with every request, between two pages. Where it is passed over, the next second's news ask again.
+let nowBusy = false, shown = { failures: null, acting: 0 };
+async function refreshNow(failures, acting) {
   if (nowBusy || busy || document.hidden) return;
   nowBusy = true;
-  try {
-    const answer = await fetch("/fragment/now");
-    if (answer.ok) {
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      for (const id of ["acting", "failures"]) {
-        const fresh = page.getElementById(id), old = $(id);
-        if (fresh && old) morph(old, fresh);
-      }
+  const text = await part("/fragment/now");
+  if (text !== null) {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    for (const id of ["acting", "failures"]) {
+      const fresh = page.getElementById(id), old = $(id);
+      if (fresh && old) morph(old, fresh);
     }
-  } catch { /* the event stream says so */ }
+    shown = { failures, acting };
+  }
   nowBusy = false;
 }
 
@@ -125,7 +143,7 @@ function draw(chart, sample) {
 }
 
 const NOTHING = [0, 0, null, null];
-let failures = null, acting = 0;
+let acting = 0;
 function show(stats) {
   // Where only the busiest are told, nothing is known of the others: what the page says of them stays.
   const of = (key) => key === "total" ? stats.total : stats.series[key] || (stats.cut ? null : NOTHING);
@@ -144,19 +162,31 @@ function show(stats) {
   write("p50", of, (sample) => time(sample[2]));
   write("p99", of, (sample) => time(sample[3]));
   if (!document.hidden) for (const chart of document.querySelectorAll("[data-chart]")) draw(chart, of(chart.dataset.chart));
-  if (stats.acting > 0 || acting > 0 || stats.failures !== failures) refreshNow();
+  if (stats.acting > 0 || shown.acting > 0 || stats.failures !== shown.failures) refreshNow(stats.failures, stats.acting);
   if (stats.acting !== acting) $("news").textContent = stats.acting > 0 ? `Breakers or limits act in ${stats.acting} ${stats.acting === 1 ? "place" : "places"}` : "No breaker and no limit acts";
-  [failures, acting] = [stats.failures, stats.acting];
+  acting = stats.acting;
+}
+
+// News come each second. Where none do, be it that nobody answers, that the answer is no stream, or that the line is dead, a new stream
+// is asked for: a browser tries again by itself in the first case only.
+let events, heard = Date.now(), asked;
+function listen() {
+  if (events) events.close();
+  asked = Date.now();
+  events = new EventSource("/api/events");
+  events.addEventListener("view", refresh);
+  events.addEventListener("stats", (event) => { heard = Date.now(); say("events", ""); show(JSON.parse(event.data)); });
+  events.onerror = () => { if (!wrong.events) say("events", "connection lost, trying again"); };
+}
+function watch() {
+  const now = Date.now();
+  if (now - heard > 5000) say("events", `no news since ${new Date(heard).toLocaleTimeString()}, trying again`);
+  if (now - Math.max(heard, asked) > 10000) listen();
 }
 
 if (live) {
-  const link = $("link");
-  const events = new EventSource("/api/events");
-  events.addEventListener("view", refresh);
-  events.addEventListener("stats", (event) => show(JSON.parse(event.data)));
-  events.onopen = () => { link.hidden = true; };
-  events.onerror = () => { link.hidden = false; link.textContent = "connection lost, trying again"; };
-
+  listen();
+  setInterval(watch, 1000);
   const filter = $("filter");
   let typing;
   filter.addEventListener("input", () => {
@@ -167,8 +197,9 @@ if (live) {
     }, 150);
   });
   filter.form.addEventListener("submit", (event) => { event.preventDefault(); refresh(); });
-  // Ages grow while nothing changes.
-  setInterval(() => { if (!document.hidden) refresh(); }, 10000);
+  // Ages grow while nothing changes, and nothing is drawn while nobody looks.
+  setInterval(refresh, 10000);
+  document.addEventListener("visibilitychange", refresh);
 }
 
 // Explanations open beside the list; their address is shared as it stands in the link.
@@ -177,9 +208,11 @@ document.addEventListener("click", async (event) => {
   const link = event.target.closest("a.explain");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();
-  const answer = await fetch(link.href);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  $("drawer-body").replaceChildren(page.getElementById("explanation"));
+  const text = await fetch(link.href, { signal: AbortSignal.timeout(15000) }).then((answer) => answer.text()).catch(() => "");
+  const told = new DOMParser().parseFromString(text, "text/html").getElementById("explanation");
+  // What came instead, or why nothing did, the browser shows.
+  if (!told) { location.href = link.href; return; }
+  $("drawer-body").replaceChildren(told);
   if (!drawer.open) drawer.showModal();
 });
 $("close").addEventListener("click", () => drawer.close());
@@ -187,9 +220,9 @@ drawer.addEventListener("click", (event) => { if (event.target === drawer) drawe
 
 document.addEventListener("keydown", (event) => {
   const filter = $("filter");
-  if (event.key === "/" && filter && !/^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName)) {
-    event.preventDefault();
-    filter.focus();
-    filter.select();
-  }
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!filter || drawer.open || /^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
+  event.preventDefault();
+  filter.focus();
+  filter.select();
 });

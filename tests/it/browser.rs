@@ -11,9 +11,12 @@ use herder::config::{BackendWishes, CircuitBreaker};
 use herder::demo::metadata::{Answers, Server};
 use herder::demo::web_test::WebTest;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::herder::Herder;
 use crate::harness::proxy::{Watched, config, edited, settings};
+use crate::harness::raw::head;
 use crate::harness::{PATIENCE, eventually};
 
 /// A chromedriver of our own, ended when dropped.
@@ -148,6 +151,18 @@ async fn the_keyboard_and_the_filter() {
     .await;
     let address = client.current_url().await.expect("an address");
     assert!(address.as_str().ends_with("/?q=nothing-like-it"), "{address}");
+    // Keys with modifiers are the browser's own, and a drawer keeps what is typed in it.
+    let press = "
+        const taken = (more) => !document.body.dispatchEvent(
+            new KeyboardEvent('keydown', {key: '/', bubbles: true, cancelable: true, ...more}));
+        document.activeElement.blur();
+        const all = [taken({ctrlKey: true}), taken({altKey: true}), taken({metaKey: true})];
+        document.getElementById('drawer').showModal();
+        all.push(taken({}));
+        document.getElementById('drawer').close();
+        document.activeElement.blur();
+        return [...all, taken({})]";
+    assert_eq!(eval(&client, press).await, json!([false, false, false, false, true]));
     client.close().await.expect("closed");
 }
 
@@ -170,6 +185,60 @@ async fn without_script_the_page_reads_the_same() {
     })
     .await;
     client.find(Locator::Css(".steps")).await.expect("its steps are there");
+    client.close().await.expect("closed");
+}
+
+/// A browser gives up a stream that is answered with anything but 200; the page does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_stream_is_refused_says_so_and_gets_one_later() {
+    let herder = Herder::start(&["demo"]);
+    eventually("it is ready", || async { herder.admin("/ping").await.status == 200 }).await;
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(herder.admin).await.expect("connected");
+        let request = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).await.expect("sent");
+        let head = head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        streams.push(stream);
+    }
+    let driver = Driver::start();
+    let client = driver.open(1200, 800, true).await;
+    client.goto(&format!("http://{}/", herder.admin)).await.expect("loaded");
+    let link = "return document.getElementById('link').hidden ? '' : document.getElementById('link').textContent";
+    eventually("it is said", || async {
+        eval(&client, link).await.as_str().is_some_and(|text| text.contains("trying again"))
+    })
+    .await;
+    drop(streams);
+    eventually("it has news again", || async { eval(&client, link).await == "" }).await;
+
+    // Nobody looks: nothing is fetched, until somebody does.
+    let look_away = "
+        window.asked = 0;
+        window.kept = window.fetch;
+        window.fetch = (...all) => { window.asked += 1; return window.kept(...all); };
+        Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
+        refresh();
+        show({total: [9, 0, null, null], series: {}, connections: 1, lost: 0, failures: 7, acting: 0});
+        return window.asked";
+    assert_eq!(eval(&client, look_away).await, 0);
+    eventually("nothing is under way", || async { eval(&client, "return busy").await == false })
+        .await;
+    let look_again = "
+        delete document.hidden;
+        document.dispatchEvent(new Event('visibilitychange'));
+        return [window.asked, shown.failures === 7]";
+    assert_eq!(eval(&client, look_again).await, json!([1, false]));
+
+    // What is answered instead of an explanation is shown by the browser.
+    eval(&client, "window.fetch = () => Promise.reject(new TypeError('nobody answers'))").await;
+    let script = "document.querySelector('a.explain').click()";
+    eval(&client, script).await;
+    eventually("the link leads there all the same", || async {
+        client.current_url().await.is_ok_and(|url| url.path().starts_with("/explain/"))
+    })
+    .await;
     client.close().await.expect("closed");
 }
 
@@ -435,6 +504,14 @@ async fn what_is_wrong_among_a_thousand_services_is_in_sight() {
         let link = client.find(Locator::Css(selector)).await.expect("a link");
         link.click().await.expect("clicked");
     };
+    // What gets the focus comes out from below the bar that stays on top.
+    let focus = "
+        const link = document.querySelectorAll('.frontends a.explain')[20];
+        scrollBy(0, link.getBoundingClientRect().top - 20);
+        link.focus();
+        const bar = document.querySelector('.top').getBoundingClientRect();
+        return link.getBoundingClientRect().top >= bar.bottom";
+    assert_eq!(eval(&client, focus).await, true);
     click(".jumps a[href=\"#h-unrouted\"]").await;
     assert!(text(".unrouted").await.contains("unhealthy"));
     click(".unrouted a.explain").await;
