@@ -78,8 +78,8 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
     let unixtime = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let by_status = app.state.live.totals.by_status();
     let total: u64 = by_status.values().map(Told::total).sum();
-    let took = Duration::from_micros(by_status.values().map(|told| told.sum_us).sum());
-    let mean = took.checked_div(u32::try_from(total).unwrap_or(u32::MAX)).unwrap_or_default();
+    let sum_us: u64 = by_status.values().map(|told| told.sum_us).sum();
+    let (took, mean) = (Duration::from_micros(sum_us), mean(sum_us, total));
     let totals = by_status.iter().map(|(code, told)| (code.to_string(), told.total()));
     let totals: BTreeMap<String, u64> = totals.collect();
     let now_statuses: BTreeMap<String, u64> =
@@ -111,6 +111,10 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
         health["recent_errors"] = errors.iter().map(recent_error).collect();
     }
     Json(health)
+}
+
+fn mean(sum_us: u64, total: u64) -> Duration {
+    Duration::from_micros(sum_us.checked_div(total).unwrap_or_default())
 }
 
 fn recent_error(failed: &Failed) -> Value {
@@ -193,6 +197,12 @@ fn problem(problem: &Problem) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mean_stays_one_however_many_there_are() {
+        assert_eq!(mean(0, 0), Duration::ZERO);
+        assert_eq!(mean(5_000 << 33, 1 << 33), Duration::from_millis(5));
+    }
 
     #[test]
     fn times_are_printed_as_go_and_json_do() {
