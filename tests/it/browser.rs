@@ -475,7 +475,7 @@ async fn what_is_wrong_among_a_thousand_services_is_in_sight() {
                "containers": [{"name": format!("many-{name}-1"), "state": "running", "health_state": health,
                                "primary_ip": format!("10.0.{}.{}", number / 250, number % 250 + 1)}]})
     };
-    let services: Vec<Value> = (0..1_000).map(service).collect();
+    let services: Vec<Value> = (0..1_010).map(service).collect();
     let answers =
         Answers { default: json!({"services": services, "stacks": []}), ..Answers::default() };
     let metadata = Server::bind("127.0.0.1:0".parse().expect("an address"), answers);
@@ -487,6 +487,8 @@ async fn what_is_wrong_among_a_thousand_services_is_in_sight() {
         herder.admin("/?q=s777").await.body.contains("Host:s777.many.local")
     })
     .await;
+    let all = herder.admin("/api/explain").await.json();
+    assert_eq!(all.as_array().map(Vec::len), Some(1_010), "each has its explanation");
     let driver = Driver::start();
     let client = driver.open(1440, 900, true).await;
     client.goto(&format!("http://{}/", herder.admin)).await.expect("loaded");

@@ -19,9 +19,6 @@ use crate::live::{Failed, Told};
 use crate::model::Problem;
 use crate::settings::go_duration;
 
-/// Explanations in one answer.
-const EXPLANATIONS_MAX: usize = 1_000;
-
 /// What `/api/explain` is asked for: a container, a URL, or everything.
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -64,7 +61,7 @@ pub(super) async fn explain(State(app): State<App>, Query(asked): Query<Asked>) 
             (status, Json(found)).into_response()
         }
         (None, None) => {
-            let all = view.explain_all().take(EXPLANATIONS_MAX).map(|e| explanation(&e));
+            let all = view.explain_all().map(|e| explanation(&e));
             Json(all.collect::<Vec<_>>()).into_response()
         }
     }
