@@ -77,7 +77,9 @@ impl HealthMark {
 /// The colour of a condition, by the classes that the page has.
 fn class(condition: Condition) -> &'static str {
     match condition {
-        Condition::Up | Condition::Unchecked => "ok",
+        Condition::Up => "ok",
+        // Nobody asks it: a green dot would say what nobody knows.
+        Condition::Unchecked => "note",
         Condition::Unknown => "wait",
         Condition::Ejected => "warning",
         Condition::Down => "bad",

@@ -353,6 +353,9 @@ async fn the_charts_move_the_errors_say_why_and_a_tripped_breaker_shows() {
         async move { eval(&client, &script).await.as_str().unwrap_or_default().to_owned() }
     };
 
+    let marks = "return ['ok', 'note'].map((mark) => document.querySelectorAll(`tr.server .mark.${mark}`).length)";
+    assert_eq!(eval(&client, marks).await, json!([0, 2]), "nobody asks them, and so nobody knows");
+
     // Every chart of what is asked has a line that rises, and the numbers beside it say so.
     let load = async {
         loop {
