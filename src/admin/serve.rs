@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tracing::warn;
@@ -33,6 +34,9 @@ const CONNECTIONS_OF_ONE_MAX: usize = 128;
 
 /// For a request head, from the moment when one may come: an idle connection's life, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For what was sent to be taken. Whoever does not read its answer holds all of it in memory, and one that fell asleep a place.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -93,14 +97,14 @@ impl Bound {
         let is_local = self.addr.ip().to_canonical().is_loopback();
         let sampler = tokio::spawn(rates::sample(app.clone()));
         tokio::select! {
-            () = accept(&listener, router(app, guard, is_local)) => {}
+            () = accept(&listener, router(app, guard, is_local), SEND_TIMEOUT) => {}
             () = shutdown => {}
         }
         sampler.abort();
     }
 }
 
-async fn accept(listener: &TcpListener, router: Router) {
+async fn accept(listener: &TcpListener, router: Router, send_timeout: Duration) {
     let service = TowerToHyperService::new(router);
     let crowd = Crowd::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
     loop {
@@ -116,6 +120,8 @@ async fn accept(listener: &TcpListener, router: Router) {
                 continue;
             }
         };
+        // Where an option cannot be set the connection still works.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(send_timeout));
         let (service, peer) = (service.clone(), Peer(client));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
@@ -142,3 +148,42 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// Who asks where nobody can tell: one client for all.
 pub(super) const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use axum::body::{Body, Bytes};
+    use axum::routing::get;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_its_answer_gives_its_place_up() {
+        let (here, gone) = oneshot::channel::<()>();
+        let here = Arc::new(Mutex::new(Some(here)));
+        let endless = get(move || {
+            let here = here.lock().expect("whole").take();
+            let pieces = futures_util::stream::unfold(here, |here| async move {
+                Some((Ok::<_, Infallible>(Bytes::from_static(&[0; 65_536])), here))
+            });
+            async { Body::from_stream(pieces) }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        let router = Router::new().route("/", endless);
+        tokio::spawn(async move {
+            accept(&listener, router, Duration::from_millis(300)).await;
+        });
+        let mut client = TcpStream::connect(addr).await.expect("connected");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        let gone = timeout(Duration::from_secs(30), gone).await.expect("it is given up");
+        assert!(gone.is_err(), "the answer was dropped");
+        drop(client);
+    }
+}
