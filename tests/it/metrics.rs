@@ -286,6 +286,26 @@ async fn a_thousand_names_have_series_and_the_others_are_summed_up() {
     assert_eq!(backends, 1_010.0, "nothing is lost");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_down_are_told_of_before_those_that_are_up() {
+    let server = |n: u16| SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8], 80));
+    let many: Vec<SocketAddr> = (0..2_010).map(server).collect();
+    let last = SocketAddr::from(([10, 9, 9, 9], 80));
+    let watched =
+        Watched::start(settings(), &[("Host:web.local", &many), ("Host:z.local", &[last])]);
+    let view = watched.serving.state.view();
+    let mut backends = view.table.reachable_backends();
+    let backend = backends.find(|backend| &*backend.id().name == "backend-1").expect("it is there");
+    // It has not passed its check yet.
+    backend.servers()[0].live.health.hold(true);
+    let samples = samples(&watched).await;
+    let name = "traefik_backend_server_up{";
+    assert_eq!(samples.keys().filter(|series| series.starts_with(name)).count(), 2_000);
+    let down = format!("{name}backend=\"backend-1\",url=\"http://10.9.9.9:80\"}}");
+    assert_eq!(samples.get(&down), Some(&0.0));
+    assert_eq!(samples["herder_series_left_out{of=\"servers\"}"], 11.0);
+}
+
 /// What an entry point does to requests is told as what a frontend does: here so many bodies are compressed that others go as
 /// they are.
 #[tokio::test(flavor = "multi_thread")]

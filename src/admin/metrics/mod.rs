@@ -6,6 +6,7 @@
 mod families;
 mod text;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +20,6 @@ pub use families::{FAMILIES, Family, Kind};
 
 use self::families::*;
 use super::App;
-use crate::config::Server;
 use crate::control::View;
 use crate::live::{self, Code, Counts, Key, StatusClass, Told, as_float};
 use crate::settings::Buckets;
@@ -183,28 +183,32 @@ impl Scrape<'_> {
         let retries = sums.iter().map(|(name, sum)| ([(*name).to_owned()], as_float(sum.retries)));
         text.family(&BACKEND_RETRIES, retries);
         if self.app.state.settings.metrics.has_servers {
-            self.server_up(backends, text);
+            self.server_up(backends, text, left_out);
         }
     }
 
-    fn server_up(&self, backends: &[&Arc<RunningBackend>], text: &mut Text) {
+    fn server_up(
+        &self,
+        backends: &[&Arc<RunningBackend>],
+        text: &mut Text,
+        left_out: &mut LeftOut,
+    ) {
         let now_ms = self.app.now_ms();
-        let mut up = BTreeMap::new();
-        'all: for backend in backends {
-            let asked = self.view.table.config.backends.get(backend.id());
-            for server in backend.servers() {
-                let url = asked.and_then(|asked| asked.servers.get(&server.name)).map(Server::url);
-                let labels = [backend.id().name.to_string(), url.unwrap_or_default()];
-                if up.len() >= SERVERS_MAX {
-                    break 'all;
-                }
-                up.insert(
-                    labels,
-                    f64::from(u8::from(server.may_serve() && !server.live.is_resting(now_ms))),
-                );
-            }
-        }
-        text.family(&SERVER_UP, up);
+        let is_up = |s: &RunningServer| s.may_serve() && !s.live.is_resting(now_ms);
+        let servers = backends.iter().flat_map(|backend| {
+            let name = &backend.id().name;
+            backend.servers().iter().map(move |s| ([name.to_string(), s.url()], is_up(s)))
+        });
+        let all: BTreeMap<[String; 2], bool> = servers.collect();
+        let mut all: Vec<_> = all.into_iter().collect();
+        // Stable. Alarms are about those that are down: none of them is left out for one that is up.
+        all.sort_by_key(|(_, is_up)| *is_up);
+        leave_out(left_out, "servers", all.len().saturating_sub(SERVERS_MAX));
+        all.truncate(SERVERS_MAX);
+        text.family(
+            &SERVER_UP,
+            all.into_iter().map(|(labels, is_up)| (labels, f64::from(u8::from(is_up)))),
+        );
     }
 
     fn totals(&self, text: &mut Text) {
@@ -289,9 +293,7 @@ impl Scrape<'_> {
             .flat_map(|backend| backend.each_server().map(|server| (backend.id(), server)));
         let mut asked: Vec<_> = servers.filter(|(_, server)| server.live.requests() > 0).collect();
         let others = busiest(&mut asked, SERVERS_MAX, |(_, server)| server.live.requests());
-        if !others.is_empty() {
-            left_out.insert("servers", others.len());
-        }
+        leave_out(left_out, "servers", others.len());
         let each = |value: fn(&RunningServer) -> u64| {
             asked.iter().map(move |(backend, server)| {
                 ([backend.to_string(), server.name.to_string()], as_float(value(server)))
@@ -357,13 +359,21 @@ impl Scrape<'_> {
     }
 }
 
+/// Notes that so many have no series of their own, of one metric or another.
+fn leave_out(left_out: &mut LeftOut, of: &'static str, count: usize) {
+    if count > 0 {
+        let most = left_out.entry(of).or_default();
+        *most = count.max(*most);
+    }
+}
+
 /// Leaves the busiest in the list, in their order, and gives the others back.
 fn busiest<T>(all: &mut Vec<T>, max: usize, requests: impl Fn(&T) -> u64) -> Vec<T> {
     if all.len() <= max {
         return Vec::new();
     }
     // Stable: of two alike the first stays, scrape for scrape.
-    all.sort_by_key(|one| std::cmp::Reverse(requests(one)));
+    all.sort_by_key(|one| Reverse(requests(one)));
     all.split_off(max)
 }
 
