@@ -56,6 +56,8 @@ struct App {
     /// The last sample, for the event streams.
     news: watch::Sender<Arc<str>>,
     streams: Arc<Crowd>,
+    /// Who has metrics of its own.
+    named: Arc<metrics::Named>,
     /// Whether the log was told that only the busiest have metrics of their own.
     has_told_of_bound: Arc<AtomicBool>,
     /// Who is not routed, worked out once for each view.
@@ -78,6 +80,7 @@ impl App {
             state,
             rates: Arc::default(),
             news: watch::Sender::new(Arc::from("")),
+            named: Arc::default(),
             has_told_of_bound: Arc::default(),
             streams: Crowd::new(STREAMS_MAX, STREAMS_MAX),
             unrouted: Arc::new(Mutex::new((u64::MAX, Arc::from([])))),

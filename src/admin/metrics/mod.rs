@@ -7,9 +7,9 @@ mod families;
 mod text;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use axum::extract::State;
@@ -34,6 +34,13 @@ const SERVERS_MAX: usize = 2_000;
 
 /// What the series of all others are called.
 const OTHERS: &str = "_others";
+
+/// Who has series of its own, from scrape to scrape.
+#[derive(Default)]
+pub(super) struct Named {
+    frontends: Mutex<HashSet<String>>,
+    backends: Mutex<HashSet<String>>,
+}
 
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
@@ -159,7 +166,9 @@ impl Scrape<'_> {
             sum.retries += backend.live().retries();
         }
         let mut sums: Vec<(&str, Sum)> = sums.into_iter().collect();
-        let others = busiest(&mut sums, NAMES_MAX, |(_, sum)| sum.total());
+        let names = &self.app.named.backends;
+        let name = |(name, _): &(&str, Sum)| (*name).to_owned();
+        let others = named(&mut sums, NAMES_MAX, names, name, |(_, sum)| sum.total());
         if !others.is_empty() {
             left_out.insert("backends", others.len());
             let mut rest = Sum::default();
@@ -232,8 +241,10 @@ impl Scrape<'_> {
         let routes = self.view.table.routes().iter();
         let mut asked: Vec<(&Arc<Route>, u64)> =
             routes.map(|route| (route, route.live.requests())).filter(|(_, n)| *n > 0).collect();
-        let others = busiest(&mut asked, NAMES_MAX, |(_, requests)| *requests);
         let name = |route: &Route| route.id.to_string();
+        let (names, name_of) =
+            (&self.app.named.frontends, |(route, _): &(&Arc<Route>, _)| name(route));
+        let others = named(&mut asked, NAMES_MAX, names, name_of, |(_, requests)| *requests);
         let answers = |route: &Arc<Route>| {
             let of = |class| (class, route.live.answers(class));
             StatusClass::ALL.map(of).into_iter().filter(|(_, answers)| *answers > 0)
@@ -367,6 +378,28 @@ fn leave_out(left_out: &mut LeftOut, of: &'static str, count: usize) {
     }
 }
 
+/// Leaves those in the list that have series of their own, and gives the others back. Who has some keeps them: the sum of the
+/// others is a counter, which would fall where one left it for being busier today, and a counter that falls counts as one that
+/// began anew. Free places go to the busiest.
+fn named<T>(
+    all: &mut Vec<T>,
+    max: usize,
+    names: &Mutex<HashSet<String>>,
+    name: impl Fn(&T) -> String,
+    requests: impl Fn(&T) -> u64,
+) -> Vec<T> {
+    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = match all.len() <= max {
+        true => Vec::new(),
+        false => {
+            all.sort_by_cached_key(|one| (!names.contains(&name(one)), Reverse(requests(one))));
+            all.split_off(max)
+        }
+    };
+    *names = all.iter().map(name).collect();
+    others
+}
+
 /// Leaves the busiest in the list, in their order, and gives the others back.
 fn busiest<T>(all: &mut Vec<T>, max: usize, requests: impl Fn(&T) -> u64) -> Vec<T> {
     if all.len() <= max {
@@ -408,6 +441,24 @@ mod tests {
         let mut all = vec![("a", 1), ("b", 5), ("c", 3), ("d", 5)];
         let others = busiest(&mut all, 2, |(_, requests)| *requests);
         assert_eq!((all, others), (vec![("b", 5), ("d", 5)], vec![("c", 3), ("a", 1)]));
+    }
+
+    #[test]
+    fn who_has_series_keeps_them_until_it_leaves() {
+        let names = Mutex::default();
+        let look = |all: &[(&str, u64)]| {
+            let mut all = all.to_vec();
+            let others =
+                named(&mut all, 2, &names, |(name, _)| (*name).to_owned(), |(_, count)| *count);
+            let names = |all: &[(&str, u64)]| all.iter().map(|one| one.0).collect::<String>();
+            (names(&all), names(&others))
+        };
+        let is = |ours: &str, others: &str| (ours.to_owned(), others.to_owned());
+        assert_eq!(look(&[("a", 1), ("b", 5), ("c", 3)]), is("bc", "a"));
+        assert_eq!(look(&[("a", 9), ("b", 5), ("c", 3)]), is("bc", "a"), "their sum does not fall");
+        assert_eq!(look(&[("a", 9), ("c", 3), ("d", 4)]), is("ca", "d"), "a place is free");
+        assert_eq!(look(&[("a", 9), ("c", 3)]), is("ac", ""));
+        assert_eq!(look(&[("c", 3), ("d", 99), ("a", 9)]), is("ac", "d"));
     }
 
     #[test]
