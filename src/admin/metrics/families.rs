@@ -87,8 +87,8 @@ families! {
         "Frontends known";
     BACKENDS: Gauge "herder_backends" []
         "Backends known";
-    PROBLEMS: Gauge "herder_problems" []
-        "Problems shown";
+    PROBLEMS: Gauge "herder_problems" ["severity"]
+        "Problems shown: each an `error`, a `warning` or a `note`";
     FRONTEND_REQUESTS: Counter "herder_frontend_requests_total" ["frontend", "class"]
         "Answers of a frontend by status class";
     FRONTEND_DURATION: Histogram "herder_frontend_request_duration_seconds" ["frontend"]
@@ -115,6 +115,8 @@ families! {
         "Since the last answer";
     PROVIDER_STALE: Gauge "herder_provider_stale" ["provider"]
         "1 while its routes may be out of date";
+    PROVIDER_DEAF: Gauge "herder_provider_deaf" ["provider"]
+        "1 while it answers and does not tell of changes: it is asked every ten seconds or so";
     FAILURES_PASSED_OVER: Counter "herder_failures_passed_over_total" []
         "Errors beyond 10 of one cause a second, which are counted and not kept for the page";
     SERIES_LEFT_OUT: Gauge "herder_series_left_out" ["of"]
@@ -129,6 +131,8 @@ families! {
         "Spans that a collector took";
     TRACE_DROPPED: Counter "herder_trace_spans_dropped_total" []
         "Spans that were lost";
+    BUILD_INFO: Gauge "herder_build_info" ["version", "commit"]
+        "1, for what it is labelled with";
     START_TIME: Gauge "process_start_time_seconds" []
         "When the process started, in seconds since 1970";
 }

@@ -22,6 +22,7 @@ use self::families::*;
 use super::App;
 use crate::control::View;
 use crate::live::{self, Code, Counts, Key, StatusClass, Told, as_float};
+use crate::model::Severity;
 use crate::settings::Buckets;
 use crate::table::{Route, RunningBackend, RunningServer};
 use text::{Sizes, Text};
@@ -234,7 +235,11 @@ impl Scrape<'_> {
         text.single(&TABLE_REVISION, as_float(table.revision));
         text.single(&FRONTENDS, count(table.config.frontends.len()));
         text.single(&BACKENDS, count(table.config.backends.len()));
-        text.single(&PROBLEMS, count(table.problems.len()));
+        let problems = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
+            let all = table.problems.iter().filter(|problem| problem.severity == severity);
+            ([severity.as_str().to_owned()], count(all.count()))
+        });
+        text.family(&PROBLEMS, problems);
     }
 
     fn frontends(&self, text: &mut Text, left_out: &mut LeftOut) {
@@ -339,7 +344,9 @@ impl Scrape<'_> {
         text.family(&PROVIDER_ANSWERS, each(&|status| Some(as_float(status.answers))));
         text.family(&PROVIDER_FAILURES, each(&|status| Some(as_float(status.failures))));
         text.family(&PROVIDER_AGE, each(&|status| status.age(now).map(|age| age.as_secs_f64())));
-        text.family(&PROVIDER_STALE, each(&|status| Some(f64::from(u8::from(status.is_stale())))));
+        let is = |yes: bool| Some(f64::from(u8::from(yes)));
+        text.family(&PROVIDER_STALE, each(&|status| is(status.is_stale())));
+        text.family(&PROVIDER_DEAF, each(&|status| is(status.deaf.is_some())));
     }
 
     fn own(&self, text: &mut Text, left_out: &LeftOut) {
@@ -358,6 +365,8 @@ impl Scrape<'_> {
         ] {
             text.single(family, as_float(count.count()));
         }
+        let build = [env!("CARGO_PKG_VERSION"), option_env!("HERDER_COMMIT").unwrap_or("unknown")];
+        text.family(&BUILD_INFO, [(build.map(str::to_owned), 1.0)]);
         text.single(&START_TIME, since_1970(self.app.state.started));
         if !left_out.is_empty() && !self.app.has_told_of_bound.swap(true, Relaxed) {
             tracing::warn!(
