@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::App;
 use super::view::{self, Now, Page};
-use crate::explain::{self, Explanation, Outcome, RouteTest};
+use crate::explain::{self, Explanation, RouteTest};
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -109,13 +109,5 @@ fn render(status: StatusCode, template: &impl Template) -> Response {
             tracing::error!(%error, "a page cannot be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-    }
-}
-
-fn outcome_word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Pass => "pass",
-        Outcome::Note => "note",
-        Outcome::Stop => "stop",
     }
 }

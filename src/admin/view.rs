@@ -11,7 +11,7 @@ use super::rates::{Rates, Sample, Whose, lock};
 use crate::config::{Backend, Config, Frontend, hide_password};
 use crate::control::{Phase, ProviderStatus, Source, View};
 use crate::live::{Failed, ServerLive};
-use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName, Severity};
+use crate::model::{BackendId, FrontendId, Problem, ProviderName, ServerName};
 use crate::table::{Route, RunningBackend, RunningServer};
 
 /// Rows of one list; the filter finds the others.
@@ -470,11 +470,7 @@ fn frontend(id: &FrontendId, f: &Frontend, running: &Running<'_>, rates: &Rates)
 
 fn problem(problem: &Problem) -> ProblemRow {
     ProblemRow {
-        severity: match problem.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        },
+        severity: problem.severity.as_str(),
         service: problem.origin.service.to_string(),
         provider: problem.origin.provider.as_str(),
         message: problem.message.clone(),

@@ -22,6 +22,17 @@ pub enum Outcome {
     Stop,
 }
 
+impl Outcome {
+    /// `pass`, `note` or `stop`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Note => "note",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 /// Takes the steps down, or lets them go by: reading ten thousand services for a table needs none of them.
 #[derive(Debug, Default)]
 pub struct Trace {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::rates::lock;
-use crate::explain::{self, Explanation, Outcome, RouteTest};
+use crate::explain::{self, Explanation, RouteTest};
 use crate::live::{Failed, Told};
 use crate::model::Problem;
 use crate::settings::go_duration;
@@ -147,14 +147,10 @@ fn go_time(time: SystemTime) -> String {
 }
 
 fn explanation(explanation: &Explanation) -> Value {
-    let steps = explanation.steps.iter().map(|step| {
-        let outcome = match step.outcome {
-            Outcome::Pass => "pass",
-            Outcome::Note => "note",
-            Outcome::Stop => "stop",
-        };
-        json!({"outcome": outcome, "what": step.what, "why": step.why})
-    });
+    let steps = explanation
+        .steps
+        .iter()
+        .map(|step| json!({"outcome": step.outcome.as_str(), "what": step.what, "why": step.why}));
     json!({
         "subject": explanation.subject,
         "verdict": explanation.verdict,
