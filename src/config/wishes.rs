@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use crate::model::carries_secrets;
+
 /// Header lines by name.
 pub type HeaderLines = BTreeMap<String, String>;
 
@@ -15,8 +17,7 @@ pub type HeaderLines = BTreeMap<String, String>;
 /// with them.
 fn without_secrets<S: Serializer>(lines: &HeaderLines, serializer: S) -> Result<S::Ok, S::Error> {
     let shown = |(name, value): (&String, &String)| {
-        let lower = name.to_ascii_lowercase();
-        let is_secret = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !value.is_empty();
+        let is_secret = carries_secrets(name) && !value.is_empty();
         (name.clone(), if is_secret { HIDDEN.to_owned() } else { value.clone() })
     };
     serializer.collect_map(lines.iter().map(shown))
@@ -39,10 +40,6 @@ pub fn hide_password(url: &str) -> Cow<'_, str> {
         _ => url.into(),
     }
 }
-
-/// Lines whose names contain one of these carry secrets.
-const SECRET_WORDS: &[&str] =
-    &["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
 /// What is shown in the place of a secret.
 const HIDDEN: &str = "***";

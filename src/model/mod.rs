@@ -20,7 +20,8 @@ pub(crate) use ids::digest;
 pub use ids::{BackendId, FrontendId, ProviderName, ServerName};
 pub use means::has_no_means;
 pub use names::{
-    LineOwner, as_variable, canonical, is_spelling_of, is_token, is_token_byte, letters_digits_and,
+    LineOwner, as_variable, canonical, carries_secrets, is_spelling_of, is_token, is_token_byte,
+    letters_digits_and,
 };
 pub use origin::Origin;
 pub use path::{has_dot_segments, has_doubtful_dots, origin_form, plain, with_single_slashes};

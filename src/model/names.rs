@@ -27,6 +27,14 @@ pub const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
     bytes
 }
 
+/// Whether a header line of this name carries what nobody should read, on a page or in a log.
+pub fn carries_secrets(name: &str) -> bool {
+    const WORDS: [&str; 7] =
+        ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
+}
+
 /// Whose a header line is that does not simply go from one end to the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LineOwner {

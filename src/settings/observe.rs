@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{is_token, nearest};
+use crate::model::{carries_secrets, is_token, nearest};
 
 /// What is told about each request. Nothing, unless asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -145,13 +145,6 @@ impl Fields {
             (None, mode) => mode,
         }
     }
-}
-
-/// Whether a header line of this name (lower case) carries what nobody should read in a log.
-fn carries_secrets(name: &str) -> bool {
-    const WORDS: &[&str] =
-        &["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
-    WORDS.iter().any(|word| name.contains(word))
 }
 
 /// What becomes of a header line.
