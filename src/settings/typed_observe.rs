@@ -15,105 +15,62 @@ use super::typed::list;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TypedObserve {
     /// Write a line for each request [default: false]
-    #[arg(long = "accessLog", env = "HERDER_ACCESSLOG", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Logs")]
+    #[arg(long = "accessLog", value_name = "BOOL", help_heading = "Logs")]
     pub access_log: Option<bool>,
     /// Where to: a file or a pipe [default: standard output]
-    #[arg(
-        long = "accessLog.filePath",
-        env = "HERDER_ACCESSLOG_FILEPATH",
-        value_name = "FILE",
-        help_heading = "Logs"
-    )]
+    #[arg(long = "accessLog.filePath", value_name = "FILE", help_heading = "Logs")]
     pub access_log_path: Option<PathBuf>,
     /// How its lines look [default: common]
-    #[arg(
-        long = "accessLog.format",
-        env = "HERDER_ACCESSLOG_FORMAT",
-        value_name = "FORMAT",
-        value_enum,
-        help_heading = "Logs"
-    )]
+    #[arg(long = "accessLog.format", value_name = "FORMAT", value_enum, help_heading = "Logs")]
     pub access_log_format: Option<LineFormat>,
     /// How many lines may wait to be written; 0 for the default [default: 65536]
-    #[arg(long = "accessLog.bufferingSize", env = "HERDER_ACCESSLOG_BUFFERINGSIZE", value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000), help_heading = "Logs")]
+    #[arg(long = "accessLog.bufferingSize", value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000), help_heading = "Logs")]
     pub access_log_waiting: Option<u32>,
     /// Log requests with these statuses: `200,300-302` [default: all]
-    #[arg(long = "accessLog.filters.statusCodes", env = "HERDER_ACCESSLOG_FILTERS_STATUSCODES", value_name = "RANGES", value_parser = Statuses::parse, help_heading = "Logs")]
+    #[arg(long = "accessLog.filters.statusCodes", value_name = "RANGES", value_parser = Statuses::parse, help_heading = "Logs")]
     pub access_log_statuses: Option<Statuses>,
     /// Log requests that were tried more than once [default: false]
-    #[arg(long = "accessLog.filters.retryAttempts", env = "HERDER_ACCESSLOG_FILTERS_RETRYATTEMPTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Logs")]
+    #[arg(long = "accessLog.filters.retryAttempts", value_name = "BOOL", help_heading = "Logs")]
     pub access_log_retried: Option<bool>,
     /// Log requests that took longer [default: none]
-    #[arg(long = "accessLog.filters.minDuration", env = "HERDER_ACCESSLOG_FILTERS_MINDURATION", value_name = "TIME", value_parser = duration, help_heading = "Logs")]
+    #[arg(long = "accessLog.filters.minDuration", value_name = "TIME", value_parser = duration, help_heading = "Logs")]
     pub access_log_longer_than: Option<Duration>,
     /// Whether fields are logged of which nothing is said: keep or drop [default: keep]
-    #[arg(
-        long = "accessLog.fields.defaultMode",
-        env = "HERDER_ACCESSLOG_FIELDS_DEFAULTMODE",
-        value_name = "MODE",
-        help_heading = "Logs"
-    )]
+    #[arg(long = "accessLog.fields.defaultMode", value_name = "MODE", help_heading = "Logs")]
     pub access_log_fields: Option<FieldMode>,
     /// Which fields are logged: `ClientUsername=drop StartLocal=drop` [default: none]
-    #[arg(
-        long = "accessLog.fields.names",
-        env = "HERDER_ACCESSLOG_FIELDS_NAMES",
-        value_name = "MODES",
-        help_heading = "Logs"
-    )]
+    #[arg(long = "accessLog.fields.names", value_name = "MODES", help_heading = "Logs")]
     pub access_log_field_names: Option<Named<FieldMode>>,
     /// What becomes of header lines of which nothing is said, in JSON: keep, drop or redact [default: keep]
     #[arg(
         long = "accessLog.fields.headers.defaultMode",
-        env = "HERDER_ACCESSLOG_FIELDS_HEADERS_DEFAULTMODE",
         value_name = "MODE",
         help_heading = "Logs"
     )]
     pub access_log_lines: Option<Mode>,
     /// What becomes of header lines: `User-Agent=redact Authorization=drop` [default: none]
-    #[arg(
-        long = "accessLog.fields.headers.names",
-        env = "HERDER_ACCESSLOG_FIELDS_HEADERS_NAMES",
-        value_name = "MODES",
-        help_heading = "Logs"
-    )]
+    #[arg(long = "accessLog.fields.headers.names", value_name = "MODES", help_heading = "Logs")]
     pub access_log_line_names: Option<Named<Mode>>,
     /// Give each request an id, in a header line of this name; alone: `X-Request-Id` [default: false]
-    #[arg(long = "requestId", env = "HERDER_REQUESTID", value_name = "HEADER", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Logs")]
+    #[arg(long = "requestId", value_name = "HEADER", help_heading = "Logs")]
     pub request_id: Option<RequestId>,
 
     /// Send traces to this collector, as OTLP over HTTP: `http://collector:4318` [default: none]
-    #[arg(
-        long = "tracing.otlp.endpoint",
-        env = "HERDER_TRACING_OTLP_ENDPOINT",
-        value_name = "URL",
-        help_heading = "Traces"
-    )]
+    #[arg(long = "tracing.otlp.endpoint", value_name = "URL", help_heading = "Traces")]
     pub tracing_endpoint: Option<Endpoint>,
     /// Header lines for the collector: `Authorization=Bearer abc,X-Tenant=a` [default: none]
     #[arg(
         long = "tracing.otlp.headers",
-        env = "HERDER_TRACING_OTLP_HEADERS",
         value_name = "LINES",
         hide_env_values = true,
         help_heading = "Traces"
     )]
     pub tracing_lines: Option<Lines>,
     /// The part of the requests that is traced, where nobody trusted decided it: 0 to 1 [default: 1]
-    #[arg(
-        long = "tracing.otlp.sampleRate",
-        env = "HERDER_TRACING_OTLP_SAMPLERATE",
-        value_name = "RATIO",
-        help_heading = "Traces"
-    )]
+    #[arg(long = "tracing.otlp.sampleRate", value_name = "RATIO", help_heading = "Traces")]
     pub tracing_ratio: Option<Ratio>,
     /// What Herder is called in traces [default: herder]
-    #[arg(
-        long = "tracing.serviceName",
-        env = "HERDER_TRACING_SERVICENAME",
-        value_name = "NAME",
-        help_heading = "Traces"
-    )]
+    #[arg(long = "tracing.serviceName", value_name = "NAME", help_heading = "Traces")]
     pub tracing_service: Option<String>,
 }
 
