@@ -1,5 +1,6 @@
 //! `herder config`: the settings in force, and where each was said.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::{Cli, args};
 use crate::config::hide_password;
-use crate::settings::{Typed, traefik};
+use crate::settings::{EntryKeys, Typed, traefik};
 use crate::telemetry::LogArgs;
 
 /// Prints the settings in force, and where each was said: a flag, a variable, a line of a file, or nowhere.
@@ -74,12 +75,14 @@ fn rows() -> anyhow::Result<Vec<Row>> {
     let row = |arg: &clap::Arg| {
         let name = arg.get_long().filter(|name| !["json", "help", "file.main"].contains(name))?;
         let id = arg.get_id().as_str();
+        let is_entrypoint = name == "entryPoints";
+        let shown = |value: &OsStr| match (value.to_string_lossy(), is_entrypoint) {
+            (text, true) => hide_password(&EntryKeys::read(&text).to_string()).into_owned(),
+            (text, false) => hide_password(&text).into_owned(),
+        };
         let raw = matches.get_raw(id).map(|values| {
-            let values: Vec<_> =
-                values.map(|value| hide_password(&value.to_string_lossy()).into_owned()).collect();
-            values.join(if name == "entryPoints" { " | " } else { "," })
+            values.map(shown).collect::<Vec<_>>().join(if is_entrypoint { " | " } else { "," })
         });
-        let raw = raw.map(|raw| if name == "entryPoints" { without_users(&raw) } else { raw });
         let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
         // A limit of zero is none: what is in force is the default.
         let is_zero = traefik::is_limit(name)
@@ -102,15 +105,6 @@ fn rows() -> anyhow::Result<Vec<Row>> {
         Some(Row { name: name.to_owned(), value: raw.unwrap_or_else(default), origin })
     };
     Ok(command.filter_map(row).collect())
-}
-
-/// Entry points without the users in them, however the key before them is misspelled.
-fn without_users(text: &str) -> String {
-    let part = |part: &str| match part.split_once(':') {
-        Some((key, _)) if key.to_ascii_lowercase().starts_with("auth") => format!("{key}:***"),
-        _ => part.to_owned(),
-    };
-    text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
 fn as_text(rows: &[Row], notes: &[String]) -> String {

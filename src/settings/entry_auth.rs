@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::entrypoint::parts;
+
 /// Who is asked for a name. Basic goes before digest, digest before forward.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct EntryAuth {
@@ -64,7 +66,6 @@ impl fmt::Debug for EntryForward {
 impl EntryAuth {
     /// Takes what stands below `Auth.`, in lower case. Tells whether that can be read.
     pub(super) fn set(&mut self, below: &[&str], value: &str) -> bool {
-        let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
         let flag = |place: &mut bool| match value {
             "true" | "false" => {
                 *place = value == "true";
@@ -80,7 +81,7 @@ impl EntryAuth {
                 forward.has_tls |= matches!(key, ["tls", _, ..]);
                 match key {
                     ["address"] => forward.address = value.to_owned(),
-                    ["authresponseheaders"] => forward.auth_response_headers = list(),
+                    ["authresponseheaders"] => forward.auth_response_headers = parts(value),
                     ["trustforwardheader"] => return flag(&mut forward.trust_forward_header),
                     ["tls", "ca"] => forward.ca = value.to_owned(),
                     ["tls", "cert"] => forward.cert = value.to_owned(),
@@ -97,7 +98,7 @@ impl EntryAuth {
                 let users = if *kind == "basic" { &mut self.basic } else { &mut self.digest };
                 let users = users.get_or_insert_default();
                 match *key {
-                    "users" => users.users = list(),
+                    "users" => users.users = parts(value),
                     "usersfile" => users.users_file = value.to_owned(),
                     "removeheader" => return flag(&mut users.remove_header),
                     _ => return false,

@@ -81,20 +81,18 @@ impl EntryPoint {
     pub fn is_guarded(&self) -> bool {
         self.shut.is_some() || self.auth.is_some() || self.sources.is_some()
     }
-}
 
-impl std::str::FromStr for EntryPoint {
-    type Err = String;
-
-    /// `Name:http Address::80 ForwardedHeaders.TrustedIPs:10.0.0.0/8`: Traefik 1.7's notation, without regard to the case
-    /// of the keys (configuration/entrypoints.go).
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// An entry point of which this is said: keys as in Traefik 1.7's notation, without regard to their case
+    /// (configuration/entrypoints.go).
+    ///
+    /// # Errors
+    /// A sentence without a full stop that says what is wrong.
+    fn of(said: &EntryKeys) -> Result<Self, String> {
         let (mut name, mut listen, mut trust) = (None, None, Trust::Usual);
         let (mut is_tls, mut redirect, mut compress) = (false, None::<EntryRedirect>, false);
         let (mut shut, mut later) = (None, Vec::new());
         let (mut auth, mut sources) = (EntryAuth::default(), None::<Sources>);
-        for part in text.split_whitespace() {
-            let (key, value) = part.split_once(':').unwrap_or((part, "true"));
+        for (key, value) in said.0.iter().map(|(key, value)| (key.as_str(), value.as_str())) {
             let lower = key.to_ascii_lowercase();
             match lower.split('.').collect::<Vec<_>>().as_slice() {
                 ["name"] => name = Some(value.to_owned()),
@@ -119,7 +117,7 @@ impl std::str::FromStr for EntryPoint {
                     }
                 }
                 ["whitelist", "sourcerange"] | ["whitelistsourcerange"] => {
-                    let ranges: Vec<String> = value.split(',').map(str::to_owned).collect();
+                    let ranges: Vec<String> = parts(value);
                     ranges.iter().try_for_each(|range| network(range).map(|_| ()))?;
                     sources.get_or_insert_default().ranges = ranges;
                 }
@@ -166,6 +164,51 @@ impl std::str::FromStr for EntryPoint {
         let auth = Some(Box::new(auth)).filter(|auth| **auth != EntryAuth::default());
         Ok(Self { name, listen, trust, is_tls, redirect, compress, auth, sources, shut, later })
     }
+}
+
+impl std::str::FromStr for EntryPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::of(&EntryKeys::read(text))
+    }
+}
+
+/// What is said of an entry point, by its keys: `Address`, `Auth.Basic.Users`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EntryKeys(pub Vec<(String, String)>);
+
+impl EntryKeys {
+    /// Reads `Name:http Address::80 ForwardedHeaders.TrustedIPs:10.0.0.0/8`, or what [`Self::text`] wrote.
+    pub fn read(text: &str) -> Self {
+        let part = |part: &str| match part.split_once(':') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => (part.to_owned(), "true".to_owned()),
+        };
+        let written = serde_json::from_str(text).ok();
+        Self(written.unwrap_or_else(|| text.split_whitespace().map(part).collect()))
+    }
+
+    /// As text that loses nothing: in a file a value may have blanks and line ends, in the notation they end it.
+    pub fn text(&self) -> String {
+        serde_json::json!(self.0).to_string()
+    }
+}
+
+impl fmt::Display for EntryKeys {
+    /// In the notation, for people: without users and keys, however the key before them is misspelled.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |(key, value): &(String, String)| {
+            let is_secret = key.to_ascii_lowercase().starts_with("auth");
+            format!("{key}:{}", if is_secret { "***" } else { value })
+        };
+        f.write_str(&self.0.iter().map(part).collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// The parts of a list, which commas stand between.
+pub(super) fn parts(value: &str) -> Vec<String> {
+    value.split(',').map(|part| part.trim().to_owned()).collect()
 }
 
 /// What Traefik 1.7 takes for a truth here (configuration/entrypoints.go, `toBool`), and what it does not.
@@ -266,6 +309,34 @@ mod tests {
         assert_eq!((forward.address.as_str(), forward.ca.as_str()), ("http://a:81/x", "/ca.pem"));
         assert!(forward.has_tls && forward.trust_forward_header);
         assert_eq!(forward.auth_response_headers, ["X-A", "X-B"]);
+    }
+
+    #[test]
+    fn a_value_may_hold_what_ends_one_in_the_notation() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----";
+        let keys = [
+            ("Name", "http"),
+            ("address", ":80"),
+            ("auth.basic.usersFile", "/my secrets/users"),
+            ("auth.forward.tls.ca", pem),
+        ];
+        let keys = EntryKeys(keys.map(|(key, value)| (key.into(), value.into())).into());
+        assert_eq!(EntryKeys::read(&keys.text()), keys);
+        let auth = keys.text().parse::<EntryPoint>().expect("a good one").auth.expect("some");
+        assert_eq!(auth.basic.expect("some").users_file, "/my secrets/users");
+        assert_eq!(auth.forward.expect("some").ca, pem);
+    }
+
+    #[test]
+    fn nobodys_secret_is_shown() {
+        for text in [
+            "Name:http Address::80 Auth.Basic.Users:joe:geheim",
+            "Name:http\tAddress::80\nauthh:geheim",
+        ] {
+            let shown = EntryKeys::read(text).to_string();
+            assert!(shown.starts_with("Name:http Address::80 "), "{shown}");
+            assert!(!shown.contains("geheim"), "{shown}");
+        }
     }
 
     #[test]

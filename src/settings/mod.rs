@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use buckets::{BUCKETS_MAX, Buckets};
 pub use constraint::Constraint;
 pub use entry_auth::{EntryAuth, EntryForward, EntryUsers};
-pub use entrypoint::{EntryPoint, EntryRedirect, Sources, Trust};
+pub use entrypoint::{EntryKeys, EntryPoint, EntryRedirect, Sources, Trust};
 pub use host_template::{HostParts, HostTemplate};
 pub use listen::Listen;
 pub use meant::Conflict;

@@ -493,6 +493,15 @@ fn what_would_let_nobody_in_ends_the_start() {
 }
 
 #[test]
+fn a_value_of_an_entry_point_in_a_file_keeps_its_blanks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "[entryPoints.http]\naddress = \":80\"\n[entryPoints.http.auth.basic]\nusersFile = \"/my secrets/users\"\n";
+    fs::write(dir.path().join("blanks.toml"), text).expect("written");
+    let said = stdout(&herder(dir.path(), &["check", "blanks.toml"], &[]));
+    assert!(said.contains("names the file /my secrets/users, which cannot be read"), "{said}");
+}
+
+#[test]
 fn a_wrong_value_is_named_by_where_it_was_said() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = |args: &[&str], variables: &[(&str, &str)]| {

@@ -5,7 +5,7 @@
 
 mod keys;
 
-use super::{EntryPoint, HTTP_ENTRYPOINT};
+use super::{EntryAuth, EntryKeys, EntryPoint, HTTP_ENTRYPOINT};
 use crate::document::{Double, Entry, Language, Node, Place, Table, Value};
 use crate::model::nearest;
 use keys::Fate::{self, Always, DebugMode, Flag, Later, Level, Names, Nothing, OnceOn, Time};
@@ -182,17 +182,13 @@ impl Reader<'_> {
         self.found.given.push(Given { flag, value, origin, guard });
     }
 
-    /// Gives the page the users of an entry point. Tells whether these are all its guards.
-    fn guard_admin(&mut self, entrypoint: &EntryPoint, path: &str, place: Place) -> bool {
-        let Some(auth) = entrypoint.auth.as_deref() else { return false };
+    /// Gives the page the users of an entry point, or of its own. Tells whether these are all its guards.
+    fn guard_admin(&mut self, auth: &EntryAuth, path: &str, place: Place) -> bool {
         let (method, users) = match (&auth.basic, &auth.digest, &auth.forward) {
             (Some(users), None, None) => ("basic", users),
             (None, Some(users), None) => ("digest", users),
             _ => return false,
         };
-        if entrypoint.shut.is_some() || entrypoint.sources.is_some() {
-            return false;
-        }
         let origin = self.origin(path, place);
         self.give("admin.auth", method, origin.clone());
         // Even where there are none: then nobody gets in.
@@ -201,6 +197,12 @@ impl Reader<'_> {
             self.give("admin.usersFile", users.users_file.clone(), origin);
         }
         true
+    }
+
+    fn guard_admin_as(&mut self, entrypoint: &EntryPoint, path: &str, place: Place) -> bool {
+        let EntryPoint { shut, sources, auth, .. } = entrypoint;
+        let auth = auth.as_deref().filter(|_| shut.is_none() && sources.is_none());
+        auth.is_some_and(|auth| self.guard_admin(auth, path, place))
     }
 
     fn note(&mut self, path: &str, place: Place, why: &str) {
@@ -217,11 +219,14 @@ impl Reader<'_> {
     fn entry(&mut self, path: &str, entry: &Entry) {
         let (node, place) = (&entry.node, entry.node.place);
         if ADMIN_AUTH.iter().any(|key| key.eq_ignore_ascii_case(path)) {
-            let mut parts = vec!["Name:x Address::1".to_owned()];
-            parts_of("auth", node, &mut parts);
-            match parts.join(" ").parse::<EntryPoint>() {
-                Ok(entrypoint) if self.guard_admin(&entrypoint, path, place) => {}
-                _ => self.shut_admin(path, place),
+            let (mut keys, mut auth) = (Vec::new(), EntryAuth::default());
+            keys_of("", node, &mut keys);
+            let is_read = keys.iter().all(|(key, value)| {
+                let key = key.to_ascii_lowercase();
+                auth.set(&key.split('.').collect::<Vec<_>>(), value)
+            });
+            if !is_read || !self.guard_admin(&auth, path, place) {
+                self.shut_admin(path, place);
             }
             return;
         }
@@ -315,7 +320,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `[entryPoints.http] address = ":80"` becomes `Name:http Address::80`.
+    /// `[entryPoints.http] address = ":80"` is `Name:http Address::80`.
     fn entrypoints(&mut self) {
         let Some(node) = self.tree.get("entryPoints") else {
             // Traefik 1.7 listens on port 80 where nothing is said.
@@ -338,10 +343,10 @@ impl Reader<'_> {
             return;
         }
         for entry in node.as_table().into_iter().flat_map(Table::entries) {
-            let mut parts = vec![format!("Name:{}", entry.key)];
-            parts_of("", &entry.node, &mut parts);
+            let mut keys = vec![("Name".to_owned(), entry.key.clone())];
+            keys_of("", &entry.node, &mut keys);
             let origin = self.origin("entryPoints", entry.node.place);
-            self.give("entryPoints", parts.join(" "), origin);
+            self.give("entryPoints", EntryKeys(keys).text(), origin);
         }
     }
 
@@ -372,9 +377,7 @@ impl Reader<'_> {
         let default = default.unwrap_or_else(|| HTTP_ENTRYPOINT.to_owned());
         let is_default = default.split(',').any(|name| name.trim().eq_ignore_ascii_case(named));
         let address = match &found {
-            Some((_, entrypoint))
-                if entrypoint.is_guarded() && !self.guard_admin(entrypoint, path, place) =>
-            {
+            Some((_, e)) if e.is_guarded() && !self.guard_admin_as(e, path, place) => {
                 return self.shut_admin(path, place);
             }
             Some(_) if is_default => {
@@ -440,31 +443,28 @@ impl Reader<'_> {
     }
 }
 
-/// The keys of an entry point's table as parts of its notation.
-fn parts_of(prefix: &str, node: &Node, parts: &mut Vec<String>) {
+/// The keys of an entry point's table, with the names of the tables they stand in.
+fn keys_of(prefix: &str, node: &Node, keys: &mut Vec<(String, String)>) {
     match &node.value {
-        Value::Table(table) if table.is_empty() && !prefix.is_empty() => {
-            parts.push(prefix.to_owned())
+        Value::Table(table) if table.is_empty() => {
+            if !prefix.is_empty() {
+                keys.push((prefix.to_owned(), "true".to_owned()));
+            }
         }
         Value::Table(table) => {
-            for entry in table.entries() {
-                let key = if prefix.is_empty() {
-                    entry.key.clone()
-                } else {
-                    format!("{prefix}.{}", entry.key)
-                };
-                parts_of(&key, &entry.node, parts);
+            for Entry { key, node } in table.entries() {
+                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                keys_of(&key, node, keys);
             }
         }
         value => {
-            // A blank would end it. An expression has other words for one, and so has a URL.
-            let blank = match prefix.to_ascii_lowercase().as_str() {
-                "redirect.regex" => r"\x20",
-                "redirect.replacement" => "%20",
-                _ => "",
+            let text = text(value).unwrap_or_default();
+            let text = match prefix.to_ascii_lowercase().as_str() {
+                // A URL has no blank, and no line of a head an end within.
+                "redirect.replacement" => text.trim().replace(char::is_whitespace, "%20"),
+                _ => text.trim().to_owned(),
             };
-            let text = text(value).unwrap_or_default().replace(char::is_whitespace, blank);
-            parts.push(format!("{prefix}:{text}"));
+            keys.push((prefix.to_owned(), text));
         }
     }
 }
