@@ -3,12 +3,9 @@
 //! Everything that was said elsewhere is turned into flags, which are then read once, by clap: so that a value is checked in
 //! one place, and an error names where it was said.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::error::{ContextKind, ContextValue};
@@ -18,7 +15,7 @@ use clap::{ArgMatches, CommandFactory as _, Parser as _};
 use super::{Cli, Command, variables};
 use crate::document::{Language, Node, Place, Table, Value};
 use crate::settings::traefik::{self, Found, Given, NO_LIMIT, is_limit};
-use crate::settings::{Conflict, EntryPoint, Settings, catalog};
+use crate::settings::{Conflict, EntryPoint, Settings, catalog, duration};
 
 /// The subcommands that take settings.
 const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
@@ -26,147 +23,147 @@ const WITH_SETTINGS: &[&str] = &["run", "check", "explain", "config", "render"];
 /// The flags that say where rules are.
 pub(super) const RULES_FROM: [&str; 3] = ["file.filename", "file.directory", "file.main"];
 
-/// What was said besides the flags as typed.
+/// What was said, wherever.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    /// Where each flag was said that stands in no flag of ours: by its name.
-    pub(super) origins: BTreeMap<String, String>,
-    /// What was said and is not acted on, a sentence for each.
+    /// What is in force of it. Of a flag that is not among these, the default is.
+    pub(super) given: Vec<Given>,
+    /// What is not acted on, a sentence for each.
     pub(super) notes: Vec<String>,
     /// The settings file.
     pub(super) file: Option<PathBuf>,
-    /// The command line with all of it.
-    pub(super) args: Vec<OsString>,
 }
-
-/// What was said besides the flags as typed, once [`complete`] has run.
-pub(super) fn said() -> &'static Said {
-    static NOTHING: Said =
-        Said { origins: BTreeMap::new(), notes: Vec::new(), file: None, args: Vec::new() };
-    SAID.get().unwrap_or(&NOTHING)
-}
-
-static SAID: OnceLock<Said> = OnceLock::new();
 
 /// The command line with what variables and a settings file say.
 ///
 /// # Errors
 /// When the settings file cannot be read, or a value in it is wrong.
-pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
-    let Some(command) = args.get(1).and_then(|arg| arg.to_str()).map(str::to_owned) else {
-        return Ok(args);
+pub(super) fn complete(args: Vec<OsString>) -> anyhow::Result<(Vec<OsString>, Said)> {
+    let command = args.get(1).and_then(|arg| arg.to_str()).map(str::to_owned);
+    let Some(command) = command.filter(|command| WITH_SETTINGS.contains(&command.as_str())) else {
+        return Ok((args, Said::default()));
     };
-    if !WITH_SETTINGS.contains(&command.as_str()) {
-        return Ok(args);
-    }
     let own = own_flags(&command);
     let (mut args, foreign) = split(args, &own, &own_flags("run"));
     let matches = match Cli::command().try_get_matches_from(&args) {
         Ok(matches) => matches,
         // What clap refuses, it explains better than we could; `--help` ends here as well.
-        Err(error) => return variables::wrong(&error, &own, &args).map_or(Ok(args), Err),
+        Err(error) => {
+            return variables::wrong(&error, &own, &args).map_or(Ok((args, Said::default())), Err);
+        }
     };
-    let Some((_, matches)) = matches.subcommand() else { return Ok(args) };
+    let Some((_, matches)) = matches.subcommand() else { return Ok((args, Said::default())) };
+    let typed = said_in(ValueSource::CommandLine, &own, matches);
+    let variables = said_in(ValueSource::EnvVariable, &own, matches);
 
     let names: Vec<String> = own.iter().map(|flag| flag.name.clone()).collect();
-    let mut flags = traefik::read(&foreign, &names, None);
-    let typed = matches.get_many::<EntryPoint>("entrypoints").into_iter().flatten();
-    flags.shut_admin_beside(typed);
-    let catalog = catalog::read(|name| std::env::var(name).ok());
     let path = settings_file(matches);
+    let mut flags = traefik::read(&foreign, &names, None);
+    let entrypoints = matches.get_many::<EntryPoint>("entrypoints").into_iter().flatten();
+    flags.shut_admin_beside(entrypoints);
+    if path.is_none() && matches.get_raw("entrypoints").is_none() {
+        flags.listen_as_traefik();
+    }
+    let catalog = catalog::read(|name| std::env::var(name).ok());
     let file = match &path {
         None => Found::default(),
         Some(path) => traefik::read(&parsed(path)?, &names, Some(&path.display().to_string())),
     };
-    let is_said = |id: &str| {
-        matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
-    };
+    let mut layers = [flags, catalog, file];
+    for found in &mut layers {
+        // A level of the log is no setting of `check`.
+        found.given.retain(|given| names.contains(&given.flag));
+    }
     let mut notes = variables::unknown();
-    notes.extend(zero_limits(&own, matches));
-    if path.is_none() && !is_said("entrypoints") {
-        flags.listen_as_traefik();
-    }
-    let names_rules = ["file_filename", "file_directory"].into_iter().any(is_said);
-    let mut is_strict = matches.get_one::<bool>("strict").copied().unwrap_or(false);
-    let mut said = Said { file: path, notes, ..Said::default() };
-    let sources = [(flags, true), (catalog, false), (file, false)];
-    let given = sources.iter().flat_map(|(found, _)| &found.given);
-    let guarded: Vec<String> =
-        given.filter(|given| given.guard.is_some()).map(|given| given.flag.clone()).collect();
-    let has_users = ["admin_users", "admin_users_file"].into_iter().any(is_said);
-    let mut wrong = Vec::new();
-    for (found, is_flag) in sources {
-        let taken: Vec<String> = said.origins.keys().cloned().collect();
-        said.notes.extend(found.notes);
-        for given in found.given {
-            // A level of the log is no setting of `check`.
-            let Some(flag) = own.iter().find(|flag| flag.name == given.flag) else { continue };
-            let source = matches.value_source(&flag.id);
-            let was_said = match source {
-                Some(ValueSource::CommandLine) => true,
-                Some(ValueSource::EnvVariable) => !is_flag,
-                _ => false,
-            };
-            if let Some(why) = &given.guard {
-                let is_off = matches
-                    .get_raw(&flag.id)
-                    .is_some_and(|mut said| said.next_back().is_some_and(|said| said == "off"));
-                if was_said && !has_users && !is_off {
-                    bail!(
-                        "the page cannot be opened: {why} Write --admin.users or --admin.usersFile beside --admin, or leave \
-                         --admin out"
-                    );
-                }
-                if !was_said {
-                    said.notes.push(why.clone());
-                }
-            }
-            let is_overruled = given.guard.is_none() && guarded.contains(&given.flag)
-                // Rules are read from one place: the flag that names one goes before a file that names another.
-                || RULES_FROM.contains(&given.flag.as_str())
-                    && (taken.iter().any(|flag| RULES_FROM.contains(&flag.as_str())) || names_rules);
-            if was_said || is_overruled || taken.contains(&given.flag) {
-                continue;
-            }
-            if let Err(error) = check(&command, &given) {
-                wrong.push(error);
-                continue;
-            }
-            is_strict |= given.flag == "strict" && given.value == "true";
-            args.push(format!("--{}={}", given.flag, given.value).into());
-            said.origins.insert(given.flag, given.origin);
-        }
-    }
+    let zero = typed.iter().chain(&variables).filter(|given| is_zero_limit(given));
+    notes.extend(zero.map(|given| format!("{} is left out: {NO_LIMIT}.", given.origin)));
+    let found = merged(&typed, &variables, layers)?;
+    notes.extend(found.notes);
+
+    let wrong = found.given.iter().filter_map(|given| check(&command, given).err());
+    let mut wrong: Vec<anyhow::Error> = wrong.collect();
     if wrong.len() > 1 {
         let lines: Vec<String> = wrong.iter().map(|error| format!("{error:#}")).collect();
         bail!("these settings cannot be read:\n  {}", lines.join("\n  "));
     }
     wrong.pop().map_or(Ok(()), Err)?;
-    if is_strict && !said.notes.is_empty() {
+    let flag = |given: &Given| OsString::from(format!("--{}={}", given.flag, given.value));
+    args.extend(found.given.iter().map(flag));
+    let variables = variables.into_iter().filter(|given| !says(&found.given, &given.flag));
+    let mut given: Vec<Given> = typed.into_iter().chain(variables).collect();
+    given.extend(found.given);
+    let is_strict = given.iter().any(|given| given.flag == "strict" && given.value == "true");
+    if is_strict && !notes.is_empty() {
         bail!(
             "these settings are not acted on, and --strict was asked for:\n  {}",
-            said.notes.join("\n  ")
+            notes.join("\n  ")
         );
     }
-    said.args.clone_from(&args);
-    let _ = SAID.set(said);
-    Ok(args)
+    given.retain(|given| !is_zero_limit(given));
+    Ok((args, Said { given, notes, file: path }))
 }
 
-/// That flags and variables ask for no limit where everything has one: as it is said of a settings file.
-fn zero_limits(own: &[OwnFlag], matches: &ArgMatches) -> Vec<String> {
-    let is_zero = |flag: &&OwnFlag| {
-        is_limit(&flag.name) && matches.get_one::<Duration>(&flag.id).is_some_and(Duration::is_zero)
-    };
-    let note = |flag: &OwnFlag| {
-        let variable = flag
-            .variable
-            .clone()
-            .filter(|_| matches.value_source(&flag.id) == Some(ValueSource::EnvVariable));
+/// What flags say, or variables, where no flag says it. A list has a value for each of its parts.
+fn said_in(source: ValueSource, own: &[OwnFlag], matches: &ArgMatches) -> Vec<Given> {
+    let said = own.iter().filter(|flag| matches.value_source(&flag.id) == Some(source));
+    let given = |flag: &OwnFlag| {
+        let variable = flag.variable.clone().filter(|_| source == ValueSource::EnvVariable);
         let origin = variable.unwrap_or_else(|| format!("--{}", flag.name));
-        format!("{origin} is left out: {NO_LIMIT}.")
+        let values = matches.get_raw(&flag.id).into_iter().flatten();
+        let given = |value: &OsStr| {
+            let (flag, value) = (flag.name.clone(), value.to_string_lossy().into_owned());
+            Given { flag, value, origin: origin.clone(), guard: None }
+        };
+        values.map(given).collect::<Vec<_>>()
     };
-    own.iter().filter(is_zero).map(note).collect()
+    said.flat_map(given).collect()
+}
+
+/// Whether it asks for no limit where everything has one, so that the default stands.
+fn is_zero_limit(given: &Given) -> bool {
+    is_limit(&given.flag) && duration(&given.value).is_ok_and(|time| time.is_zero())
+}
+
+fn says(given: &[Given], flag: &str) -> bool {
+    given.iter().any(|given| given.flag == flag)
+}
+
+/// What counts beside our own flags and variables, and what is said of it. The layers are Traefik's flags, the catalog's variables
+/// and the settings file: each goes before the next, our flags before all of them, our variables before the last two. But a guard
+/// goes before whatever could open what it closes, and rules are read from what one layer names.
+///
+/// # Errors
+/// Where a flag would open what a guard closes.
+fn merged(typed: &[Given], variables: &[Given], layers: [Found; 3]) -> anyhow::Result<Found> {
+    let own = [typed, variables].concat();
+    let names_rules = |given: &[Given]| RULES_FROM.iter().any(|flag| says(given, flag));
+    let has_users = says(&own, "admin.users") || says(&own, "admin.usersFile");
+    let all = layers.iter().flat_map(|found| &found.given);
+    let guards = all.filter(|given| given.guard.is_some()).cloned().collect::<Vec<_>>();
+    let mut kept = Found::default();
+    for (place, found) in layers.into_iter().enumerate() {
+        let above: &[Given] = if place == 0 { typed } else { &own };
+        let has_rules = names_rules(&own) || names_rules(&kept.given);
+        let taken = kept.given.clone();
+        kept.notes.extend(found.notes);
+        for given in found.given {
+            let said = above.iter().rev().find(|said| said.flag == given.flag);
+            match (&given.guard, said) {
+                (Some(why), Some(said)) if !has_users && said.value != "off" => bail!(
+                    "the page cannot be opened: {why} Write --admin.users or --admin.usersFile beside --admin, or leave \
+                     --admin out"
+                ),
+                (Some(why), None) => kept.notes.push(why.clone()),
+                _ => {}
+            }
+            let is_overruled = given.guard.is_none() && says(&guards, &given.flag)
+                || has_rules && RULES_FROM.contains(&given.flag.as_str());
+            if said.is_none() && !is_overruled && !says(&taken, &given.flag) {
+                kept.given.push(given);
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// A flag of ours.
@@ -364,6 +361,64 @@ mod tests {
         assert_eq!(is, "web");
         let (is, _) = split_for("config", "--log.level debug");
         assert_eq!(is, "--log.level debug");
+    }
+
+    /// `admin=off!` is a guard.
+    fn given(said: &str) -> Vec<Given> {
+        let given = |said: &str| {
+            let (flag, value) = said.split_once('=').expect("flag=value");
+            let guard = value.ends_with('!').then(|| "guarded".to_owned());
+            let value = value.trim_end_matches('!').to_owned();
+            Given { flag: flag.to_owned(), value, origin: String::new(), guard }
+        };
+        said.split_whitespace().map(given).collect()
+    }
+
+    /// What is kept of Traefik's flags, the catalog's variables and a file, beside our flags and variables.
+    #[track_caller]
+    fn keeps(own: [&str; 2], layers: [&str; 3], expected: &str) {
+        let layers = layers.map(|said| {
+            let mut found = Found::default();
+            found.given = given(said);
+            found
+        });
+        let kept = match merged(&given(own[0]), &given(own[1]), layers) {
+            Ok(Found { given, notes, .. }) => {
+                let given =
+                    given.into_iter().map(|given| format!("{}={}", given.flag, given.value));
+                given.chain(notes).collect::<Vec<_>>().join(" ")
+            }
+            Err(_) => "refused".to_owned(),
+        };
+        assert_eq!(kept, expected, "{own:?}");
+    }
+
+    #[test]
+    fn the_first_that_says_it_counts() {
+        keeps(["", ""], ["a=1", "a=2 b=2", "a=3 b=3 c=3"], "a=1 b=2 c=3");
+        keeps(["a=0", ""], ["a=1", "b=2", "a=3"], "b=2");
+        // A variable of ours goes before the catalog's and a file, not before a flag of Traefik's.
+        keeps(["", "a=0 b=0"], ["a=1", "b=2", "b=3 c=3"], "a=1 c=3");
+        keeps(["", ""], ["", "", "entryPoints=1 entryPoints=2"], "entryPoints=1 entryPoints=2");
+    }
+
+    #[test]
+    fn rules_come_from_one_place() {
+        keeps(["file.filename=0", ""], ["", "", "file.directory=3 a=3"], "a=3");
+        keeps(["", "file.directory=0"], ["", "", "file.main=3"], "");
+        // Both of one place exclude each other, and that is told later.
+        let both = "file.filename=3 file.directory=3";
+        keeps(["", ""], ["", "", both], both);
+    }
+
+    #[test]
+    fn a_guard_goes_before_what_could_open_the_page() {
+        keeps(["", ""], ["", "admin=:2", "admin=off!"], "admin=off guarded");
+        keeps(["", "admin=:0"], ["admin=off!", "", ""], "admin=off guarded");
+        keeps(["admin=:0", ""], ["admin=off!", "", ""], "refused");
+        keeps(["", "admin=:0"], ["", "", "admin=off!"], "refused");
+        keeps(["admin=off", ""], ["admin=off!", "", ""], "");
+        keeps(["admin=:0", "admin.users=a"], ["admin=off!", "", "admin=:3"], "");
     }
 
     #[track_caller]

@@ -1,17 +1,16 @@
 //! `herder config`: the settings in force, and where each was said.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::CommandFactory as _;
 use serde_json::json;
 
-use super::{Cli, args};
+use super::Cli;
+use super::args::Said;
 use crate::config::hide_password;
-use crate::settings::{EntryKeys, Typed, traefik};
+use crate::settings::{EntryKeys, Typed};
 use crate::telemetry::LogArgs;
 
 /// Prints the settings in force, and where each was said: a flag, a variable, a line of a file, or nowhere.
@@ -41,11 +40,11 @@ struct Row {
 ///
 /// # Errors
 /// When the settings do not fit together, or standard output cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, said: &Said) -> anyhow::Result<ExitCode> {
     let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
-    let mut notes = args::said().notes.clone();
+    let mut notes = said.notes.clone();
     notes.extend(settings.left_out());
-    let mut rows = rows()?;
+    let mut rows = rows(said);
     let names_entrypoints = args.settings.entrypoints.is_some();
     // It is one of the entry points then, or none.
     rows.retain(|row| row.name != "http" || row.origin != "default" || !names_entrypoints);
@@ -66,45 +65,37 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows() -> anyhow::Result<Vec<Row>> {
-    let said = args::said();
-    let matches = Cli::command().try_get_matches_from(&said.args)?;
-    let matches = matches.subcommand_matches("config").cloned().unwrap_or_default();
+fn rows(said: &Said) -> Vec<Row> {
     let cli = Cli::command();
-    let command = cli.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
+    let args = cli.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
     let row = |arg: &clap::Arg| {
         let name = arg.get_long().filter(|name| !["json", "help", "file.main"].contains(name))?;
-        let id = arg.get_id().as_str();
-        let is_entrypoint = name == "entryPoints";
-        let shown = |value: &OsStr| match (value.to_string_lossy(), is_entrypoint) {
-            (text, true) => hide_password(&EntryKeys::read(&text).to_string()).into_owned(),
-            (text, false) => hide_password(&text).into_owned(),
+        let said = || said.given.iter().filter(|given| given.flag == name);
+        let shown = |text: &str| match name {
+            "entryPoints" => hide_password(&EntryKeys::read(text).to_string()).into_owned(),
+            _ => hide_password(text).into_owned(),
         };
-        let raw = matches.get_raw(id).map(|values| {
-            values.map(shown).collect::<Vec<_>>().join(if is_entrypoint { " | " } else { "," })
-        });
-        let raw = raw.map(|raw| if arg.is_hide_env_values_set() { "***".to_owned() } else { raw });
-        // A limit of zero is none: what is in force is the default.
-        let is_zero = traefik::is_limit(name)
-            && matches.get_one::<Duration>(id).is_some_and(Duration::is_zero);
-        let raw = raw.filter(|_| !is_zero);
-        let variable = arg.get_env().map(|env| env.to_string_lossy().into_owned());
-        let origin = match (said.origins.get(name), matches.value_source(id)) {
-            _ if is_zero => "default".to_owned(),
-            (Some(origin), _) => origin.clone(),
-            (None, Some(clap::parser::ValueSource::CommandLine)) => format!("--{name}"),
-            (None, Some(clap::parser::ValueSource::EnvVariable)) => variable.unwrap_or_default(),
-            (None, _) => "default".to_owned(),
+        let values: Vec<String> = said().map(|given| shown(&given.value)).collect();
+        let value = match values.as_slice() {
+            [] => default(arg),
+            _ if arg.is_hide_env_values_set() => "***".to_owned(),
+            values => values.join(if name == "entryPoints" { " | " } else { "," }),
         };
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let default = || {
-            let default =
-                help.rsplit_once("[default: ").map(|(_, default)| default.trim_end_matches(']'));
-            default.unwrap_or("none").trim_matches('`').to_owned()
-        };
-        Some(Row { name: name.to_owned(), value: raw.unwrap_or_else(default), origin })
+        let origin =
+            said().next_back().map_or_else(|| "default".to_owned(), |given| given.origin.clone());
+        Some(Row { name: name.to_owned(), value, origin })
     };
-    Ok(command.filter_map(row).collect())
+    args.filter_map(row).collect()
+}
+
+/// A default that is a value is clap's; of the others the help tells.
+fn default(arg: &clap::Arg) -> String {
+    if let [value] = arg.get_default_values() {
+        return value.to_string_lossy().into_owned();
+    }
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let default = help.rsplit_once("[default: ").map(|(_, default)| default.trim_end_matches(']'));
+    default.unwrap_or("none").trim_matches('`').to_owned()
 }
 
 fn as_text(rows: &[Row], notes: &[String]) -> String {

@@ -81,7 +81,7 @@ fn herder_in(command_line: &[u8]) -> Option<Vec<OsString>> {
 
 /// What a Herder with this command line does.
 pub(super) fn command_of(command_line: &[u8]) -> Option<Command> {
-    let args = complete(herder_in(command_line)?).ok()?;
+    let (args, _) = complete(herder_in(command_line)?).ok()?;
     Cli::try_parse_from(args).ok().map(|cli| cli.command)
 }
 

@@ -27,6 +27,8 @@ use tokio::runtime::Builder;
 
 use crate::telemetry::{self, LogArgs, Writes};
 
+use args::Said;
+
 /// An active load balancer for Docker and Rancher: label a container and it is on the air.
 ///
 /// Without a command, `run` is meant: `herder --docker.domain=local`.
@@ -78,8 +80,8 @@ fn done<T>(work: impl Future<Output = T>) -> io::Result<T> {
 
 async fn program() -> ExitCode {
     let args = with_command(std::env::args_os().collect());
-    let args = match args::complete(first_process::beside(args)) {
-        Ok(args) => args,
+    let (args, said) = match args::complete(first_process::beside(args)) {
+        Ok(complete) => complete,
         Err(error) => {
             eprintln!("herder: {error:#}");
             return ExitCode::from(2);
@@ -96,7 +98,7 @@ async fn program() -> ExitCode {
         }
         log => log.and_then(Result::ok).unwrap_or_default(),
     };
-    run(cli).await.unwrap_or_else(|error| {
+    run(cli, &said).await.unwrap_or_else(|error| {
         log.say(&format!("herder: {error:#}"));
         ExitCode::from(2)
     })
@@ -121,12 +123,12 @@ impl Command {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli, said: &Said) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Run(args) => run::run(*args).await,
+        Command::Run(args) => run::run(*args, said).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::Check(args) => check::run(*args).await,
-        Command::Config(args) => config::run(&args),
+        Command::Check(args) => check::run(*args, said).await,
+        Command::Config(args) => config::run(&args, said),
         Command::Explain(args) => explain::run(*args).await,
         Command::Render(args) => Box::pin(render::run(*args)).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+use crate::cli::args::Said;
 use crate::cli::serve::{self, Signals};
-use crate::cli::{args, sources};
+use crate::cli::sources;
 use crate::control::guards::{self, Invalid};
 use crate::settings::Typed;
 use crate::telemetry::LogArgs;
@@ -27,12 +28,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When a setting is wrong or would let nobody in, a port is taken, or there is no provider.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, said: &Said) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    if let Some(file) = &args::said().file {
+    if let Some(file) = &said.file {
         tracing::info!(file = %file.display(), "settings read");
     }
-    for note in &args::said().notes {
+    for note in &said.notes {
         tracing::warn!("{note}");
     }
     let Some(settings) = signals.unless_stopped(sources::settings(args.settings)).await? else {

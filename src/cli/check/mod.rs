@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use finding::Finding;
 
 use crate::admin::providers;
-use crate::cli::{args, sources};
+use crate::cli::args::Said;
+use crate::cli::sources;
 use crate::control::{View, guards};
 use crate::model::Severity;
 use crate::settings::{FileSettings, Settings, Typed};
@@ -54,7 +55,7 @@ enum Format {
 ///
 /// # Errors
 /// When a source cannot be read, or standard output cannot be written.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, said: &Said) -> anyhow::Result<ExitCode> {
     if !args.files.is_empty() {
         let settings = args.settings.meant().map_err(anyhow::Error::msg)?;
         let entrypoints = files::EntryPoints::of(&args.settings, &settings);
@@ -69,7 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let settings = sources::settings(args.settings).await?;
     let view = sources::view_once(&settings).await?;
-    let mut notes = args::said().notes.clone();
+    let mut notes = said.notes.clone();
     notes.extend(settings.left_out());
     let problems = view.table.problems.iter().map(Finding::of);
     let guards = guards::invalid(&settings);
