@@ -517,6 +517,7 @@ async fn what_is_wrong_among_a_thousand_services_is_in_sight() {
         const bar = document.querySelector('.top').getBoundingClientRect();
         return link.getBoundingClientRect().top >= bar.bottom";
     assert_eq!(eval(&client, focus).await, true);
+    eval(&client, "scrollTo(0, 0)").await;
     click(".jumps a[href=\"#h-unrouted\"]").await;
     assert!(text(".unrouted").await.contains("unhealthy"));
     click(".unrouted a.explain").await;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use herder::admin::metrics::{FAMILIES, Kind};
+use herder::live::Thresholds;
 use herder::settings::Buckets;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -296,8 +298,9 @@ async fn servers_that_are_down_are_told_of_before_those_that_are_up() {
     let view = watched.serving.state.view();
     let mut backends = view.table.reachable_backends();
     let backend = backends.find(|backend| &*backend.id().name == "backend-1").expect("it is there");
-    // It has not passed its check yet.
-    backend.servers()[0].live.health.hold(true);
+    let health = &backend.servers()[0].live.health;
+    health.hold(true);
+    health.checked(false, Thresholds { rise: 1, fall: 1 }, 1, Duration::ZERO);
     let samples = samples(&watched).await;
     let name = "traefik_backend_server_up{";
     assert_eq!(samples.keys().filter(|series| series.starts_with(name)).count(), 2_000);

@@ -113,12 +113,12 @@ fn escape(value: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::metrics::families::{BACKEND_RETRIES, PROBLEMS, PROPAGATION, PROVIDER_AGE};
+    use crate::admin::metrics::families::{BACKEND_RETRIES, FRONTENDS, PROPAGATION, PROVIDER_AGE};
 
     #[test]
     fn values_are_written_as_prometheus_reads_them() {
         let mut text = Text::default();
-        text.single(&PROBLEMS, 3.0);
+        text.single(&FRONTENDS, 3.0);
         text.family(&BACKEND_RETRIES, [(["a\"b\\c\nd".to_owned()], 1.5)]);
         text.family(&PROVIDER_AGE, std::iter::empty::<([String; 1], f64)>());
         let sizes = Sizes { at_most: vec![(0.1, 1), (5.0, 2)], total: 3, sum: 7.25 };
@@ -132,8 +132,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "# TYPE herder_problems gauge",
-                "herder_problems 3",
+                "# TYPE herder_frontends gauge",
+                "herder_frontends 3",
                 "# TYPE traefik_backend_retries_total counter",
                 "traefik_backend_retries_total{backend=\"a\\\"b\\\\c\\nd\"} 1.5",
                 "# TYPE herder_propagation_seconds histogram",
