@@ -1,5 +1,6 @@
 //! The whole of Herder beside a real Docker engine: label a container and it is on the air.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -75,12 +76,13 @@ async fn a_stop_under_load_loses_nothing() {
         mine.map(|(_, b)| b["servers"].as_object().map_or(0, serde_json::Map::len)).sum::<usize>()
     };
     eventually("both serve", || async { servers().await == 2 }).await;
+    let is_enough = std::sync::Arc::new(AtomicBool::new(false));
     let load = tokio::spawn({
         let (herder, host) = (std::sync::Arc::clone(&herder), host.clone());
+        let is_enough = std::sync::Arc::clone(&is_enough);
         async move {
             let (mut count, mut lost) = (0, Vec::new());
-            let end = std::time::Instant::now() + Duration::from_secs(4);
-            while std::time::Instant::now() < end {
+            while !is_enough.load(Relaxed) {
                 let answer = herder.get(&host, "/").await;
                 count += 1;
                 if answer.status != 200 {
@@ -96,8 +98,9 @@ async fn a_stop_under_load_loses_nothing() {
     });
     let _one = stop.await.expect("stopped");
     eventually("the stopped one has left", || async { servers().await == 1 }).await;
+    is_enough.store(true, Relaxed);
     let (count, lost) = load.await.expect("no panic");
-    assert!(count > 50, "only {count}");
+    assert!(count > 10, "only {count}");
     assert_eq!(lost, [], "of {count}: {}", herder.log());
     drop(two);
 }

@@ -167,8 +167,9 @@ async fn a_slow_reader_is_cut_off_and_a_slow_sender_is_told() {
     let serving = Serving::start(settings.clone(), &[("Host:a.test", &[addr])]);
     let mut reader = TcpStream::connect(serving.addr).await.expect("connected");
     reader.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.expect("sent");
-    eventually("it is cut off", || async { serving.state.live.totals.open_connections() == 0 })
-        .await;
+    let open = || serving.state.live.totals.open_connections();
+    eventually("it is under way", || async { open() == 1 }).await;
+    eventually("it is cut off", || async { open() == 0 }).await;
     let silent = origin(|_, mut stream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })

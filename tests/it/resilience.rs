@@ -1,7 +1,6 @@
 //! What stands between a request and a server that fails: kept bodies, pages in the place of errors, tries, waits.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use herder::config::{
@@ -36,6 +35,16 @@ fn post(body: &str) -> String {
         "POST /x HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// The connection of a request whose body is being kept: Herder has asked for it, and has not got all of it.
+async fn half_kept(serving: &Serving) -> TcpStream {
+    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
+    let ask = post("").replace("Content-Length: 0", "Expect: 100-continue\r\nContent-Length: 5");
+    stream.write_all(ask.as_bytes()).await.expect("sent");
+    assert_eq!(head(&mut stream).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hel").await.expect("sent");
+    stream
 }
 
 const GET: &[u8] = b"GET /x HTTP/1.1\r\nHost: web.local\r\nConnection: close\r\n\r\n";
@@ -167,13 +176,9 @@ async fn a_kept_body_goes_to_a_server_that_is_there_by_then() {
     let gone = Scripted::start(|_, _, _| answer(200, "", "gone")).await;
     let new = Scripted::start(|_, _, body| answer(200, "", &String::from_utf8_lossy(body))).await;
     let serving = serve(&[gone.addr], &buffering(Buffering::default()));
-    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
-    let whole = post("hello");
-    let (half, rest) = whole.split_at(whole.len() - 2);
-    stream.write_all(half.as_bytes()).await.expect("sent");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut stream = half_kept(&serving).await;
     serving.publish(config(&[("Host:web.local", &[new.addr])]));
-    stream.write_all(rest.as_bytes()).await.expect("sent");
+    stream.write_all(b"lo").await.expect("sent");
     let text = read(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("hello"), "{text}");
     assert_eq!(gone.requests().len(), 0);
@@ -461,11 +466,7 @@ async fn a_host_that_changes_hands_meanwhile_does_not_lead_around_its_new_guards
 async fn a_kept_request_does_not_pass_by_the_bound_that_its_backend_gets_meanwhile() {
     let server = Scripted::start(|_, _, _| Act::Hang).await;
     let serving = serve(&[server.addr], &buffering(Buffering::default()));
-    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
-    let whole = post("hello");
-    let (half, rest) = whole.split_at(whole.len() - 2);
-    stream.write_all(half.as_bytes()).await.expect("sent");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut stream = half_kept(&serving).await;
     let max_conn = Some(MaxConn { amount: 1, extractor_func: "request.host".to_owned() });
     serving.publish(edited(config(&[("Host:web.local", &[server.addr])]), |_, backend| {
         let max_conn = max_conn.clone();
@@ -473,7 +474,7 @@ async fn a_kept_request_does_not_pass_by_the_bound_that_its_backend_gets_meanwhi
     }));
     let _other = tokio::spawn(exchange_owned(serving.addr, GET));
     eventually("the place is taken", || async { server.requests().len() == 1 }).await;
-    stream.write_all(rest.as_bytes()).await.expect("sent");
+    stream.write_all(b"lo").await.expect("sent");
     let text = read(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 429 "), "{text}");
     assert_eq!(server.requests().len(), 1);
@@ -484,11 +485,7 @@ async fn a_kept_request_does_not_pass_by_the_bound_that_its_backend_gets_meanwhi
 async fn a_kept_request_does_not_pass_by_guards_that_its_frontend_gets_meanwhile() {
     let server = Scripted::start(|_, _, _| answer(200, "", "secret")).await;
     let serving = serve(&[server.addr], &buffering(Buffering::default()));
-    let mut stream = TcpStream::connect(serving.addr).await.expect("connected");
-    let whole = post("hello");
-    let (half, rest) = whole.split_at(whole.len() - 2);
-    stream.write_all(half.as_bytes()).await.expect("sent");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut stream = half_kept(&serving).await;
     let users = UsersAuth {
         users: vec!["me:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=".to_owned()],
         ..Default::default()
@@ -498,7 +495,7 @@ async fn a_kept_request_does_not_pass_by_guards_that_its_frontend_gets_meanwhile
         frontend.wishes =
             Some(Box::new(FrontendWishes { auth: auth.clone(), ..Default::default() }));
     }));
-    stream.write_all(rest.as_bytes()).await.expect("sent");
+    stream.write_all(b"lo").await.expect("sent");
     let text = read(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     assert_eq!(server.requests().len(), 0);
@@ -887,12 +884,7 @@ async fn a_wait_ends_neither_early_nor_late() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tries_cannot_storm() {
-    let failing = AtomicUsize::new(0);
-    let servers = Scripted::start(move |_, _, _| {
-        failing.fetch_add(1, Ordering::Relaxed);
-        Act::Close(Vec::new())
-    })
-    .await;
+    let servers = Scripted::start(|_, _, _| Act::Close(Vec::new())).await;
     let other = Scripted::start(|_, _, _| Act::Close(Vec::new())).await;
     let serving = serve(&[servers.addr, other.addr], &BackendWishes::default());
     for _ in 0..300 {
@@ -902,5 +894,4 @@ async fn tries_cannot_storm() {
     let sent = servers.requests().len() + other.requests().len();
     // 300 of the clients, 100 that are always allowed, and one for each five.
     assert!((300..=300 + 100 + 120).contains(&sent), "{sent}");
-    tokio::time::timeout(Duration::from_secs(1), async {}).await.expect("in time");
 }
