@@ -1,7 +1,6 @@
 //! `herder config`: the settings in force, and where each was said.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -61,7 +60,7 @@ pub(super) fn run(args: &Args, said: &Said) -> anyhow::Result<ExitCode> {
         rows.push(Row { name, value, origin });
     }
     let text = if args.json { as_json(&rows, &notes) } else { as_text(&rows, &notes) };
-    std::io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

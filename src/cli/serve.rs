@@ -264,9 +264,8 @@ mod tests {
     #[test]
     fn a_stop_is_over_by_itself_before_docker_kills() {
         let settings = crate::settings::Typed::default().meant().expect("nothing is wrong");
-        // What is told at the end is told within moments, unless nobody takes it.
-        let docker_waits = Duration::from_secs(10);
-        assert!(settings.grace + ADMIN_GRACE + Duration::from_secs(1) < docker_waits);
+        let told_by = crate::proxy::TELL_GRACE + ADMIN_GRACE + crate::telemetry::TELL_GRACE;
+        assert!(settings.grace + told_by < Duration::from_secs(10));
     }
 
     #[tokio::test]

@@ -441,7 +441,7 @@ impl<'a> Reader<'a> {
         }
         for (path, what) in idle_pages(&wanted.frontend) {
             let key = self.written(&format!("traefik.frontend.{path}"));
-            let problem = Problem::warning(&self.origin.label(&*key), format!("{key} {what}"));
+            let problem = Problem::note(&self.origin.label(&*key), format!("{key} {what}"));
             self.problem_once(problem.hint(IDLE_PAGE_HINT));
         }
         for (path, misfit) in backend_misfits(&wanted.backend) {

@@ -179,7 +179,7 @@ impl Logs {
 const WORKERS_GRACE: Duration = Duration::from_secs(1);
 
 /// At the end: how long the lines of the last requests may take on their way to a file, and their traces to a collector.
-const TELL_GRACE: Duration = Duration::from_secs(2);
+pub const TELL_GRACE: Duration = Duration::from_millis(1_500);
 
 impl Running {
     /// Takes nothing new and waits for what is under way, `grace` at most. Returns how many were cut off.

@@ -104,11 +104,6 @@ impl Rule {
         self.matchers.iter().all(|matcher| matcher.matches(exchange))
     }
 
-    /// The first term that refuses this request, for `explain`.
-    pub fn refused_by(&self, exchange: &Exchange<'_>) -> Option<&Matcher> {
-        self.matchers.iter().find(|matcher| !matcher.matches(exchange))
-    }
-
     /// The two terms of one sort that no request can both fit (`Host:a;Host:b`), where there are such.
     pub fn contradiction(&self) -> Option<(&Matcher, &Matcher)> {
         let excludes = |a: &Matcher, b: &Matcher| match (a, b) {

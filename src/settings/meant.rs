@@ -24,7 +24,7 @@ pub struct Conflict {
 
 /// For what is under way at a stop. What it is about is told within the rest of the 10 s after which `docker stop` kills, and an
 /// upgrade on Rancher, whatever a container was started with.
-const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(7);
 
 impl Typed {
     /// Which providers were named: none means that those which answer are used.

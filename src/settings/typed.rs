@@ -174,7 +174,7 @@ pub struct Typed {
     /// Leave the certificates of servers spoken to over https unchecked [default: false]
     #[arg(long = "insecureSkipVerify", value_name = "BOOL", help_heading = "Requests")]
     pub insecure_skip_verify: Option<bool>,
-    /// After a stop signal: how long requests under way may take [default: 8s]
+    /// After a stop signal: how long requests under way may take [default: 7s]
     #[arg(long = "lifeCycle.graceTimeOut", value_name = "TIME", value_parser = duration, help_heading = "Requests")]
     pub grace: Option<Duration>,
     /// Client connections open at once [default: 20000]

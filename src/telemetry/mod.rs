@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 pub use observer::{End, Observers};
-pub use own_log::OwnLog;
+pub use own_log::{OwnLog, TELL_GRACE};
 pub use record::{Asked, Record};
 
 /// How log lines look.

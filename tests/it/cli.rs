@@ -211,7 +211,12 @@ fn whoever_has_read_enough_has_not_failed() {
     let rules = dir.path().join("rules.toml");
     std::fs::write(&rules, rules_for("a.local")).expect("written");
     let file = format!("--file.filename={}", rules.display());
-    for args in [&["explain", "http://a.local", &file][..], &["check", &file], &["version"]] {
+    for args in [
+        &["explain", "http://a.local", &file][..],
+        &["check", &file],
+        &["config", &file],
+        &["version"],
+    ] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));

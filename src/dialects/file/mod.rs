@@ -266,7 +266,7 @@ impl<'d> FileReader<'d> {
         self.report_misfits(&["frontends", key], frontend_misfits(&values));
         for (path, what) in idle_pages(&values) {
             let (shown, place) = self.key(&["frontends", key], &path);
-            let problem = Problem::warning(&self.origin(place), format!("{shown} {what}"));
+            let problem = Problem::note(&self.origin(place), format!("{shown} {what}"));
             self.reading.problems.push(problem.hint(IDLE_PAGE_HINT));
         }
         let entrypoints = self.entrypoints(&name, table);
