@@ -179,7 +179,11 @@ impl Course<'_> {
                 {
                     may_be_pooled = false;
                 }
-                Err(Failure::NoAnswer { error, is_unsent, .. }) => {
+                Err(Failure::NoAnswer { error, is_unsent, is_dead }) => {
+                    if is_dead {
+                        // It was a fresh one: what can be sent again has been, above.
+                        idle.closed_a_fresh_one(worker.clock.now_ms());
+                    }
                     under_way.fail();
                     let may_go_on = is_unsent || repeats.may_repeat || wants_again;
                     return Err(Failed { error, may_go_on, is_unsent });

@@ -58,6 +58,8 @@ pub(in crate::proxy) struct IdleOnes {
     manners: Cell<Manners>,
     /// Until when it is not believed that any of its answers has ended: more came behind one that had.
     astray_until_ms: Cell<u64>,
+    /// Until when what must not be sent twice goes over none of them: it closed one within moments, without a word.
+    hasty_until_ms: Cell<u64>,
 }
 
 /// What is known of a server's answers that may have no body.
@@ -131,6 +133,9 @@ const SILENCE_MS: u64 = 2;
 /// was behind one of these.
 const NOISY_MS: u64 = 10 * 60 * 1_000;
 
+/// A server that closed a fresh connection is expected to do so again for so long.
+const HASTY_MS: u64 = 10 * 60 * 1_000;
+
 /// What a request can bear.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::proxy) enum Risk {
@@ -165,6 +170,9 @@ impl Pool {
         risk: Risk,
         now_ms: u64,
     ) -> Option<Upstream> {
+        if risk == Risk::Once && idle.hasty_until_ms.get() > now_ms {
+            return None;
+        }
         let mut connections = idle.connections.borrow_mut();
         let age_max = match risk {
             Risk::Repeatable => self.bounds.timeout_ms,
@@ -194,8 +202,13 @@ impl Pool {
             if next.is_doubtful || sound == Sound::Noise {
                 idle.note(&next, sound, now_ms);
             }
-            if sound == Sound::Silence {
-                return Some(next.upstream);
+            match sound {
+                Sound::Silence => return Some(next.upstream),
+                Sound::End if age <= FRESH_MS => idle.closed_a_fresh_one(now_ms),
+                Sound::End | Sound::Noise => {}
+            }
+            if risk == Risk::Once && idle.hasty_until_ms.get() > now_ms {
+                return None;
             }
         }
     }
@@ -255,9 +268,9 @@ impl Pool {
                 ages_ms.extend(is_good.then_some(age_ms));
                 is_good
             });
-            let is_noisy = idle.manners.get().noisy_until_ms > now_ms;
+            let has_manners = idle.manners.get().noisy_until_ms.max(idle.hasty_until_ms.get());
             // Who holds them may bring a connection back.
-            !connections.is_empty() || is_noisy || Rc::strong_count(idle) > 1
+            !connections.is_empty() || has_manners > now_ms || Rc::strong_count(idle) > 1
         });
         if ages_ms.len() > self.bounds.all {
             let (_, &mut oldest_ms, _) = ages_ms.select_nth_unstable(self.bounds.all);
@@ -341,6 +354,12 @@ impl IdleOnes {
         if is_astray {
             self.astray_until_ms.set(noisy_until_ms);
         }
+    }
+
+    /// It closed a connection within moments after its last answer, which said nothing of that. The next one that it closes so may
+    /// have a request on its way.
+    pub(in crate::proxy) fn closed_a_fresh_one(&self, now_ms: u64) {
+        self.hasty_until_ms.set(now_ms + HASTY_MS);
     }
 
     /// Closes one that was to be silent first.
@@ -512,7 +531,7 @@ mod tests {
             );
             stream.try_write(said.as_bytes()).expect("sent");
             sleep(Duration::from_millis(20)).await;
-            let youngest = pool.take(&pool.to(&place), Risk::Once, clock.now_ms());
+            let youngest = pool.take(&pool.to(&place), Risk::Repeatable, clock.now_ms());
             assert_eq!(youngest.is_some(), is_believed, "{said}");
             keep(&pool, &place, &[Reuse::Now], &clock).await;
             let _other = server.accept().await;
@@ -566,7 +585,27 @@ mod tests {
         assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_none(), "it has ended");
         let (near, _far) = answered().await;
         pool.keep(&idle, near, Reuse::Now, &clock);
-        assert!(pool.take(&idle, Risk::Once, clock.now_ms()).is_some(), "the next one is trusted");
+        let take = pool.take(&idle, Risk::Repeatable, clock.now_ms());
+        assert!(take.is_some(), "the next one is trusted");
+    }
+
+    #[tokio::test]
+    async fn who_closes_a_fresh_connection_gets_a_new_one_for_what_goes_once() {
+        let (pool, place, server) = pool(9).await;
+        let clock = Clock::start(Instant::now());
+        let idle = pool.to(&place);
+        keep(&pool, &place, &[Reuse::Now], &clock).await;
+        drop(server.accept().await.expect("a connection"));
+        sleep(Duration::from_millis(20)).await;
+        assert!(pool.take(&idle, Risk::Repeatable, clock.now_ms()).is_none(), "it has ended");
+        keep(&pool, &place, &[Reuse::Now], &clock).await;
+        let take = |risk, now_ms| pool.take(&idle, risk, now_ms).is_some();
+        let later_ms = clock.exact_ms();
+        assert!(!take(Risk::Once, later_ms), "it may end as soon");
+        assert!(take(Risk::Repeatable, later_ms));
+        idle.hasty_until_ms.set(later_ms);
+        keep(&pool, &place, &[Reuse::Now], &clock).await;
+        assert!(take(Risk::Once, clock.exact_ms()), "that was long ago");
     }
 
     #[tokio::test]
