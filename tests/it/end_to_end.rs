@@ -1,7 +1,7 @@
 //! The whole of Herder beside a real Docker engine: label a container and it is on the air.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use crate::harness::docker::{Container, DeafPort, Network, Socket, herder_image, unique};
@@ -76,32 +76,40 @@ async fn a_stop_under_load_loses_nothing() {
         mine.map(|(_, b)| b["servers"].as_object().map_or(0, serde_json::Map::len)).sum::<usize>()
     };
     eventually("both serve", || async { servers().await == 2 }).await;
-    let is_enough = std::sync::Arc::new(AtomicBool::new(false));
+    let (is_enough, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    let watched = std::sync::Arc::new((is_enough, count));
     let load = tokio::spawn({
         let (herder, host) = (std::sync::Arc::clone(&herder), host.clone());
-        let is_enough = std::sync::Arc::clone(&is_enough);
+        let watched = std::sync::Arc::clone(&watched);
         async move {
-            let (mut count, mut lost) = (0, Vec::new());
-            while !is_enough.load(Relaxed) {
+            let mut lost = Vec::new();
+            while !watched.0.load(Relaxed) {
                 let answer = herder.get(&host, "/").await;
-                count += 1;
+                watched.1.fetch_add(1, Relaxed);
                 if answer.status != 200 {
                     lost.push((answer.status, answer.body));
                 }
             }
-            (count, lost)
+            lost
         }
     });
+    // Before it, while it lasts, and after it.
+    let many_more = async || {
+        let before = watched.1.load(Relaxed);
+        eventually("many more are answered", || async { watched.1.load(Relaxed) >= before + 20 })
+            .await;
+    };
+    many_more().await;
     let stop = tokio::task::spawn_blocking(move || {
         one.tell("stop", &[]);
         one
     });
     let _one = stop.await.expect("stopped");
     eventually("the stopped one has left", || async { servers().await == 1 }).await;
-    is_enough.store(true, Relaxed);
-    let (count, lost) = load.await.expect("no panic");
-    assert!(count > 10, "only {count}");
-    assert_eq!(lost, [], "of {count}: {}", herder.log());
+    many_more().await;
+    watched.0.store(true, Relaxed);
+    let lost = load.await.expect("no panic");
+    assert_eq!(lost, [], "of {}: {}", watched.1.load(Relaxed), herder.log());
     drop(two);
 }
 
